@@ -1,0 +1,162 @@
+"""Capture and add at named sites. The only file that touches hooks.
+
+Both context managers act on forward passes of the *calling thread* only, and the backbone's lock keeps hooks from
+changing while another thread is inside a forward pass; so two users of one backbone never see each other's vectors.
+Do not hold one open across a `yield`: the next step may run in another thread. `sampling` opens one per step.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .backbones.base import Backbone, Site
+from .errors import RudderError, shorten, unknown
+
+POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda h: h.mean(dim=(2, 3)),
+    "max": lambda h: h.amax(dim=(2, 3)),
+    "map": lambda h: h.clone(),
+}
+HALVES = ("both", "conditional")
+
+
+@contextmanager
+def capture(backbone: Backbone, sites: Iterable[str], pooling: str = "mean") -> Iterator[dict[str, Tensor]]:
+    """Read sites during this thread's forward passes.
+
+    Yields a store that each forward pass refills: `store[site]` is float32 [B, C] for pooling "mean" or "max" over the
+    picture plane, [B, C, H, W] for "map". Raises RudderError for an unknown site or pooling.
+    """
+    if pooling not in POOLINGS:
+        raise unknown("pooling", pooling, POOLINGS)
+    pool, store = POOLINGS[pooling], {}
+
+    def reader(name: str) -> Callable[[Tensor], None]:
+        def read(h: Tensor) -> None:
+            store[name] = pool(h.detach().float())
+
+        return read
+
+    readers = {site: reader(site.name) for site in find_sites(backbone, sites)}
+    with _hooked(backbone, readers):
+        yield store
+
+
+@contextmanager
+def add(backbone: Backbone, vectors: Mapping[str, Tensor], halves: str = "both") -> Iterator[None]:
+    """Add tensors at sites during this thread's forward passes: h + v (paper, section on steering).
+
+    `vectors[site]` is [C], [B, C], [B, C, 1, 1] or [B, C, H, W] with B = 1, the batch, or half of it (then it serves
+    each half of a guided batch [unconditional, conditional]). `halves="conditional"` leaves the first half alone.
+    Raises RudderError for an unknown site, a shape that does not fit it, or values that are not finite.
+    """
+    if halves not in HALVES:
+        raise unknown("choice of guidance halves", halves, HALVES)
+    sites = find_sites(backbone, vectors)
+    shaped = {site: _shaped(backbone, site, vectors[site.name]) for site in sites}
+    with push(backbone, shaped, halves):
+        yield
+
+
+def push(backbone: Backbone, vectors: Mapping[Site, Tensor], halves: str = "both") -> Any:
+    """`add` without its checks, for tensors already [B, C, 1 or H, 1 or W] on the backbone's device."""
+
+    def adder(vector: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda h: h + _fit(vector, h, halves)
+
+    return _hooked(backbone, {site: adder(vector) for site, vector in vectors.items()})
+
+
+def find_sites(backbone: Backbone, names: Iterable[str]) -> list[Site]:
+    """The sites of these names; RudderError for one the backbone does not have."""
+    sites = backbone.sites()
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name not in sites:
+            raise unknown(f"site in {backbone.name}", name, sites)
+    return [sites[name] for name in names]
+
+
+@contextmanager
+def _hooked(backbone: Backbone, actions: Mapping[Site, Callable[[Tensor], Tensor | None]]) -> Iterator[None]:
+    """Run each action on the tensor at its site, in this thread only; released whatever happens."""
+    owner = threading.current_thread()  # the object, not its id: ids are used again after a thread ends
+    with ExitStack() as stack:
+        with backbone.lock:
+            for site, action in actions.items():
+                handle = _register(backbone, site, action, owner)
+                stack.callback(_release, backbone, handle)
+        yield
+
+
+def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor | None], owner: threading.Thread):
+    if site.part == "nonlinearity":  # the last SiLU feeds conv2: its input is that call's output, whoever made it
+
+        def before(module, inputs):
+            if threading.current_thread() is not owner:
+                return None
+            changed = action(inputs[0])
+            return None if changed is None else (changed, *inputs[1:])
+
+        return backbone.network.get_submodule(f"{site.path}.conv2").register_forward_pre_hook(before)
+
+    def after(module, inputs, output):
+        if threading.current_thread() is not owner:
+            return None
+        changed = action(_tensor(output))
+        return None if changed is None else _replaced(output, changed)
+
+    return backbone.network.get_submodule(site.path).register_forward_hook(after)
+
+
+def _release(backbone: Backbone, handle: Any) -> None:
+    with backbone.lock:
+        handle.remove()
+
+
+def _tensor(output: Any) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    return output[0] if isinstance(output, tuple) else output.sample
+
+
+def _replaced(output: Any, tensor: Tensor) -> Any:
+    if isinstance(output, Tensor):
+        return tensor
+    if isinstance(output, tuple):
+        return (tensor, *output[1:])
+    return type(output)(sample=tensor)
+
+
+def _shaped(backbone: Backbone, site: Site, vector: Tensor) -> Tensor:
+    """Any accepted shape to [B, C, 1 or H, 1 or W]."""
+    v = vector[None, :, None, None] if vector.ndim == 1 else vector[:, :, None, None] if vector.ndim == 2 else vector
+    if v.ndim != 4 or v.shape[1] != site.channels or tuple(v.shape[2:]) not in ((1, 1), site.size):
+        raise RudderError(
+            f"A tensor of shape {shorten(tuple(vector.shape))} does not fit site {site.name}: give [{site.channels}], "
+            f"[B, {site.channels}] or [B, {site.channels}, {site.size[0]}, {site.size[1]}]."
+        )
+    if not torch.isfinite(v).all():
+        raise RudderError(f"The tensor for site {site.name} has values that are not finite: learn the vector again.")
+    return v.to(device=backbone.device, dtype=backbone.dtype)
+
+
+def _fit(v: Tensor, h: Tensor, halves: str) -> Tensor:
+    """Bring [B, C, *, *] to the batch of h [N, C, H, W]."""
+    batch, size = v.shape[0], h.shape[0]
+    if halves == "conditional":
+        if size % 2 or batch not in (1, size // 2):
+            raise RudderError(f"A batch of {size} cannot be split into guidance halves for {batch} vectors: use 'both'.")
+        v = v.expand(size // 2, *v.shape[1:])
+        return torch.cat([torch.zeros_like(v), v])
+    if batch in (1, size):
+        return v
+    if size != 2 * batch:
+        raise RudderError(f"{batch} vectors cannot be added to a batch of {size}: give 1, {size} or half as many.")
+    return torch.cat([v, v])

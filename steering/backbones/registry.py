@@ -1,0 +1,131 @@
+"""From a name to a loaded model: embedded ones first, then a local diffusers folder, then a hub id."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import RudderError, shorten, unknown
+from ..files import home, read_json
+from .base import Backbone
+from .stable_diffusion import COMPONENTS, StableDiffusion
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+DEFAULT = "tiny-sd"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that ships with Rudder; `present` says whether its weights are there."""
+
+    name: str
+    family: str
+    path: Path
+    description: str
+    present: bool
+
+
+def models_folder() -> Path:
+    """Where embedded models live: models/ beside the package."""
+    return home() / "models"
+
+
+def available() -> list[ModelInfo]:
+    """The embedded models, by name; a folder counts once it has a rudder.json."""
+    return [_info(path.parent) for path in sorted(models_folder().glob("*/rudder.json"))]
+
+
+def load(
+    name_or_path: str = DEFAULT,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | str | None = None,
+    attention: str = "sdpa",
+) -> Backbone:
+    """Load a model for steering.
+
+    `name_or_path`: an embedded model's name, a local folder in diffusers layout, or a hub id ("owner/name", the only
+    case that may download). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU, float16 on CUDA.
+    `attention`: "sdpa" (torch's own) or "xformers" where installed. Raises RudderError for an unknown model, missing or
+    truncated weights, another family, or a device that is not there.
+    """
+    folder = find(str(name_or_path))
+    where, kind = _device(device), _dtype(dtype)
+    kind = kind or (torch.float16 if where.type == "cuda" else torch.float32)
+    family = _info(folder).family
+    if family != StableDiffusion.family:
+        raise RudderError(f"{folder.name} is of the family {shorten(family)!r}: load one of 'stable_diffusion'.")
+    return StableDiffusion.from_folder(folder, name=_name(str(name_or_path), folder), device=where, dtype=kind,
+                                       attention=attention)  # fmt: skip
+
+
+def find(name_or_path: str) -> Path:
+    """The folder of a model, fetched from the hub if a hub id asks for it."""
+    embedded = models_folder() / name_or_path
+    if re.fullmatch(r"[\w.-]+", name_or_path) and embedded.is_dir():
+        return embedded
+    path = Path(name_or_path).expanduser()
+    if name_or_path.strip() and path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise RudderError(f"{path} has no model_index.json: give a folder in diffusers layout.")
+        return path
+    if _HUB_ID.fullmatch(name_or_path):
+        return _from_hub(name_or_path)
+    known = [info.name for info in available()]
+    raise unknown("model", name_or_path, known, "give a folder in diffusers layout, a hub id such as owner/name, or")
+
+
+def _from_hub(repo: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["model_index.json", "rudder.json", "scheduler/*.json", "tokenizer/*"]
+    patterns += [f"{part}/config.json" for part in COMPONENTS]
+    patterns += [f"{part}/{weights}" for part, weights in COMPONENTS.items()]
+    try:
+        return Path(snapshot_download(repo, allow_patterns=patterns))
+    except Exception as error:  # network, HTTP, authentication, cache: all mean that the model cannot be had
+        raise RudderError(
+            f"{repo} could not be fetched from the hub ({type(error).__name__}: {shorten(error)}): check the id and the "
+            "connection, or give a local folder."
+        ) from error
+
+
+def _info(folder: Path) -> ModelInfo:
+    described = folder / "rudder.json"
+    info = read_json(described) if described.is_file() else {}
+    index = folder / "model_index.json"
+    kind = str(read_json(index).get("_class_name", "")) if index.is_file() else ""
+    guessed = "stable_diffusion" if kind.startswith("StableDiffusion") and "XL" not in kind else kind
+    present = index.is_file() and all((folder / part / weights).is_file() for part, weights in COMPONENTS.items())
+    return ModelInfo(
+        name=str(info.get("name", folder.name)),
+        family=str(info.get("family", guessed or "stable_diffusion")),
+        path=folder,
+        description=str(info.get("description", "")),
+        present=present,
+    )
+
+
+def _name(asked: str, folder: Path) -> str:
+    return _info(folder).name if (folder / "rudder.json").is_file() else asked if "/" not in asked or _HUB_ID.fullmatch(asked) else folder.name
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        where = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise RudderError(f"{shorten(device)!r} is no device: use 'cpu', 'cuda' or 'auto'.") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise RudderError("No CUDA device is to be had here: use device 'cpu' or 'auto'.")
+    return where
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if found not in (None, torch.float32, torch.float16, torch.bfloat16) or (found is None and dtype is not None):
+        raise RudderError(f"{shorten(dtype)!r} is no number type for a model: use float32, float16 or bfloat16.")
+    return found

@@ -1,0 +1,29 @@
+"""The two exceptions a user can meet, and the wording they share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RudderError(ValueError):
+    """Something the user can put right: one sentence with the cause and the remedy."""
+
+
+class Cancelled(RudderError):
+    """Raised by a running generator once its stop event is set."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str], remedy: str = "choose one of") -> RudderError:
+    """The error for a name that does not exist: says the closest match and what does exist."""
+    options = sorted(known)
+    close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    listed = ", ".join(options[:12]) + (f" and {len(options) - 12} more" if len(options) > 12 else "")
+    return RudderError(f"There is no {kind} named {shorten(name)!r}: {hint}{remedy} {listed or 'none so far'}.")
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """`str(value)` cut to `limit` characters, so that hostile input cannot flood a message."""
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,110 @@
+"""Careful reading of files that may be missing, truncated or hostile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .errors import RudderError, shorten
+
+HEADER_LIMIT = 32 * 1024 * 1024
+FULL_HASH_LIMIT = 256 * 1024 * 1024
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+
+
+def home() -> Path:
+    """The folder that holds models/ and assets/: $RUDDER_HOME, else the one that holds the package."""
+    override = os.environ.get("RUDDER_HOME")
+    return Path(override).expanduser() if override else Path(__file__).resolve().parents[1]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; RudderError if it is missing, unreadable or no object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RudderError(f"{path} is missing: restore the folder it belongs to from its source.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise RudderError(f"{path} is not readable JSON ({shorten(error)}): restore it from its source.") from error
+    if not isinstance(value, dict):
+        raise RudderError(f"{path} should hold a JSON object: restore it from its source.")
+    return value
+
+
+def safetensors_header(file: BinaryIO, size: int, title: str, remedy: str) -> dict[str, Any]:
+    """The header of a safetensors file of `size` bytes, checked against that size without loading a tensor.
+
+    Raises RudderError for a pickle, a Git LFS pointer, a truncated file, or offsets that contradict shapes.
+    """
+    start = file.read(8)
+    if start[:2] in _PICKLE_STARTS or start[:4] in _PICKLE_STARTS:
+        raise RudderError(f"{title} is a Python pickle or zip, which Rudder never opens: {remedy}.")
+    if start == b"version ":
+        raise RudderError(f"{title} is a Git LFS pointer, not the weights: run `git lfs pull` in the checkout.")
+    length = int.from_bytes(start, "little") if len(start) == 8 else 0
+    if not 2 <= length <= HEADER_LIMIT:
+        raise RudderError(f"{title} is not a safetensors file: {remedy}.")
+    if 8 + length > size:
+        raise RudderError(f"{title} is truncated (its header alone needs {8 + length:,} of {size:,} bytes): {remedy}.")
+    try:
+        header = json.loads(file.read(length))
+        ends = [_tensor_end(name, entry) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RudderError(f"{title} has a damaged header ({shorten(error)}): {remedy}.") from error
+    expected = 8 + length + max(ends, default=0)
+    if expected != size:
+        state = "truncated" if size < expected else "longer than its header says"
+        raise RudderError(f"{title} is {state} ({size:,} bytes where {expected:,} are due): {remedy}.")
+    return header
+
+
+def check_weights(path: Path, remedy: str) -> None:
+    """RudderError unless `path` is a whole safetensors file."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            safetensors_header(file, size, str(path), remedy)
+    except OSError as error:
+        raise RudderError(f"{path} cannot be read ({error.strerror or 'I/O error'}): {remedy}.") from error
+
+
+def hash_file(path: Path, digest: Any) -> None:
+    """Feed a file to `digest`: whole up to 256 MB, else its size, its start and 256 blocks spread over it."""
+    size = path.stat().st_size
+    digest.update(size.to_bytes(8, "little"))
+    with path.open("rb") as file:
+        if size <= FULL_HASH_LIMIT:
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return
+        digest.update(file.read(1 << 20))
+        for index in range(256):
+            file.seek(index * (size - (1 << 16)) // 255)
+            digest.update(file.read(1 << 16))
+
+
+def fingerprint(configs: list[Path], weights: list[Path]) -> str:
+    """16 hex digits of a SHA-256 over configurations (without private keys) and weight files."""
+    digest = hashlib.sha256()
+    for path in configs:
+        public = {key: value for key, value in read_json(path).items() if not key.startswith("_")}
+        digest.update(json.dumps(public, sort_keys=True).encode())
+    for path in weights:
+        hash_file(path, digest)
+    return digest.hexdigest()[:16]
+
+
+def _tensor_end(name: str, entry: dict[str, Any]) -> int:
+    begin, end = entry["data_offsets"]
+    count = _BYTES[entry["dtype"]]
+    for side in entry["shape"]:
+        if not isinstance(side, int) or side < 0:
+            raise ValueError(f"tensor {shorten(name)!r} has a side of {shorten(side)}")
+        count *= side
+    if not 0 <= begin <= end or end - begin != count:
+        raise ValueError(f"the shape of tensor {shorten(name)!r} contradicts its size")
+    return end
