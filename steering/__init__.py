@@ -12,7 +12,7 @@ _HOME = {
     "load": "backbones.registry", "available": "backbones.registry", "ModelInfo": "backbones.registry",
     "Backbone": "backbones.base", "Site": "backbones.base",
     "capture": "activations", "add": "activations",
-    "ConceptVector": "concepts", "ConceptInfo": "concepts", "Progress": "concepts", "learn": "concepts",
+    "ConceptVector": "vectors", "ConceptInfo": "concepts", "Progress": "concepts", "learn": "concepts",
     "library": "concepts",
     "Recipe": "recipe", "Window": "recipe", "write_png": "recipe", "read_png": "recipe",
     "read_png_vectors": "recipe",

@@ -1,8 +1,9 @@
 """Capture and add at named sites. The only file that touches hooks.
 
-Both context managers act on forward passes of the *calling thread* only, and the backbone's lock keeps hooks from
-changing while another thread is inside a forward pass; so two users of one backbone never see each other's vectors.
-Do not hold one open across a `yield`: the next step may run in another thread. `sampling` opens one per step.
+Both context managers act on forward passes of the *calling thread* only, and the backbone's lock keeps hooks
+from changing while another thread is inside a forward pass; so two users of one backbone never see each
+other's vectors. Do not hold one open across a `yield`: the next step may run in another thread. `sampling`
+opens one per step.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ HALVES = ("both", "conditional")
 def capture(backbone: Backbone, sites: Iterable[str], pooling: str = "mean") -> Iterator[dict[str, Tensor]]:
     """Read sites during this thread's forward passes.
 
-    Yields a store that each forward pass refills: `store[site]` is float32 [B, C] for pooling "mean" or "max" over the
-    picture plane, [B, C, H, W] for "map". Raises RudderError for an unknown site or pooling.
+    Yields a store that each forward pass refills: `store[site]` is float32 [B, C] for pooling "mean" or "max"
+    over the picture plane, [B, C, H, W] for "map". Raises RudderError for an unknown site or pooling.
     """
     if pooling not in POOLINGS:
         raise unknown("pooling", pooling, POOLINGS)
@@ -52,9 +53,10 @@ def capture(backbone: Backbone, sites: Iterable[str], pooling: str = "mean") -> 
 def add(backbone: Backbone, vectors: Mapping[str, Tensor], halves: str = "both") -> Iterator[None]:
     """Add tensors at sites during this thread's forward passes: h + v (paper, section on steering).
 
-    `vectors[site]` is [C], [B, C], [B, C, 1, 1] or [B, C, H, W] with B = 1, the batch, or half of it (then it serves
-    each half of a guided batch [unconditional, conditional]). `halves="conditional"` leaves the first half alone.
-    Raises RudderError for an unknown site, a shape that does not fit it, or values that are not finite.
+    `vectors[site]` is [C], [B, C], [B, C, 1, 1] or [B, C, H, W] with B = 1, the batch, or half of it (then it
+    serves each half of a guided batch [unconditional, conditional]). `halves="conditional"` leaves the first
+    half alone. Raises RudderError for an unknown site, a shape that does not fit it, or values that are not
+    finite.
     """
     if halves not in HALVES:
         raise unknown("choice of guidance halves", halves, HALVES)
@@ -95,8 +97,12 @@ def _hooked(backbone: Backbone, actions: Mapping[Site, Callable[[Tensor], Tensor
         yield
 
 
-def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor | None], owner: threading.Thread):
-    if site.part == "nonlinearity":  # the last SiLU feeds conv2: its input is that call's output, whoever made it
+def _register(
+    backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor | None], owner: threading.Thread
+):
+    if (
+        site.part == "nonlinearity"
+    ):  # the last SiLU feeds conv2: its input is that call's output, whoever made it
 
         def before(module, inputs):
             if threading.current_thread() is not owner:
@@ -136,14 +142,23 @@ def _replaced(output: Any, tensor: Tensor) -> Any:
 
 def _shaped(backbone: Backbone, site: Site, vector: Tensor) -> Tensor:
     """Any accepted shape to [B, C, 1 or H, 1 or W]."""
-    v = vector[None, :, None, None] if vector.ndim == 1 else vector[:, :, None, None] if vector.ndim == 2 else vector
+    v = (
+        vector[None, :, None, None]
+        if vector.ndim == 1
+        else vector[:, :, None, None]
+        if vector.ndim == 2
+        else vector
+    )
     if v.ndim != 4 or v.shape[1] != site.channels or tuple(v.shape[2:]) not in ((1, 1), site.size):
         raise RudderError(
-            f"A tensor of shape {shorten(tuple(vector.shape))} does not fit site {site.name}: give [{site.channels}], "
+            f"A tensor of shape {shorten(tuple(vector.shape))} does not fit site {site.name}: give "
+            f"[{site.channels}], "
             f"[B, {site.channels}] or [B, {site.channels}, {site.size[0]}, {site.size[1]}]."
         )
     if not torch.isfinite(v).all():
-        raise RudderError(f"The tensor for site {site.name} has values that are not finite: learn the vector again.")
+        raise RudderError(
+            f"The tensor for site {site.name} has values that are not finite: learn the vector again."
+        )
     return v.to(device=backbone.device, dtype=backbone.dtype)
 
 
@@ -152,11 +167,15 @@ def _fit(v: Tensor, h: Tensor, halves: str) -> Tensor:
     batch, size = v.shape[0], h.shape[0]
     if halves == "conditional":
         if size % 2 or batch not in (1, size // 2):
-            raise RudderError(f"A batch of {size} cannot be split into guidance halves for {batch} vectors: use 'both'.")
+            raise RudderError(
+                f"A batch of {size} cannot be split into guidance halves for {batch} vectors: use 'both'."
+            )
         v = v.expand(size // 2, *v.shape[1:])
         return torch.cat([torch.zeros_like(v), v])
     if batch in (1, size):
         return v
     if size != 2 * batch:
-        raise RudderError(f"{batch} vectors cannot be added to a batch of {size}: give 1, {size} or half as many.")
+        raise RudderError(
+            f"{batch} vectors cannot be added to a batch of {size}: give 1, {size} or half as many."
+        )
     return torch.cat([v, v])

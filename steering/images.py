@@ -1,4 +1,4 @@
-"""Pictures from strangers: opened one by one, bounded in number, bytes and pixels, and returned as plain RGB."""
+"""Pictures from strangers: opened one by one, bounded in number, bytes and pixels, returned as plain RGB."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from .errors import RudderError, shorten
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _SPOKEN = "PNG, JPEG, WebP, BMP, GIF or TIFF"
-_DIRECTORY_LIMIT = 4 * 1024 * 1024  # bytes of a zip's central directory: read whole by zipfile, so bounded first
+_DIRECTORY_LIMIT = (
+    4 * 1024 * 1024
+)  # bytes of a zip's central directory: read whole by zipfile, so bounded first
 Source = str | os.PathLike[str] | BinaryIO | tuple[str, bytes]
 
 
@@ -32,34 +34,42 @@ class Limits:
     side: int = 768
 
 
-def open_images(files: Source | Iterable[Source], limits: Limits = Limits()) -> list[Image.Image]:  # noqa: B008
+def open_images(files: Source | Iterable[Source], limits: Limits = Limits()) -> list[Image.Image]:
     """Pictures from paths, open files, (name, bytes) pairs or zips of such, in order, as RGB.
 
-    Transparency goes on white, 16-bit and CMYK become 8-bit RGB, the first frame stands for an animation, EXIF rotation is
-    applied. Raises RudderError naming the file for anything too large, too many, damaged or no picture at all.
+    Transparency goes on white, 16-bit and CMYK become 8-bit RGB, the first frame stands for an animation,
+    EXIF rotation is applied. Raises RudderError naming the file for anything too large, too many, damaged or
+    no picture at all.
     """
-    sources = [files] if isinstance(files, (str, os.PathLike, tuple)) or hasattr(files, "read") else list(files)
+    sources = (
+        [files] if isinstance(files, (str, os.PathLike, tuple)) or hasattr(files, "read") else list(files)
+    )
     images, total = [], 0
     for name, data in _unpacked(sources, limits):
         total += len(data)
         if len(images) >= limits.files:
             raise RudderError(f"There are more than {limits.files} pictures: choose at most {limits.files}.")
         if total > limits.total_bytes:
-            raise RudderError(f"The pictures have over {_mb(limits.total_bytes)} in all: choose fewer or smaller ones.")
+            raise RudderError(
+                f"The pictures have over {_mb(limits.total_bytes)} in all: choose fewer or smaller ones."
+            )
         images.append(decode_image(name, data, limits))
     if not images:
-        raise RudderError(f"There are no pictures in what was given: choose {_SPOKEN} files, or a zip of them.")
+        raise RudderError(
+            f"There are no pictures in what was given: choose {_SPOKEN} files, or a zip of them."
+        )
     return images
 
 
-def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Image:  # noqa: B008
+def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Image:
     """One picture's bytes to RGB within the limits; RudderError naming the file otherwise."""
     name = shorten(PurePosixPath(name.replace("\\", "/")).name or "picture")
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > limits.pixels:
                 raise RudderError(
-                    f"{name} has {image.width} x {image.height} pixels: scale it down to at most {limits.pixels:,} in all."
+                    f"{name} has {image.width} x {image.height} pixels: scale it down to at most "
+                    f"{limits.pixels:,} in all."
                 )
             image.draft("RGB", (limits.side, limits.side))
             image.load()
@@ -69,8 +79,12 @@ def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Ima
     except Image.UnidentifiedImageError as error:
         raise RudderError(f"{name} is not a picture Rudder can read: choose {_SPOKEN}.") from error
     except Image.DecompressionBombError as error:
-        raise RudderError(f"{name} has too many pixels: scale it down to at most {limits.pixels:,}.") from error
-    except Exception as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
+        raise RudderError(
+            f"{name} has too many pixels: scale it down to at most {limits.pixels:,}."
+        ) from error
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
         raise RudderError(f"{name} is damaged ({shorten(error)}): save it again or leave it out.") from error
     rgb.thumbnail((limits.side, limits.side), Image.Resampling.LANCZOS)
     return rgb
@@ -160,14 +174,24 @@ def _check_directory(title: str, data: bytes) -> None:
         at = data.rfind(b"PK\x05\x06", max(0, len(data) - 65536 - 22))
     if at < 0 or at + 22 > len(data):
         raise RudderError(f"{title} is a truncated zip: make it again.")
-    if data[max(at - 20, 0) : at].startswith(b"PK\x06\x07") or int.from_bytes(data[at + 12 : at + 16], "little") > _DIRECTORY_LIMIT:
-        raise RudderError(f"{title} has a directory far too long for a set of pictures: put only the pictures in it.")
+    if (
+        data[max(at - 20, 0) : at].startswith(b"PK\x06\x07")
+        or int.from_bytes(data[at + 12 : at + 16], "little") > _DIRECTORY_LIMIT
+    ):
+        raise RudderError(
+            f"{title} has a directory far too long for a set of pictures: put only the pictures in it."
+        )
 
 
 def _clutter(name: str) -> bool:
     """What file managers leave in zips."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    return "__MACOSX" in parts or not parts or parts[-1].startswith(".") or parts[-1] in ("Thumbs.db", "desktop.ini")
+    return (
+        "__MACOSX" in parts
+        or not parts
+        or parts[-1].startswith(".")
+        or parts[-1] in ("Thumbs.db", "desktop.ini")
+    )
 
 
 def _mb(size: int) -> str:

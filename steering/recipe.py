@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from .errors import RudderError, shorten
 
 if TYPE_CHECKING:
-    from .concepts import ConceptVector
+    from .vectors import ConceptVector
 
 FORMAT = 1
 PROMPT_LIMIT = 2000
@@ -33,7 +33,7 @@ VECTOR_CHUNK = b"ruVc"  # private, ancillary, safe to copy (PNG specification, s
 
 @dataclass(frozen=True)
 class Window:
-    """The steps that are steered, as fractions of the schedule; default: the last half but its last two of forty."""
+    """The steps that are steered, as fractions of the schedule; default: steps 20 to 37 of 40."""
 
     start: float = 0.5
     end: float = 0.95
@@ -42,7 +42,9 @@ class Window:
         start = number("The window's start", self.start, 0.0, 1.0)
         end = number("The window's end", self.end, 0.0, 1.0)
         if start >= end:
-            raise RudderError(f"The window starts at {start:g} but ends at {end:g}: its start must come before its end.")
+            raise RudderError(
+                f"The window starts at {start:g} but ends at {end:g}: its start must come before its end."
+            )
         object.__setattr__(self, "start", start)
         object.__setattr__(self, "end", end)
 
@@ -53,7 +55,8 @@ class Window:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a picture. `concepts` is ((name, strength), ...); strength 1.0 = concept - baseline.
+    """Everything that decides a picture. `concepts` is ((name, strength), ...); strength 1.0 = concept -
+    baseline.
 
     Values are checked on creation; RudderError names the first that will not do.
     """
@@ -80,7 +83,9 @@ class Recipe:
         if isinstance(self.window, Mapping):
             put("window", _window(self.window))
         if not isinstance(self.window, Window):
-            raise RudderError("The window must be given as two fractions, a start and an end, such as 0.5 and 0.95.")
+            raise RudderError(
+                "The window must be given as two fractions, a start and an end, such as 0.5 and 0.95."
+            )
         put("sites", None if self.sites is None else _sites(self.sites))
 
     def to_json(self) -> str:
@@ -91,11 +96,13 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str | bytes | Mapping[str, Any]) -> Recipe:
-        """The recipe of `to_json`; RudderError for damaged, newer or invalid ones. Missing keys take the defaults."""
+        """The recipe of `to_json`; missing keys take the defaults. RudderError if it will not do."""
         try:
             values = dict(text) if isinstance(text, Mapping) else json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise RudderError(f"The recipe is not valid JSON ({shorten(error)}): save the picture again.") from error
+            raise RudderError(
+                f"The recipe is not valid JSON ({shorten(error)}): save the picture again."
+            ) from error
         if not isinstance(values, dict):
             raise RudderError("The recipe is not a JSON object: save the picture again.")
         form = values.pop("rudder", FORMAT)
@@ -105,7 +112,9 @@ class Recipe:
             )
         stray = sorted(set(values) - {f.name for f in fields(cls)})
         if stray:
-            raise RudderError(f"The recipe has an unknown entry {shorten(stray[0])!r}: remove it or save the picture again.")
+            raise RudderError(
+                f"The recipe has an unknown entry {shorten(stray[0])!r}: remove it or save the picture again."
+            )
         return cls(**values)
 
 
@@ -131,7 +140,8 @@ def read_png(source: str | os.PathLike[str] | BinaryIO) -> Recipe:
     text = _open_png(source).text.get(CHUNK)
     if text is None:
         raise RudderError(
-            f"{_title(source)} carries no Rudder recipe: drop a PNG that Rudder's Download made (a screenshot or a "
+            f"{_title(source)} carries no Rudder recipe: drop a PNG that Rudder's Download made (a "
+            "screenshot or a "
             "re-saved copy loses it)."
         )
     return Recipe.from_json(text)
@@ -139,10 +149,15 @@ def read_png(source: str | os.PathLike[str] | BinaryIO) -> Recipe:
 
 def read_png_vectors(source: str | os.PathLike[str] | BinaryIO) -> dict[str, ConceptVector]:
     """The learned vectors inside a PNG, by name; {} when it carries none. Checked like any vector file."""
-    from .concepts import ConceptVector
+    from .vectors import ConceptVector
 
-    chunks = [chunk[1] for chunk in getattr(_open_png(source), "private_chunks", []) if chunk[0] == VECTOR_CHUNK]
-    vectors = [ConceptVector.from_bytes(data, title=f"a vector in {_title(source)}") for data in chunks[:CONCEPTS_LIMIT]]
+    chunks = [
+        chunk[1] for chunk in getattr(_open_png(source), "private_chunks", []) if chunk[0] == VECTOR_CHUNK
+    ]
+    vectors = [
+        ConceptVector.from_bytes(data, title=f"a vector in {_title(source)}")
+        for data in chunks[:CONCEPTS_LIMIT]
+    ]
     return {vector.name: vector for vector in vectors}
 
 
@@ -159,7 +174,11 @@ def number(title: str, value: Any, low: float, high: float) -> float:
 
 def whole(title: str, value: Any, low: int, high: int) -> int:
     """`value` as an int in [low, high]; RudderError naming `title` otherwise."""
-    good = isinstance(value, int) or (isinstance(value, float) and value.is_integer()) or hasattr(value, "__index__")
+    good = (
+        isinstance(value, int)
+        or (isinstance(value, float) and value.is_integer())
+        or hasattr(value, "__index__")
+    )
     if isinstance(value, bool) or not good or not low <= int(value) <= high:
         raise RudderError(f"{title} is {shorten(value, 40)}: give a whole number from {low:,} to {high:,}.")
     return int(value)
@@ -225,8 +244,12 @@ def _open_png(source: str | os.PathLike[str] | BinaryIO) -> PngImagePlugin.PngIm
         return _decode_png(source, title)
     except RudderError:
         raise
-    except Exception as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
-        raise RudderError(f"{title} is not a readable PNG ({shorten(error)}): choose a PNG that Rudder made.") from error
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
+        raise RudderError(
+            f"{title} is not a readable PNG ({shorten(error)}): choose a PNG that Rudder made."
+        ) from error
 
 
 def _decode_png(file: BinaryIO, title: str) -> PngImagePlugin.PngImageFile:
@@ -236,6 +259,8 @@ def _decode_png(file: BinaryIO, title: str) -> PngImagePlugin.PngImageFile:
         raise RudderError(f"{title} has {size:,} bytes: choose a PNG of at most {PNG_BYTES_LIMIT:,}.")
     image = Image.open(file, formats=["PNG"])
     if image.width * image.height > PNG_PIXELS_LIMIT:
-        raise RudderError(f"{title} is {image.width}x{image.height} pixels, too many to be Rudder's: choose another PNG.")
+        raise RudderError(
+            f"{title} is {image.width}x{image.height} pixels, too many to be Rudder's: choose another PNG."
+        )
     image.load()
     return image

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from .activations import HALVES, find_sites, push
 from .backbones.base import Backbone, Schedule, Site
-from .concepts import ConceptVector
 from .errors import Cancelled, RudderError, shorten, unknown
 from .recipe import Recipe, Window, strength
+from .vectors import ConceptVector
 
 STRIP_LIMIT = 64
 BATCH_LIMIT = 256
@@ -30,7 +30,8 @@ BATCH_LIMIT = 256
 class Steering:
     """Which vectors at what strengths, in which window of steps, at which sites (None: all a vector has).
 
-    `halves`: "both" adds to the unconditional and the conditional half of a guided batch, "conditional" to the latter.
+    `halves`: "both" adds to the unconditional and the conditional half of a guided batch, "conditional" to
+    the latter.
     """
 
     vectors: tuple[tuple[ConceptVector, float], ...] = ()
@@ -46,8 +47,10 @@ class Steering:
             raise unknown("choice of guidance halves", self.halves, HALVES)
 
     @classmethod
-    def from_recipe(cls, recipe: Recipe, vectors: Mapping[str, ConceptVector], halves: str = "both") -> Steering:
-        """The steering a recipe describes; `vectors` holds its concepts by name. RudderError for one that is missing."""
+    def from_recipe(
+        cls, recipe: Recipe, vectors: Mapping[str, ConceptVector], halves: str = "both"
+    ) -> Steering:
+        """The steering a recipe describes; `vectors` holds its concepts by name, else RudderError."""
         for name, _ in recipe.concepts:
             if name not in vectors:
                 raise unknown("concept", name, vectors)
@@ -59,9 +62,9 @@ class Steering:
         return replace(self, vectors=tuple((vector, s * factor) for vector, s in self.vectors))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prefix:
-    """The latents [B, C, H, W] at the start of the window, the same for every strength, and what they belong to."""
+    """Latents [B, C, H, W] at the start of the window, equal for all strengths, and what they belong to."""
 
     latents: Tensor
     key: tuple[tuple[str, Any], ...]
@@ -69,14 +72,14 @@ class Prefix:
 
 @dataclass(frozen=True)
 class Step:
-    """One denoising step done: `index` of `total` (1 to total), with a preview of the first picture if asked for."""
+    """One denoising step done: `index` (from 1) of `total`; a preview of the first picture if asked for."""
 
     index: int
     total: int
     preview: Image.Image | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What a run ends with: pictures, final latents [B, C, H, W], and the prefix for the next strength."""
 
@@ -98,30 +101,28 @@ def sample(
 ) -> Iterator[Step | Result]:
     """Denoise with the steering (none: the plain pipeline), yielding a Step per step and then the Result.
 
-    What steers is `steering`, not `recipe.concepts`, which is a record. `seeds` (and `prompts`, one each) make a batch in
-    place of the recipe's own; each sample's noise comes from its own generator, whatever the batch. `prefix` (from an
-    earlier Result with the same model, prompts, seeds, steps, guidance and window start) skips the steps before the window.
-    Raises RudderError for vectors of another model, unknown sites or a prefix of another run; Cancelled once `stop` is set.
+    What steers is `steering`, not `recipe.concepts`, which is a record. `seeds` (and `prompts`, one each)
+    make a batch in place of the recipe's own; each sample's noise comes from its own generator, whatever the
+    batch. `prefix` (from an earlier Result with the same model, prompts, seeds, steps, guidance and window
+    start) skips the steps before the window. Raises RudderError for vectors of another model, unknown sites
+    or a prefix of another run; Cancelled once `stop` is set.
     """
     seeds, prompts = _batch(recipe, seeds, prompts)
-    window = steering.window if steering else recipe.window
-    n, batch = recipe.num_inference_steps, len(seeds)
-    steps = window.steps(n)
-    schedule = backbone.schedule(n)
-    pushes = _pushes(backbone, steering, schedule, steps, recipe.guidance_scale > 1, (1.0,)) if steering else {}
+    n, steps = recipe.num_inference_steps, (steering or recipe).window.steps(recipe.num_inference_steps)
+    run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
+    pushes = _pushes(run, steering, steps, (1.0,)) if steering else {}
     key = _key(backbone, recipe, seeds, prompts, steps.start)
-    latents = _initial(backbone, seeds) if prefix is None else _resumed(prefix, key)
-    condition = _condition(backbone, recipe, prompts)
-    first, kept = (0 if prefix is None else steps.start), prefix
-    if kept is None and steps.start == 0:
-        kept = Prefix(latents.clone(), key)
-    for i, latents, clean in _walk(backbone, recipe, schedule, latents, condition, range(first, n), pushes, stop):
-        if kept is None and i + 1 == steps.start:
-            kept = Prefix(latents.clone(), key)
+    x = _initial(backbone, seeds) if prefix is None else _resumed(prefix, key)
+    first = 0 if prefix is None else steps.start
+    if prefix is None and steps.start == 0:
+        prefix = Prefix(x, key)
+    for i, latents, clean in _walk(run, x, range(first, n), pushes):
+        x = latents
+        if prefix is None and i + 1 == steps.start:
+            prefix = Prefix(x.clone(), key)
         wanted = preview_every > 0 and (i + 1 - first) % preview_every == 0 and i + 1 < n
         yield Step(i + 1 - first, n - first, backbone.decode(clean[:1])[0] if wanted else None)
-    assert kept is not None and len(latents) == batch
-    yield Result(backbone.decode(latents), latents.clone(), kept)
+    yield Result(backbone.decode(x), x.clone(), prefix)
 
 
 def strip(
@@ -133,47 +134,50 @@ def strip(
     prefix: Prefix | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[Step | Result]:
-    """One picture per strength, the window and what follows as one batch; Result.images[i] belongs to strengths[i].
+    """One picture per strength, the window and what follows as one batch; Result.images[i] belongs to
+    strengths[i].
 
-    Each strength multiplies every term of `steering` (whose own strengths are therefore usually 1.0). The steps before the
-    window run once, or not at all with `prefix`. Raises as `sample`, and for more than 64 strengths.
+    Each strength multiplies every term of `steering` (whose own strengths are therefore usually 1.0). The
+    steps before the window run once, or not at all with `prefix`. Raises as `sample`, and for more than 64
+    strengths.
     """
     factors = tuple(strength("the strip", s) for s in strengths)
     if not 0 < len(factors) <= STRIP_LIMIT:
-        raise RudderError(f"A strip of {len(factors)} strengths is asked for: give between 1 and {STRIP_LIMIT}.")
-    n, count = recipe.num_inference_steps, len(factors)
-    steps, schedule = steering.window.steps(n), backbone.schedule(n)
-    pushes = _pushes(backbone, steering, schedule, steps, recipe.guidance_scale > 1, factors)
+        raise RudderError(
+            f"A strip of {len(factors)} strengths is asked for: give between 1 and {STRIP_LIMIT}."
+        )
+    n, steps = recipe.num_inference_steps, steering.window.steps(recipe.num_inference_steps)
     seeds, prompts = _batch(recipe, None, None)
+    run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
+    pushes = _pushes(run, steering, steps, factors)
     key = _key(backbone, recipe, seeds, prompts, steps.start)
-    condition = _condition(backbone, recipe, prompts)
     total, done = n - (steps.start if prefix else 0), 0
     if prefix is None:
-        latents = _initial(backbone, seeds)
-        for _, latents, _ in _walk(backbone, recipe, schedule, latents, condition, range(steps.start), {}, stop):
-            done += 1
+        x = _initial(backbone, seeds)
+        for _, latents, _ in _walk(run, x, range(steps.start), {}):
+            x, done = latents, done + 1
             yield Step(done, total)
-        prefix = Prefix(latents.clone(), key)
-    latents = _resumed(prefix, key).expand(count, -1, -1, -1)
-    condition = condition.repeat_interleave(count, dim=0)
-    for _, latents, _ in _walk(backbone, recipe, schedule, latents, condition, range(steps.start, n), pushes, stop):
-        done += 1
+        prefix = Prefix(x.clone(), key)
+    x = _resumed(prefix, key).expand(len(factors), -1, -1, -1)
+    run = replace(run, condition=run.condition.repeat_interleave(len(factors), dim=0))
+    for _, latents, _ in _walk(run, x, range(steps.start, n), pushes):
+        x, done = latents, done + 1
         yield Step(done, total)
-    yield Result(backbone.decode(latents), latents.clone(), prefix)
+    yield Result(backbone.decode(x), x.clone(), prefix)
 
 
 def finish(run: Iterator[Step | Result]) -> Result:
     """Run a sampler to its end and return the Result."""
-    result = None
-    for result in run:
-        pass
-    if not isinstance(result, Result):
+    last: Step | Result | None = None
+    for item in run:
+        last = item
+    if not isinstance(last, Result):
         raise RudderError("The run ended without a picture: start it again.")
-    return result
+    return last
 
 
 def ddim_step(schedule: Schedule, i: int, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """x_{t-1} and the predicted x_0 (DDIM, Song 2021, eq. 12, sigma = 0), in diffusers' order of operations."""
+    """x_{t-1} and the predicted x_0 (DDIM, Song 2021, eq. 12, sigma = 0), in diffusers' order."""
     clean = (x - schedule.sqrt_beta[i] * eps) / schedule.sqrt_alpha[i]
     if schedule.clip is not None:
         clean = clean.clamp(-schedule.clip, schedule.clip)
@@ -181,47 +185,52 @@ def ddim_step(schedule: Schedule, i: int, x: Tensor, eps: Tensor) -> tuple[Tenso
     return schedule.sqrt_alpha_next[i] * clean + direction, clean
 
 
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What stays the same from step to step."""
+
+    backbone: Backbone
+    recipe: Recipe
+    schedule: Schedule
+    condition: Tensor
+    stop: threading.Event | None
+
+    @property
+    def guided(self) -> bool:
+        return self.recipe.guidance_scale > 1  # as diffusers: no second half at 1 or below
+
+
 def _walk(
-    backbone: Backbone,
-    recipe: Recipe,
-    schedule: Schedule,
-    latents: Tensor,
-    condition: Tensor,
-    steps: range,
-    pushes: Mapping[int, Mapping[Site, Tensor]],
-    stop: threading.Event | None,
+    run: _Run, x: Tensor, steps: range, pushes: Mapping[int, Mapping[Site, Tensor]]
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Denoise over `steps`, pushing pushes[i] in step i; yields (i, latents, predicted x_0).
 
     Hooks and inference mode live inside one step and never across a yield, which may change threads.
     """
-    guidance, x = recipe.guidance_scale, latents
+    backbone, guidance = run.backbone, run.recipe.guidance_scale
     for i in steps:
-        if stop is not None and stop.is_set():
-            raise Cancelled(f"Stopped after {i} of {recipe.num_inference_steps} steps: start again when you like.")
+        if run.stop is not None and run.stop.is_set():
+            count = run.recipe.num_inference_steps
+            raise Cancelled(f"Stopped after {i} of {count} steps: start again when you like.")
         with torch.inference_mode(), push(backbone, pushes[i]) if i in pushes else nullcontext():
-            t = schedule.timesteps[i]
-            if guidance > 1:
-                without, given = backbone.denoise(torch.cat([x, x]), t, condition).chunk(2)
+            t = run.schedule.timesteps[i]
+            if run.guided:
+                without, given = backbone.denoise(torch.cat([x, x]), t, run.condition).chunk(2)
                 eps = without + guidance * (given - without)
             else:
-                eps = backbone.denoise(x, t, condition)
-            x, clean = ddim_step(schedule, i, x, eps)
+                eps = backbone.denoise(x, t, run.condition)
+            x, clean = ddim_step(run.schedule, i, x, eps)
         yield i, x, clean
 
 
 def _pushes(
-    backbone: Backbone,
-    steering: Steering,
-    schedule: Schedule,
-    steps: range,
-    guided: bool,
-    factors: tuple[float, ...],
+    run: _Run, steering: Steering, steps: range, factors: tuple[float, ...]
 ) -> dict[int, dict[Site, Tensor]]:
-    """What to add in each step: {step: {site: sum of s_k v_k, [B, C, 1 or H, 1 or W]}}; {} if every strength is 0.
+    """What to add in each step: {step: {site: sum of s_k v_k, [B, C, 1 or H, 1 or W]}}; {} if all are 0.
 
     Computed before the run, once per distinct set of nearest learned timesteps.
     """
+    backbone = run.backbone
     terms = [(vector, s) for vector, s in steering.vectors if s != 0 and any(factors)]
     for vector, _ in steering.vectors:
         vector.check(backbone)
@@ -237,7 +246,7 @@ def _pushes(
     made: dict[tuple[int, ...], dict[Site, Tensor]] = {}
     pushes = {}
     for i in steps:
-        t = int(schedule.timesteps[i])
+        t = int(run.schedule.timesteps[i])
         rows = tuple(vector.nearest(t) for vector, _ in terms)
         if rows not in made:
             total: dict[str, Tensor] = {}
@@ -247,13 +256,16 @@ def _pushes(
                     v = v[:, None, None] if v.ndim == 1 else v
                     total[name] = total[name] + v if name in total else v
             names = find_sites(backbone, total)
-            made[rows] = {site: _halved(scale * total[site.name], guided, steering.halves).to(**where) for site in names}
+            made[rows] = {
+                site: _halved(scale * total[site.name], run.guided, steering.halves).to(**where)
+                for site in names
+            }
         pushes[i] = made[rows]
     return pushes
 
 
 def _halved(v: Tensor, guided: bool, halves: str) -> Tensor:
-    """[B, ...] for a plain batch to [2 B, ...] for [unconditional, conditional]; one row broadcasts by itself."""
+    """[B, ...] to [2 B, ...] for [unconditional, conditional]; a single row for both broadcasts by itself."""
     if not guided or (halves == "both" and len(v) == 1):
         return v
     return torch.cat([v if halves == "both" else torch.zeros_like(v), v])
@@ -266,7 +278,8 @@ def _batch(recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] |
     prompts = [recipe.prompt] * count if prompts is None else list(prompts)
     if len(seeds) != len(prompts) or not 0 < count <= BATCH_LIMIT:
         raise RudderError(
-            f"{len(seeds)} seeds and {len(prompts)} prompts are given: give equally many, at most {BATCH_LIMIT}."
+            f"{len(seeds)} seeds and {len(prompts)} prompts are given: give equally many, at most "
+            f"{BATCH_LIMIT}."
         )
     checked = [replace(recipe, seed=s, prompt=p) for s, p in zip(seeds, prompts, strict=True)]
     return tuple(one.seed for one in checked), tuple(one.prompt for one in checked)
@@ -293,7 +306,9 @@ def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> 
     return torch.cat([encoded((recipe.negative_prompt,) * len(prompts)), conditional])
 
 
-def _key(backbone: Backbone, recipe: Recipe, seeds: tuple, prompts: tuple, start: int) -> tuple[tuple[str, Any], ...]:
+def _key(
+    backbone: Backbone, recipe: Recipe, seeds: tuple, prompts: tuple, start: int
+) -> tuple[tuple[str, Any], ...]:
     return (
         ("model", backbone.fingerprint),
         ("prompt", prompts),
@@ -309,5 +324,7 @@ def _resumed(prefix: Prefix, key: tuple[tuple[str, Any], ...]) -> Tensor:
     """The prefix's latents if it belongs to this run; RudderError naming what differs otherwise."""
     for (what, had), (_, now) in zip(prefix.key, key, strict=True):
         if had != now:
-            raise RudderError(f"The prefix was made with another {what}: run once without it to make a new one.")
+            raise RudderError(
+                f"The prefix was made with another {what}: run once without it to make a new one."
+            )
     return prefix.latents

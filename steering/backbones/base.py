@@ -34,7 +34,8 @@ class Site:
 class Schedule:
     """A deterministic DDIM schedule: `timesteps` [n] int64, and per step the 0-dim float32 factors of eq. 12.
 
-    Kept as 0-dim CPU tensors and applied in the order of diffusers' DDIMScheduler, so results agree bit for bit.
+    Kept as 0-dim CPU tensors and applied in the order of diffusers' DDIMScheduler, so results agree bit for
+    bit.
     """
 
     timesteps: Tensor

@@ -46,19 +46,26 @@ def load(
 ) -> Backbone:
     """Load a model for steering.
 
-    `name_or_path`: an embedded model's name, a local folder in diffusers layout, or a hub id ("owner/name", the only
-    case that may download). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU, float16 on CUDA.
-    `attention`: "sdpa" (torch's own) or "xformers" where installed. Raises RudderError for an unknown model, missing or
-    truncated weights, another family, or a device that is not there.
+    `name_or_path`: an embedded model's name, a local folder in diffusers layout, or a hub id ("owner/name",
+    the only case that may download). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU,
+    float16 on CUDA. `attention`: "sdpa" (torch's own) or "xformers" where installed. Raises RudderError for
+    an unknown model, missing or truncated weights, another family, or a device that is not there.
     """
-    folder = find(str(name_or_path))
+    asked = str(name_or_path)
+    folder = find(asked)
     where, kind = _device(device), _dtype(dtype)
-    kind = kind or (torch.float16 if where.type == "cuda" else torch.float32)
-    family = _info(folder).family
-    if family != StableDiffusion.family:
-        raise RudderError(f"{folder.name} is of the family {shorten(family)!r}: load one of 'stable_diffusion'.")
-    return StableDiffusion.from_folder(folder, name=_name(str(name_or_path), folder), device=where, dtype=kind,
-                                       attention=attention)  # fmt: skip
+    info = _info(folder)
+    if info.family != StableDiffusion.family:
+        raise RudderError(
+            f"{folder.name} is of the family {shorten(info.family)!r}: load a Stable Diffusion 1.x."
+        )
+    return StableDiffusion.from_folder(
+        folder,
+        name=asked if _is_hub_id(asked, folder) else info.name,
+        device=where,
+        dtype=kind or (torch.float16 if where.type == "cuda" else torch.float32),
+        attention=attention,
+    )
 
 
 def find(name_or_path: str) -> Path:
@@ -74,7 +81,9 @@ def find(name_or_path: str) -> Path:
     if _HUB_ID.fullmatch(name_or_path):
         return _from_hub(name_or_path)
     known = [info.name for info in available()]
-    raise unknown("model", name_or_path, known, "give a folder in diffusers layout, a hub id such as owner/name, or")
+    raise unknown(
+        "model", name_or_path, known, "give a folder in diffusers layout, a hub id such as owner/name, or"
+    )
 
 
 def _from_hub(repo: str) -> Path:
@@ -87,7 +96,8 @@ def _from_hub(repo: str) -> Path:
         return Path(snapshot_download(repo, allow_patterns=patterns))
     except Exception as error:  # network, HTTP, authentication, cache: all mean that the model cannot be had
         raise RudderError(
-            f"{repo} could not be fetched from the hub ({type(error).__name__}: {shorten(error)}): check the id and the "
+            f"{repo} could not be fetched from the hub ({type(error).__name__}: {shorten(error)}): check "
+            "the id and the "
             "connection, or give a local folder."
         ) from error
 
@@ -98,7 +108,9 @@ def _info(folder: Path) -> ModelInfo:
     index = folder / "model_index.json"
     kind = str(read_json(index).get("_class_name", "")) if index.is_file() else ""
     guessed = "stable_diffusion" if kind.startswith("StableDiffusion") and "XL" not in kind else kind
-    present = index.is_file() and all((folder / part / weights).is_file() for part, weights in COMPONENTS.items())
+    present = index.is_file() and all(
+        (folder / part / weights).is_file() for part, weights in COMPONENTS.items()
+    )
     return ModelInfo(
         name=str(info.get("name", folder.name)),
         family=str(info.get("family", guessed or "stable_diffusion")),
@@ -108,8 +120,8 @@ def _info(folder: Path) -> ModelInfo:
     )
 
 
-def _name(asked: str, folder: Path) -> str:
-    return _info(folder).name if (folder / "rudder.json").is_file() else asked if "/" not in asked or _HUB_ID.fullmatch(asked) else folder.name
+def _is_hub_id(asked: str, folder: Path) -> bool:
+    return bool(_HUB_ID.fullmatch(asked)) and Path(asked) != folder
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -126,6 +138,10 @@ def _device(device: str | torch.device) -> torch.device:
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if found not in (None, torch.float32, torch.float16, torch.bfloat16) or (found is None and dtype is not None):
-        raise RudderError(f"{shorten(dtype)!r} is no number type for a model: use float32, float16 or bfloat16.")
+    if found not in (None, torch.float32, torch.float16, torch.bfloat16) or (
+        found is None and dtype is not None
+    ):
+        raise RudderError(
+            f"{shorten(dtype)!r} is no number type for a model: use float32, float16 or bfloat16."
+        )
     return found

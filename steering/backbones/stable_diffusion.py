@@ -1,4 +1,4 @@
-"""The Stable Diffusion family: U-Net, CLIP text encoder and KL autoencoder, from a folder in diffusers layout.
+"""The Stable Diffusion family: U-Net, CLIP text encoder and autoencoder, from a folder in diffusers layout.
 
 The embedded tiny-sd and SD 1.4 go through exactly this code.
 """
@@ -19,6 +19,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from ..errors import RudderError, shorten
 from ..files import check_weights, fingerprint, read_json
@@ -105,11 +106,13 @@ def check_folder(folder: Path) -> None:
 
 
 def load_part(kind: Any, folder: Path, part: str, **options: Any) -> Any:
-    """`from_pretrained` from one subfolder, offline; every failure, missing tensors too, becomes a RudderError."""
+    """`from_pretrained` from one subfolder, offline; every failure becomes a RudderError."""
     try:
         loaded = kind.from_pretrained(folder / part, local_files_only=True, **options)
     except Exception as error:  # the libraries raise many kinds; all mean that this part cannot be used
-        raise RudderError(f"{folder / part} could not be loaded ({shorten(error, 160)}): {REMEDY}.") from error
+        raise RudderError(
+            f"{folder / part} could not be loaded ({shorten(error, 160)}): {REMEDY}."
+        ) from error
     if not isinstance(loaded, tuple):
         return loaded
     module, report = loaded
@@ -127,10 +130,13 @@ def load_scheduler(folder: Path) -> DDIMScheduler:
     try:
         scheduler = DDIMScheduler.from_config(config)
     except Exception as error:  # a damaged configuration raises whatever its first bad value provokes
-        raise RudderError(f"{folder / 'scheduler'} could not be read ({shorten(error)}): {REMEDY}.") from error
+        raise RudderError(
+            f"{folder / 'scheduler'} could not be read ({shorten(error)}): {REMEDY}."
+        ) from error
     if scheduler.config.prediction_type != "epsilon" or scheduler.config.thresholding:
         raise RudderError(
-            f"{folder.name} predicts {scheduler.config.prediction_type!r}: load a model that predicts epsilon without "
+            f"{folder.name} predicts {scheduler.config.prediction_type!r}: load a model that predicts "
+            "epsilon without "
             "thresholding, such as Stable Diffusion 1.x."
         )
     return scheduler
@@ -145,7 +151,9 @@ def use_attention(network: UNet2DConditionModel, attention: str) -> None:
     try:
         network.enable_xformers_memory_efficient_attention()
     except (ImportError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise RudderError(f"xformers cannot be used here ({shorten(error)}): install it with CUDA, or use 'sdpa'.") from error
+        raise RudderError(
+            f"xformers cannot be used here ({shorten(error)}): install it with CUDA, or use 'sdpa'."
+        ) from error
 
 
 class StableDiffusion:
@@ -193,12 +201,13 @@ class StableDiffusion:
     def from_folder(
         cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, attention: str = "sdpa"
     ) -> StableDiffusion:
-        """Load from a folder in diffusers layout; RudderError for anything missing, truncated or of another kind."""
+        """Load a folder in diffusers layout; RudderError for what is missing, truncated or unfit."""
         check_folder(folder)
+        transformers_logging.disable_progress_bar()  # a second of loading needs none
         described = folder / "rudder.json"
         options = {"use_safetensors": True, "low_cpu_mem_usage": False, "output_loading_info": True}
-        network = load_part(UNet2DConditionModel, folder, "unet", torch_dtype=dtype, **options)
-        vae = load_part(AutoencoderKL, folder, "vae", torch_dtype=dtype, **options)
+        network = load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, **options)
+        vae = load_part(AutoencoderKL, folder, "vae", dtype=dtype, **options)
         text = load_part(CLIPTextModel, folder, "text_encoder", dtype=dtype, use_safetensors=True,
                          output_loading_info=True)  # fmt: skip
         use_attention(network, attention)
@@ -222,7 +231,7 @@ class StableDiffusion:
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> Tensor:
-        """Prompts ("" allowed) to CLIP states [B, L, D], encoded as one batch; single prompts are remembered."""
+        """Prompts ("" allowed) to CLIP states [B, L, D], encoded as one batch; single ones are kept."""
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         with self._text_lock:
             if len(prompts) == 1 and prompts[0] in self._conditions:
@@ -234,7 +243,9 @@ class StableDiffusion:
             )
             masked = getattr(self.text_encoder.config, "use_attention_mask", False)
             mask = tokens.attention_mask.to(self.device) if masked else None
-            states = self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(self.dtype)
+            states = self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(
+                self.dtype
+            )
             if len(prompts) == 1:
                 self._conditions[prompts[0]] = states
                 while len(self._conditions) > _CONDITIONS_KEPT:
@@ -242,7 +253,7 @@ class StableDiffusion:
         return states
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """Words (lower case, punctuation stripped) that rudder.json does not list, in order; [] if it lists none."""
+        """Words (lower case, no punctuation) that rudder.json does not list, in order; [] without a list."""
         if not self._words:
             return []
         words = (word.strip(".,;:!?\"'`()[]{}<>*_~…“”‘’-–—") for word in prompt.lower().split())
@@ -254,7 +265,9 @@ class StableDiffusion:
         """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps, eps drawn from `generator` (one, or one per sample)."""
         trained = self.scheduler.config.num_train_timesteps
         if not 0 <= int(timestep) < trained:
-            raise RudderError(f"Timestep {shorten(timestep)} does not exist: give one from 0 to {trained - 1}.")
+            raise RudderError(
+                f"Timestep {shorten(timestep)} does not exist: give one from 0 to {trained - 1}."
+            )
         draws = generator if isinstance(generator, torch.Generator) else list(generator)
         eps = randn_tensor(latents.shape, generator=draws, device=self.device, dtype=self.dtype)
         alpha = self.scheduler.alphas_cumprod[int(timestep)]
@@ -267,7 +280,7 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image.Image]) -> Tensor:
-        """Pictures (centre-cropped and resized to the model's shape) to scaled latents [B, C, H, W], posterior mean."""
+        """Pictures (centre-cropped, resized to fit) to scaled latents [B, C, H, W], posterior mean."""
         size = (self.latent_shape[2] * self.scale, self.latent_shape[1] * self.scale)
         fitted = [ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS) for image in images]
         parts = []

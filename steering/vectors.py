@@ -1,0 +1,306 @@
+"""ConceptVector: what a concept adds to activations; arithmetic, and files that are never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from . import __version__
+from .backbones.base import Backbone
+from .errors import RudderError, shorten, unknown
+from .files import safetensors_header
+from .recipe import number, whole
+
+FORMAT = 1
+FILE_LIMIT = 256 * 1024 * 1024
+AGAIN = "learn the concept again, or ask whoever shared the file for a fresh one"
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptVector:
+    """A concept's mean representation minus its baseline's, per site and timestep. Strength 1.0 adds it once.
+
+    `vectors[site]` is float32 [T, C] (spatial mean or max) or [T, C, H, W] (maps), row k belonging to
+    `timesteps[k]`. `provenance` says what it was made from; `recommended` what was measured to work:
+    {"strength", "range": [low, high], "window": [start, end], "sites"}, or {} if nobody measured.
+    """
+
+    name: str
+    vectors: dict[str, Tensor]
+    timesteps: tuple[int, ...]
+    provenance: dict[str, Any]
+    recommended: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= 200:
+            raise RudderError("A concept needs a name of 1 to 200 characters: give it one.")
+        steps = tuple(whole("A vector's timestep", t, 0, 1_000_000) for t in self.timesteps)
+        if not steps or not self.vectors:
+            raise RudderError(
+                f"The vector {shorten(self.name)!r} is empty (no sites or no timesteps): {AGAIN}."
+            )
+        for site, v in self.vectors.items():
+            if v.ndim not in (2, 4) or v.shape[0] != len(steps) or 0 in v.shape:
+                raise RudderError(
+                    f"The vector {shorten(self.name)!r} has shape {shorten(tuple(v.shape))} at "
+                    f"{shorten(site)} for "
+                    f"{len(steps)} timesteps: {AGAIN}."
+                )
+            if not torch.isfinite(v).all():
+                raise RudderError(
+                    f"The vector {shorten(self.name)!r} is not finite at {shorten(site)}: {AGAIN}."
+                )
+        object.__setattr__(self, "timesteps", steps)
+        object.__setattr__(self, "recommended", _recommended(self.recommended))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites it has vectors for."""
+        return tuple(self.vectors)
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the model it was learned from."""
+        return str(self.provenance.get("fingerprint", ""))
+
+    @cached_property
+    def _steps(self) -> np.ndarray:
+        return np.asarray(self.timesteps)
+
+    def nearest(self, timestep: int) -> int:
+        """The row learned nearest to `timestep` (the first of two equally near)."""
+        return int(np.abs(self._steps - int(timestep)).argmin())
+
+    def at(self, site: str, timestep: int) -> Tensor:
+        """The vector [C] or map [C, H, W] at a site for the learned timestep nearest to `timestep`."""
+        if site not in self.vectors:
+            raise unknown(f"site in the vector {shorten(self.name)!r}", site, self.vectors)
+        return self.vectors[site][self.nearest(timestep)]
+
+    def replace(self, **changes: Any) -> ConceptVector:
+        """A copy with some fields changed, such as `recommended=...` once measured; checked again."""
+        return replace(self, **changes)
+
+    def __add__(self, other: ConceptVector) -> ConceptVector:
+        return _combined(self, other, "+", 1.0)
+
+    def __sub__(self, other: ConceptVector) -> ConceptVector:
+        return _combined(self, other, "-", -1.0)
+
+    def __mul__(self, factor: float) -> ConceptVector:
+        if isinstance(factor, (ConceptVector, str, bytes)):
+            return NotImplemented
+        return _scaled(self, number("The factor of a vector", factor, -1e6, 1e6))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> ConceptVector:
+        if isinstance(divisor, (ConceptVector, str, bytes)):
+            return NotImplemented
+        value = number("The divisor of a vector", divisor, -1e6, 1e6)
+        if abs(value) < 1e-6:
+            raise RudderError("A vector cannot be divided by zero: give another divisor.")
+        return _scaled(self, 1.0 / value)
+
+    def __neg__(self) -> ConceptVector:
+        return _scaled(self, -1.0)
+
+    def check(self, backbone: Backbone) -> None:
+        """RudderError unless the vector was made for this model, sites and shapes."""
+        title, sites = f"The vector {shorten(self.name)!r}", backbone.sites()
+        if self.fingerprint != backbone.fingerprint:
+            model = shorten(self.provenance.get("model", "an unnamed model"))
+            made = f"{model} ({shorten(self.fingerprint, 20) or 'no fingerprint'})"
+            raise RudderError(
+                f"{title} was made for {made}, not for {backbone.name} ({backbone.fingerprint}): load that "
+                "model, or "
+                "learn the concept again with this one."
+            )
+        for name, v in self.vectors.items():
+            if name not in sites:
+                raise RudderError(
+                    f"{title} has a site {shorten(name)!r} that {backbone.name} lacks: {AGAIN}."
+                )
+            site = sites[name]
+            if v.shape[1] != site.channels or (v.ndim == 4 and tuple(v.shape[2:]) != site.size):
+                due = [site.channels, *(site.size if v.ndim == 4 else ())]
+                raise RudderError(
+                    f"{title} has shape {list(v.shape[1:])} at {name} where {due} is due: {AGAIN}."
+                )
+
+    def to_bytes(self) -> bytes:
+        """The vector as a safetensors file with its metadata as JSON."""
+        meta = {
+            "format": FORMAT,
+            "name": self.name,
+            "timesteps": self.timesteps,
+            "shapes": {site: list(v.shape) for site, v in self.vectors.items()},
+            "provenance": self.provenance,
+            "recommended": self.recommended,
+        }
+        tensors = {
+            site: v.detach().to("cpu", torch.float32).contiguous().clone() for site, v in self.vectors.items()
+        }
+        return save_tensors(tensors, metadata={"rudder": json.dumps(meta)})
+
+    def save(self, path: str | Path) -> None:
+        """Write the vector to a .safetensors file."""
+        try:
+            Path(path).write_bytes(self.to_bytes())
+        except OSError as error:
+            raise RudderError(
+                f"{path} cannot be written ({error.strerror}): choose another place."
+            ) from error
+
+    @classmethod
+    def load(cls, path: str | Path, backbone: Backbone | None = None) -> ConceptVector:
+        """Read a vector file, never more than 256 MB and never a pickle; checked against `backbone` if given.
+
+        Raises RudderError for a file that is missing, no safetensors, truncated, lies about its shapes, holds
+        values that are not finite, comes from a newer Rudder, or was made for another model.
+        """
+        path = Path(path)
+        try:
+            size = path.stat().st_size
+            if size > FILE_LIMIT:
+                raise RudderError(
+                    f"{path.name} has {size:,} bytes: a vector file has at most {FILE_LIMIT:,}."
+                )
+            data = path.read_bytes()
+        except OSError as error:
+            raise RudderError(f"{path} cannot be read ({error.strerror}): check the path.") from error
+        return cls.from_bytes(data, backbone, title=path.name)
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, backbone: Backbone | None = None, title: str = "the vector"
+    ) -> ConceptVector:
+        """`load` from memory; `title` names the file in messages."""
+        title = shorten(title)
+        if len(data) > FILE_LIMIT:
+            raise RudderError(f"{title} has {len(data):,} bytes: a vector file has at most {FILE_LIMIT:,}.")
+        header = safetensors_header(BytesIO(data), len(data), title, AGAIN)
+        meta = _metadata(header, title)
+        shapes = {site: entry["shape"] for site, entry in header.items() if site != "__metadata__"}
+        if meta["shapes"] != shapes:
+            wrong = next(
+                (s for s in {**shapes, **meta["shapes"]} if shapes.get(s) != meta["shapes"].get(s)), "?"
+            )
+            raise RudderError(f"{title} lies about its shape at {shorten(wrong)}: {AGAIN}.")
+        try:
+            tensors = {site: tensor.float() for site, tensor in load_tensors(data).items()}
+        except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+            raise RudderError(f"{title} is damaged ({shorten(error)}): {AGAIN}.") from error
+        vector = cls(
+            name=meta["name"],
+            vectors={site: tensors[site] for site in meta["shapes"]},
+            timesteps=tuple(meta["timesteps"]),
+            provenance=meta["provenance"],
+            recommended=meta["recommended"],
+        )
+        if backbone is not None:
+            vector.check(backbone)
+        return vector
+
+
+def _scaled(a: ConceptVector, factor: float) -> ConceptVector:
+    """factor * a; the recommended strengths shrink as the vector grows."""
+    recommended = dict(a.recommended)
+    if factor == 0:
+        recommended = {}
+    if "strength" in recommended:
+        recommended["strength"] = recommended["strength"] / factor
+    if "range" in recommended:
+        recommended["range"] = sorted(end / factor for end in recommended["range"])
+    return a.replace(
+        name=f"{factor:g} * {a.name}"[:200],
+        vectors={site: v * factor for site, v in a.vectors.items()},
+        provenance={**_shared(a), "operation": "*", "factor": factor, "of": [a.provenance]},
+        recommended=recommended,
+    )
+
+
+def _combined(a: ConceptVector, b: Any, sign: str, factor: float) -> ConceptVector:
+    if not isinstance(b, ConceptVector):
+        return NotImplemented
+    if a.fingerprint != b.fingerprint:
+        models = [shorten(v.provenance.get("model", "an unnamed model"), 40) for v in (a, b)]
+        raise RudderError(
+            f"{a.name} was made for {models[0]} and {b.name} for {models[1]}: combine vectors of one model."
+        )
+    if a.timesteps != b.timesteps or set(a.vectors) != set(b.vectors):
+        what = "timesteps" if a.timesteps != b.timesteps else "sites"
+        raise RudderError(f"{a.name} and {b.name} have different {what}: learn both with the same ones.")
+    for site, v in a.vectors.items():
+        if v.shape != b.vectors[site].shape:
+            raise RudderError(
+                f"{a.name} and {b.name} have different shapes at {site}: learn both with the same pooling."
+            )
+    return ConceptVector(
+        name=f"{a.name} {sign} {b.name}"[:200],
+        vectors={site: v + factor * b.vectors[site] for site, v in a.vectors.items()},
+        timesteps=a.timesteps,
+        provenance={**_shared(a), "operation": sign, "of": [a.provenance, b.provenance]},
+    )
+
+
+def _shared(a: ConceptVector) -> dict[str, Any]:
+    return {
+        key: a.provenance.get(key) for key in ("model", "fingerprint", "shapes", "pooling", "timesteps")
+    } | {"version": __version__}
+
+
+def _recommended(value: Any) -> dict[str, Any]:
+    """The measured recommendation, checked; unknown keys are kept."""
+    if not isinstance(value, Mapping):
+        raise RudderError(
+            f"A vector's recommendation must be a mapping, not {type(value).__name__}: {AGAIN}."
+        )
+    result = dict(value)
+    if "strength" in result:
+        result["strength"] = number("The recommended strength", result["strength"], -1e8, 1e8)
+    for key in ("range", "window"):
+        if key in result:
+            ends = result[key]
+            if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+                raise RudderError(f"A vector's recommended {key} must be two numbers: {AGAIN}.")
+            result[key] = [number(f"The recommended {key}", end, -1e8, 1e8) for end in ends]
+    if "sites" in result and result["sites"] is not None:
+        if not isinstance(result["sites"], (list, tuple)) or not all(
+            isinstance(s, str) for s in result["sites"]
+        ):
+            raise RudderError(f"A vector's recommended sites must be a list of names: {AGAIN}.")
+        result["sites"] = list(result["sites"])
+    return result
+
+
+def _metadata(header: dict[str, Any], title: str) -> dict[str, Any]:
+    """Rudder's own JSON from a safetensors header, its kinds checked."""
+    try:
+        meta = json.loads((header.get("__metadata__") or {})["rudder"])
+        form = meta["format"]
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise RudderError(
+            f"{title} holds tensors but no Rudder metadata: choose a vector that Rudder saved."
+        ) from error
+    if form != FORMAT:
+        raise RudderError(
+            f"{title} has format {shorten(form)}, this Rudder reads format {FORMAT}: update Rudder."
+        )
+    kinds = {"name": str, "timesteps": list, "shapes": dict, "provenance": dict, "recommended": dict}
+    for key, kind in kinds.items():
+        if not isinstance(meta.get(key), kind):
+            raise RudderError(f"{title} has no valid {key!r} in its metadata: {AGAIN}.")
+    return meta

@@ -1,0 +1,65 @@
+"""Shared fixtures: one random model a session, one learned vector, and the plain pipeline to compare with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+from steering.backbones import Backbone, load
+from steering.concepts import ConceptVector, learn
+from tests.tiny import SD14, make_tiny_sd, pictures
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_sd(tmp_path_factory.mktemp("models") / "tiny-random")
+
+
+@pytest.fixture(scope="session")
+def backbone(tiny_folder: Path) -> Backbone:
+    return load(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def sd14_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_sd(tmp_path_factory.mktemp("models") / "narrow-sd14", SD14, dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def sd14(sd14_folder: Path) -> Backbone:
+    return load(sd14_folder)
+
+
+@pytest.fixture(scope="session")
+def vector(backbone: Backbone) -> ConceptVector:
+    """Red pictures minus others, at three timesteps."""
+    images, others = pictures(3, seed=1, tint=(90, 0, 0)), pictures(2, seed=2)
+    return list(learn(backbone, "red", images, others, prompt="a red apple", timesteps=(50, 300, 800)))[-1]
+
+
+def pipeline(folder: Path) -> StableDiffusionPipeline:
+    """diffusers' own pipeline over the same files, DDIM, float32."""
+    pipe = StableDiffusionPipeline.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        low_cpu_mem_usage=False,
+        safety_checker=None,
+        requires_safety_checker=False,
+    )
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="session")
+def plain(tiny_folder: Path) -> StableDiffusionPipeline:
+    return pipeline(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def plain_sd14(sd14_folder: Path) -> StableDiffusionPipeline:
+    return pipeline(sd14_folder)
