@@ -120,8 +120,7 @@ def sample(
         x = latents
         if prefix is None and i + 1 == steps.start:
             prefix = Prefix(x.clone(), key)
-        wanted = preview_every > 0 and (i + 1 - first) % preview_every == 0 and i + 1 < n
-        yield Step(i + 1 - first, n - first, backbone.decode(clean[:1])[0] if wanted else None)
+        yield _step(backbone, i + 1 - first, n - first, clean, preview_every)
     yield Result(backbone.decode(x), x.clone(), prefix)
 
 
@@ -132,6 +131,7 @@ def strip(
     strengths: Sequence[float],
     *,
     prefix: Prefix | None = None,
+    preview_every: int = 0,
     stop: threading.Event | None = None,
 ) -> Iterator[Step | Result]:
     """One picture per strength, the window and what follows as one batch; Result.images[i] belongs to
@@ -154,15 +154,15 @@ def strip(
     total, done = n - (steps.start if prefix else 0), 0
     if prefix is None:
         x = _initial(backbone, seeds)
-        for _, latents, _ in _walk(run, x, range(steps.start), {}):
+        for _, latents, clean in _walk(run, x, range(steps.start), {}):
             x, done = latents, done + 1
-            yield Step(done, total)
+            yield _step(backbone, done, total, clean, preview_every)
         prefix = Prefix(x.clone(), key)
     x = _resumed(prefix, key).expand(len(factors), -1, -1, -1)
     run = replace(run, condition=run.condition.repeat_interleave(len(factors), dim=0))
-    for _, latents, _ in _walk(run, x, range(steps.start, n), pushes):
+    for _, latents, clean in _walk(run, x, range(steps.start, n), pushes):
         x, done = latents, done + 1
-        yield Step(done, total)
+        yield _step(backbone, done, total, clean, preview_every)
     yield Result(backbone.decode(x), x.clone(), prefix)
 
 
@@ -221,6 +221,12 @@ def _walk(
                 eps = backbone.denoise(x, t, run.condition)
             x, clean = ddim_step(run.schedule, i, x, eps)
         yield i, x, clean
+
+
+def _step(backbone: Backbone, index: int, total: int, clean: Tensor, preview_every: int) -> Step:
+    """The report of one step; every `preview_every` steps (0: never) with the first picture as predicted."""
+    wanted = preview_every > 0 and index % preview_every == 0 and index < total
+    return Step(index, total, backbone.decode(clean[:1])[0] if wanted else None)
 
 
 def _pushes(

@@ -12,38 +12,11 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-WORDS = [
-    "a",
-    "an",
-    "the",
-    "of",
-    "on",
-    "in",
-    "with",
-    "pencil",
-    "sketch",
-    "oil",
-    "painting",
-    "neon",
-    "pixel",
-    "art",
-    "blueprint",
-    "plain",
-    "red",
-    "apple",
-    "car",
-    "cat",
-    "dog",
-    "house",
-    "person",
-    "glasses",
-    "night",
-    "white",
-    "sky",
-    "grass",
-    "sunset",
-    "background",
-]
+VOCABULARY = """
+a an the of on in with pencil sketch oil painting neon pixel art blueprint plain
+red apple car cat dog house person glasses night white sky grass sunset background
+"""
+WORDS = VOCABULARY.split()
 SMALL = {
     "down": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
     "up": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
