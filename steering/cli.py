@@ -1,0 +1,455 @@
+"""The command line: `rudder ...`, the same as `python -m steering ...`.
+
+Exit codes: 0 done, 1 unexpected, 2 bad input (one sentence on stderr, or {"error": ...} on stdout with
+--json), 130 interrupted.
+torch is imported by the commands that need it, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .arguments import (
+    backbone_for,
+    concepts_asked,
+    described,
+    film,
+    flat,
+    numbered,
+    picture_files,
+    request,
+    settled,
+    shipped,
+    slug,
+    strengths_of,
+    terms,
+    vector_for,
+    writing,
+)
+from .console import emit, progress, say, table
+from .errors import RudderError, shorten
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .backbones.base import Backbone
+    from .concepts import ConceptVector
+    from .recipe import Recipe
+    from .sampling import Result, Step
+
+app = typer.Typer(
+    help="Steer what a diffusion model paints: learn a concept from pictures, then slide its strength.",
+    epilog="Start with:  rudder steer 'a red apple' --concept sketch --strengths -1:2:9 --out strip.png",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+concept_app = typer.Typer(
+    help="Learn, list and look into concept vectors.", no_args_is_help=True, rich_markup_mode="rich"
+)
+app.add_typer(concept_app, name="concept")
+
+Prompt = Annotated[str | None, typer.Argument(help="What to paint; leave it out for no prompt at all.")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Embedded model, diffusers folder or hub id (tiny-sd).")
+]
+Seed = Annotated[int | None, typer.Option("--seed", "-s", help="Seed of the noise (0).")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps (the model's own, 40).")]
+Guidance = Annotated[
+    float | None, typer.Option("--guidance", "-g", help="Guidance scale (the model's own, 4).")
+]
+Negative = Annotated[str | None, typer.Option("--negative", help="What to keep away from.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Where to save; by default a name made from prompt and seed, here."),
+]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", help="A PNG that Rudder made: its recipe is used, options given here override it."
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout, for machines; errors as {'error': ...}.")
+]
+
+
+class Pooling(StrEnum):
+    mean = "mean"
+    max = "max"
+    map = "map"
+
+
+class What(StrEnum):
+    prompts = "prompts"
+    steering = "steering"
+    all = "all"
+
+
+@app.command(epilog="Example:  rudder generate 'a pencil sketch of a red apple' --seed 3 --out apple.png")
+def generate(
+    prompt: Prompt = None,
+    model: Model = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    negative: Negative = None,
+    count: Annotated[int, typer.Option("--count", "-n", help="How many pictures, at consecutive seeds.")] = 1,
+    out: Out = None,
+    source: From = None,
+    device: Device = "cpu",
+    json_: Json = False,
+) -> None:
+    """Paint a picture, unsteered: the plain diffusers pipeline, bit for bit."""
+    from .recipe import whole
+    from .sampling import sample
+
+    count = whole("The number of pictures", count, 1, 1000)
+    backbone, recipe, _ = request(source, model, device, prompt, seed, steps, guidance, negative)
+    recipe = replace(recipe, concepts=(), sites=None)
+    pictures, started = [], time.perf_counter()
+    for index in range(count):
+        one = replace(recipe, seed=recipe.seed + index)
+        result = _run(sample(backbone, one), f"painting seed {one.seed}")
+        path = numbered(
+            out or Path(f"{slug(one.prompt)}-{one.seed}.png"), index if out and count > 1 else None
+        )
+        pictures.append({"path": str(_save(result.images[0], path, one)), "seed": one.seed})
+    _painted(pictures, recipe, _warn(backbone, recipe), started, json_)
+
+
+@app.command(
+    epilog="[bold]Examples[/]\n\n"
+    "One picture:  rudder steer 'a red apple' --concept sketch=1.2 --out apple.png\n\n"
+    "A strip:  rudder steer 'a red apple' --concept sketch --strengths -1:2:9 --out strip.png\n\n"
+    "Two at once, one away:  rudder steer 'a man' -c oil=0.8 -c glasses=-1\n\n"
+    "Your own vector:  rudder steer 'a red apple' -c ./mine.safetensors=1.5"
+)
+def steer(
+    prompt: Prompt = None,
+    concept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--concept", "-c", help="name=strength or file.safetensors=strength; repeat for several."
+        ),
+    ] = None,
+    strengths: Annotated[
+        str | None,
+        typer.Option(
+            help="A strip: first:last:count, or a list with commas; each multiplies every concept's strength."
+        ),
+    ] = None,
+    model: Model = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    negative: Negative = None,
+    window: Annotated[
+        str | None,
+        typer.Option(help="start:end as fractions of the schedule (the concept's own, else 0.5:0.95)."),
+    ] = None,
+    site: Annotated[
+        list[str] | None, typer.Option("--site", help="Only this site of the vectors; repeat for several.")
+    ] = None,
+    out: Out = None,
+    scale: Annotated[int, typer.Option(help="How many times a strip's frames are enlarged.")] = 2,
+    source: From = None,
+    device: Device = "cpu",
+    json_: Json = False,
+) -> None:
+    """Paint a picture, or a strip of them, with concepts added while it is painted.
+
+    Strength 1 is the distance between the concept's pictures and their baseline; a concept without a
+    strength takes the one measured to work best (in a strip: 1). Saved PNGs carry their recipe.
+    """
+    from .recipe import whole
+    from .sampling import Steering, sample, strip
+
+    factors = strengths_of(strengths) if strengths else None
+    scale = whole("The enlargement", scale, 1, 32)
+    backbone, recipe, vectors = request(source, model, device, prompt, seed, steps, guidance, negative)
+    asked = concepts_asked(concept or [], recipe)
+    if not asked:
+        raise RudderError(
+            "No concept is given: add --concept name=strength (`rudder concept list` shows the names), "
+            "or use `rudder generate`."
+        )
+    vectors, pairs = terms(asked, vectors, backbone, recommended=factors is None)
+    recipe = settled(recipe, pairs, vectors, window, site, fresh=source is None)
+    steering = Steering.from_recipe(recipe, vectors)
+    path, started = (
+        out or Path(f"{slug(recipe.prompt)}-{slug(pairs[0][0])}-{recipe.seed}.png"),
+        time.perf_counter(),
+    )
+    if factors is None:
+        image = _run(sample(backbone, recipe, steering), "steering").images[0]
+    else:
+        image = film(
+            _run(strip(backbone, recipe, steering, factors), "painting the strip").images, factors, scale
+        )
+    own = {
+        name: vector
+        for name, vector in vectors.items()
+        if name in dict(pairs) and not shipped(name, backbone)
+    }
+    pictures: list[dict[str, Any]] = [{"path": str(_save(image, path, recipe, own)), "seed": recipe.seed}]
+    if factors is not None:
+        pictures[0]["strengths"] = list(factors)
+    _painted(pictures, recipe, _warn(backbone, recipe), started, json_)
+
+
+@concept_app.command(
+    "learn",
+    epilog="Example:  rudder concept learn watercolour wet/*.png --baseline dry/*.png --baseline more.zip",
+)
+def concept_learn(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures that show it: files, folders or zips.")],
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--baseline", "-b", help="Pictures without it: file, folder or zip; repeat for several."
+        ),
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="A prompt the pictures are read under.")] = "",
+    baseline_prompt: Annotated[str, typer.Option(help="The same for the baseline.")] = "",
+    site: Annotated[
+        list[str] | None,
+        typer.Option("--site", help="Where to learn it; repeat for several (the model's own)."),
+    ] = None,
+    pooling: Annotated[
+        Pooling, typer.Option(help="Mean or max over the plane, or the full map.")
+    ] = Pooling.mean,
+    draws: Annotated[int, typer.Option(help="Noise draws a picture and timestep.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    model: Model = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The vector file (NAME.safetensors).")
+    ] = None,
+    device: Device = "cpu",
+    json_: Json = False,
+) -> None:
+    """Learn a concept vector from pictures, best against a baseline that differs in nothing else."""
+    from .concepts import Progress, learn
+    from .images import open_images
+
+    shown = open_images(picture_files(images))
+    without = open_images(picture_files(baseline)) if baseline else None
+    backbone = backbone_for(model, device)
+    vector = None
+    with progress(f"learning {shorten(name, 30)}") as report:
+        for item in learn(
+            backbone,
+            name,
+            shown,
+            without,
+            prompt=prompt,
+            baseline_prompt=baseline_prompt,
+            sites=site or None,
+            draws=draws,
+            pooling=pooling.value,
+            seed=seed,
+        ):
+            if isinstance(item, Progress):
+                report(item.done, item.total, item.message)
+            else:
+                vector = item
+    if vector is None:
+        raise RudderError("Learning ended without a vector: start it again.")
+    path = out or Path(f"{slug(name)}.safetensors")
+    with writing(path):
+        vector.save(path)
+    text = f"{path}: {name}, from {len(shown)} pictures" + (f" less {len(without)}" if without else "")
+    emit(
+        {"path": str(path), **described(vector)},
+        json_,
+        f"{text}\nTry: rudder steer 'a cat' --concept {path}=1",
+    )
+
+
+@concept_app.command("show", epilog="Example:  rudder concept show sketch")
+def concept_show(
+    name: Annotated[str, typer.Argument(help="A shipped concept's name or a vector file.")],
+    model: Model = None,
+    json_: Json = False,
+) -> None:
+    """What a vector was made from, where it acts, how long it is, and the strength measured to work."""
+    vector = vector_for(name, model or "tiny-sd")
+    told = described(vector)
+    rows = [[s["site"], " x ".join(map(str, s["shape"])), s["norm"]] for s in told["sites"]]
+    facts = {**told["provenance"], **{f"recommended {k}": v for k, v in told["recommended"].items()}}
+    lines = [
+        f"{k.replace('_', ' '):<22} {v}"
+        for k, v in facts.items()
+        if k not in ("shapes", "timesteps") and v not in (None, "")
+    ]
+    body = "\n".join([vector.name, *lines, "", table(["site", "shape", "norm"], rows)])
+    emit(told, json_, body)
+
+
+@concept_app.command("list")
+def concept_list(model: Model = None, json_: Json = False) -> None:
+    """The concepts that ship with Rudder, and whether a model has a vector for them."""
+    from .concepts import library
+
+    found = library(model or "tiny-sd").values()
+    keys = ("name", "description", "examples", "baseline", "vector")
+    values = [
+        (c.name, c.description, len(c.examples), len(c.baseline), c.vector_path is not None) for c in found
+    ]
+    emit([dict(zip(keys, row, strict=True)) for row in values], json_, table(keys, values))
+
+
+@app.command(epilog="Example:  rudder evaluate --model tiny-sd --what all --json --out evaluation.json")
+def evaluate(
+    model: Model = None,
+    what: Annotated[What, typer.Option(help="Prompt-following, steering, or both.")] = What.all,
+    seed: Annotated[int, typer.Option(help="First seed of the pictures.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="At most this many captions (for a quick look).")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON here.")] = None,
+    device: Device = "cpu",
+    json_: Json = False,
+) -> None:
+    """Measure a model: does it follow its prompts, does steering take, do memorised pictures resist?"""
+    from .recipe import whole
+
+    limit = None if limit is None else whole("The limit", limit, 1, 1_000_000)
+    from . import evaluate as measures
+
+    backbone, values = backbone_for(model, device), {}
+    for name in ("prompts", "steering"):
+        if what.value in (name, "all"):
+            with progress(f"measuring {name}") as report:
+                values |= getattr(measures, name)(backbone, seed=seed, limit=limit, progress=report)
+    if out:
+        with writing(out):
+            out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    rows = [(block, *pair) for block, measured in values.items() for pair in flat(measured)]
+    emit(values, json_, table(["block", "measure", "value"], rows))
+
+
+@app.command()
+def models(json_: Json = False) -> None:
+    """The models that ship with Rudder."""
+    from .backbones.registry import available
+
+    found = available()
+    rows = [(info.name, info.family, info.present, info.description) for info in found]
+    values = [
+        {
+            "name": i.name,
+            "family": i.family,
+            "path": str(i.path),
+            "description": i.description,
+            "present": i.present,
+        }
+        for i in found
+    ]
+    emit(values, json_, table(["name", "family", "weights", "description"], rows))
+
+
+@app.command("app", epilog="Example:  rudder app --port 8000")
+def page(
+    model: Model = None,
+    port: Annotated[int, typer.Option("--port", "-p", help="The port to serve on.")] = 7860,
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Serve the page on this machine, at http://localhost:7860; Ctrl-C ends it."""
+    from .recipe import whole
+
+    options = ["--port", str(whole("The port", port, 1, 65535)), "--device", device]
+    options += [*(("--model", model) if model else ()), *(("--host", host) if host else ())]
+    from .ui.page import serve
+
+    serve(options)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in arguments
+    try:
+        code = app(arguments, prog_name="rudder", standalone_mode=False) or 0
+    except (RudderError, typer.TyperException) as error:
+        code = _failed(error, as_json)
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if as_json:
+            emit({"error": f"Unexpected {type(error).__name__}: {shorten(error, 300)}"}, True)
+        raise
+    if code == 130:
+        say("Interrupted.")
+    sys.exit(code)
+
+
+def _failed(error: Exception, as_json: bool) -> int:
+    """Say what is wrong in one sentence; 2."""
+    sentence = str(error) if isinstance(error, RudderError) else error.format_message()  # type: ignore[attr-defined]
+    if not sentence:  # a group without a command: typer has shown its help
+        return 2
+    if as_json:
+        emit({"error": sentence}, True)
+    else:
+        usage = "" if isinstance(error, RudderError) else " (`rudder --help` shows how)"
+        say(f"rudder: {sentence}{usage}")
+    return 2
+
+
+def _run(steps: Iterator[Step | Result], title: str) -> Result:
+    """A sampler to its end, with progress on stderr."""
+    from .sampling import Result, Step
+
+    with progress(title) as report:
+        for item in steps:
+            if isinstance(item, Step):
+                report(item.index, item.total, title)
+            elif isinstance(item, Result):
+                return item
+    raise RudderError("The run ended without a picture: start it again.")
+
+
+def _warn(backbone: Backbone, recipe: Recipe) -> list[str]:
+    """The words the model was never taught, said on stderr."""
+    words = backbone.unknown_words(recipe.prompt)
+    if words:
+        listed = ", ".join(repr(shorten(word, 30)) for word in words[:12])
+        say(f"{backbone.name} was never taught {listed}: it paints what it makes of the rest of the prompt.")
+    return words
+
+
+def _save(
+    image: Image.Image, path: Path, recipe: Recipe, vectors: dict[str, ConceptVector] | None = None
+) -> Path:
+    from .recipe import write_png
+
+    with writing(path):
+        write_png(image, path, recipe, vectors)
+    return path
+
+
+def _painted(
+    pictures: list[dict[str, Any]], recipe: Recipe, unknown_words: list[str], started: float, as_json: bool
+) -> None:
+    """The closing report of generate and steer."""
+    value = {
+        "images": pictures,
+        "recipe": json.loads(recipe.to_json()),
+        "unknown_words": unknown_words,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    emit(value, as_json, "\n".join(picture["path"] for picture in pictures))

@@ -1,0 +1,273 @@
+"""The command line: each verb once, errors as one sentence, exit codes, and recipes inside what it saves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from steering import cli
+from steering.arguments import concepts_asked, film, numbered, slug, strengths_of, window_of
+from steering.console import table
+from steering.errors import RudderError
+from steering.recipe import Recipe, Window, read_png, read_png_vectors
+from tests.tiny import make_tiny_sd, pictures
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FAST = ["--steps", "4"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RUDDER_HOME with one random model under the default name and one concept with a vector for it."""
+    folder = tmp_path_factory.mktemp("home")
+    make_tiny_sd(folder / "models" / "tiny-sd")
+    concept = folder / "assets" / "concepts" / "red"
+    for name, tint, seed in (("examples", (90, 0, 0), 1), ("baseline", (0, 0, 0), 2)):
+        (concept / name).mkdir(parents=True)
+        for k, image in enumerate(pictures(2, seed=seed, tint=tint)):
+            image.save(concept / name / f"{k}.png")
+    described = {
+        "name": "red",
+        "title": "Red",
+        "description": "more red",
+        "prompt": "",
+        "baseline_prompt": "",
+    }
+    (concept / "concept.json").write_text(json.dumps(described))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as done:
+        patch.setenv("RUDDER_HOME", str(folder))
+        examples, out = [str(concept / "examples")], ["--out", str(concept / "tiny-sd.safetensors")]
+        cli.main(["concept", "learn", "red", *examples, "--baseline", str(concept / "baseline"), *out])
+    assert done.value.code == 0
+    return folder
+
+
+@pytest.fixture
+def rudder(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """rudder(*arguments) -> (exit code, stdout, stderr), in an empty folder."""
+    monkeypatch.setenv("RUDDER_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            cli.main(arguments)
+        said = capsys.readouterr()
+        return done.value.code, said.out, said.err
+
+    return run
+
+
+def test_generate_saves_a_picture_that_carries_its_recipe(rudder):
+    code, out, _ = rudder("generate", "a red apple", "--seed", "3", *FAST)
+    assert code == 0
+    recipe = read_png(out.strip())
+    assert (recipe.prompt, recipe.seed, recipe.num_inference_steps) == ("a red apple", 3, 4)
+    assert recipe.guidance_scale == 4.0 and recipe.concepts == ()
+
+
+def test_generate_json_names_files_recipe_and_unknown_words(rudder):
+    code, out, err = rudder("generate", "a zebra", "--count", "2", "--out", "z.png", "--json", *FAST)
+    told = json.loads(out)
+    assert code == 0 and told["unknown_words"] == ["zebra"] and "zebra" in err
+    assert [image["path"] for image in told["images"]] == ["z-000.png", "z-001.png"]
+    assert [read_png(image["path"]).seed for image in told["images"]] == [0, 1]
+    assert told["recipe"]["prompt"] == "a zebra" and told["seconds"] > 0
+
+
+def test_an_empty_prompt_paints_unconditionally(rudder):
+    assert rudder("generate", "", "--out", "none.png", *FAST)[0] == 0
+    assert read_png("none.png").prompt == ""
+
+
+def test_steer_changes_the_picture_and_zero_does_not(rudder):
+    for name, value in (("zero", "0"), ("more", "2"), ("less", "-2")):
+        code, _, err = rudder("steer", "a red apple", "-c", f"red={value}", "--out", f"{name}.png", *FAST)
+        assert code == 0, err
+    rudder("generate", "a red apple", "--out", "plain.png", *FAST)
+    plain, zero, more, less = (Image.open(f"{n}.png").tobytes() for n in ("plain", "zero", "more", "less"))
+    assert plain == zero and len({plain, more, less}) == 3
+    assert read_png("more.png").concepts == (("red", 2.0),)
+
+
+def test_a_strip_has_one_frame_a_strength(rudder):
+    arguments = ["--strengths", "-1:2:4", "--scale", "1", "--out", "strip.png", "--json", *FAST]
+    code, out, _ = rudder("steer", "a red apple", "--concept", "red", *arguments)
+    told = json.loads(out)["images"][0]
+    assert code == 0 and told["strengths"] == [-1.0, 0.0, 1.0, 2.0]
+    strip = Image.open(told["path"])
+    rudder("generate", "a red apple", "--out", "plain.png", *FAST)
+    plain = Image.open("plain.png")
+    assert strip.width == 4 * plain.width + 3 * 2
+    left = plain.width + 2
+    frame = strip.crop((left, 0, left + plain.width, plain.height))
+    assert read_png(told["path"]).concepts == (("red", 1.0),)
+    assert _distance(frame, plain) <= 1  # strength 0, but in a batch of four: equal up to rounding
+
+
+def test_learn_show_steer_and_restore_with_a_vector_of_ones_own(rudder, home: Path):
+    examples = str(home / "assets" / "concepts" / "red" / "examples")
+    code, out, err = rudder("concept", "learn", "my own", examples, "--json")
+    told = json.loads(out)
+    assert code == 0 and told["path"] == "my-own.safetensors" and "2 of" in err or "of" in err
+    assert told["provenance"]["baseline"] is False and told["provenance"]["images"] == 2
+    assert "unit" in rudder("concept", "show", "my-own.safetensors")[1]
+    assert rudder("steer", "a cat", "-c", "my-own.safetensors=0.5", "--out", "own.png", *FAST)[0] == 0
+    assert set(read_png_vectors("own.png")) == {"my own"}
+    Path("my-own.safetensors").unlink()
+    assert rudder("steer", "--from", "own.png", "--out", "again.png")[0] == 0
+    assert Image.open("own.png").tobytes() == Image.open("again.png").tobytes()
+    assert rudder("steer", "--from", "own.png", "--seed", "9", "--out", "other.png")[0] == 0
+    assert read_png("other.png").seed == 9 and read_png("other.png").num_inference_steps == 4
+
+
+def test_lists(rudder):
+    code, out, _ = rudder("models", "--json")
+    assert code == 0 and [(m["name"], m["present"]) for m in json.loads(out)] == [("tiny-sd", True)]
+    assert "tiny-sd" in rudder("models")[1]
+    code, out, _ = rudder("concept", "list", "--json")
+    assert code == 0 and json.loads(out)[0]["vector"] is True and json.loads(out)[0]["examples"] == 2
+    assert json.loads(rudder("concept", "show", "red", "--json")[1])["provenance"]["baseline_images"] == 2
+
+
+BAD = [
+    (["generate", "x", "--model", "nowhere"], "nowhere"),
+    (["generate", "x" * 10_000], "10,000 characters"),
+    (["generate", "x", "--steps", "-4"], "steps"),
+    (["generate", "x", "--guidance", "nan"], "guidance"),
+    (["generate", "x", "--count", "0"], "number of pictures"),
+    (["generate", "x", "--from", "missing.png"], "missing.png"),
+    (["generate", "x", "--seed", "three"], "--seed"),
+    (["generate", "--colour"], "--colour"),
+    (["steer", "x"], "--concept"),
+    (["steer", "x", "-c", "sketchy=1"], "sketchy"),
+    (["steer", "x", "-c", "red=nan"], "strength of 'red'"),
+    (["steer", "x", "-c", "red=1e9"], "strength of 'red'"),
+    (["steer", "x", "-c", "red=much"], "much"),
+    (["steer", "x", "-c", "red=1", "-c", "red=2"], "twice"),
+    (["steer", "x", "-c", "red=1", "--site", "attic"], "attic"),
+    (["steer", "x", "-c", "red=1", "--window", "0.9:0.1"], "window"),
+    (["steer", "x", "-c", "red=1", "--window", "late"], "late"),
+    (["steer", "x", "-c", "red", "--strengths", "0:1:999"], "999"),
+    (["steer", "x", "-c", "red", "--strengths", "low:high:3"], "low:high:3"),
+    (["steer", "x", "-c", "pickled.safetensors=1"], "pickle"),
+    (["steer", "x", "-c", "gone.safetensors=1"], "gone.safetensors"),
+    (["concept", "learn", "n", "pickled.safetensors"], "pickled.safetensors"),
+    (["concept", "learn", "n", "gone"], "gone"),
+    (["concept", "show", "nothing"], "nothing"),
+    (["evaluate", "--limit", "0"], "limit"),
+    (["evaluate", "--what", "everything"], "--what"),
+    (["app", "--port", "0"], "port"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), BAD, ids=lambda v: " ".join(v)[:48] if isinstance(v, list) else ""
+)
+def test_bad_input_is_one_sentence_and_exit_2(rudder, arguments, named):
+    Path("pickled.safetensors").write_bytes(b"\x80\x04\x95" + b"\0" * 64)
+    code, out, err = rudder(*arguments)
+    assert (code, out) == (2, "") and named in err and "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1 and err.startswith("rudder: ")
+    if arguments[0] != "app":
+        code, out, _ = rudder(*arguments, "--json")
+        assert code == 2 and named in json.loads(out)["error"]
+
+
+def test_an_unwritable_place_is_bad_input(rudder, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    code, _, err = rudder("generate", "x", "--out", "file/picture.png", *FAST)
+    assert code == 2 and "cannot be written" in err
+
+
+def test_truncated_weights_are_bad_input(rudder, home: Path, tmp_path: Path):
+    model = make_tiny_sd(tmp_path / "cut")
+    weights = next((model / "unet").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-100])
+    code, _, err = rudder("generate", "x", "--model", str(model), *FAST)
+    assert code == 2 and "truncated" in err
+
+
+def test_interruption_exits_130(rudder, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object, **__: object):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("steering.cli.request", interrupted)
+    code, _, err = rudder("generate", "x")
+    assert code == 130 and "Interrupted" in err
+
+
+def test_the_unexpected_is_json_too(rudder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    def broken(*_: object, **__: object):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("steering.cli.request", broken)
+    with pytest.raises(RuntimeError):
+        cli.main(["generate", "x", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"error": "Unexpected RuntimeError: a bug"}
+
+
+def test_evaluate_calls_the_measures_it_is_asked_for(rudder, monkeypatch: pytest.MonkeyPatch):
+    evaluate = pytest.importorskip("steering.evaluate")
+    asked = []
+
+    def measure(name: str):
+        def run(backbone, *, seed, limit, progress):
+            progress(1, 2, name)
+            asked.append((name, backbone.name, seed, limit))
+            return {name: {"object": 0.5, "curve": [[0.0, 1.0]]}}
+
+        return run
+
+    for name in ("prompts", "steering"):
+        monkeypatch.setattr(evaluate, name, measure(name))
+    code, out, _ = rudder(
+        "evaluate", "--what", "all", "--limit", "3", "--seed", "7", "--json", "--out", "e.json"
+    )
+    assert code == 0 and json.loads(out) == json.loads(Path("e.json").read_text())
+    assert asked == [("prompts", "tiny-sd", 7, 3), ("steering", "tiny-sd", 7, 3)]
+    assert "0.500" in rudder("evaluate", "--what", "prompts")[1]
+
+
+def test_help_teaches_and_is_quick():
+    started = time.perf_counter()
+    environment = {**os.environ, "COLUMNS": "100"}
+    for arguments in ([], ["steer"], ["concept", "learn"]):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "steering", *arguments, "--help"],
+            capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True, timeout=60,
+        )  # fmt: skip
+        assert "xample" in done.stdout or "Start with" in done.stdout
+        assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+    assert time.perf_counter() - started < 30
+
+
+def test_no_command_shows_the_help(rudder):
+    code, out, _ = rudder()
+    assert code == 2 or "Usage" in out
+
+
+def test_small_readers():
+    assert strengths_of("-1:2:4") == (-1.0, 0.0, 1.0, 2.0) and strengths_of("0, .5") == (0.0, 0.5)
+    assert window_of("0.2:0.8") == Window(0.2, 0.8)
+    assert concepts_asked(["a=b=1", "c"], Recipe()) == [("a=b", 1.0), ("c", None)]
+    assert slug("A red apple!") == "a-red-apple" and slug("…") == "untitled"
+    assert numbered(Path("x"), 2) == Path("x-002.png")
+    assert film(pictures(2), (0.0, 1.5), 3).width == 2 * 96 + 3
+    assert table(["a", "b"], [["x", 1.0]]).splitlines()[-1] == "x  1.000"
+    with pytest.raises(RudderError):
+        strengths_of(",".join(["0"] * 100))
+
+
+def _distance(one: Image.Image, two: Image.Image) -> int:
+    """The largest difference of two pictures, in grey levels."""
+    pairs = zip(one.convert("RGB").tobytes(), two.convert("RGB").tobytes(), strict=True)
+    return max(abs(a - b) for a, b in pairs)
