@@ -1,0 +1,122 @@
+/* The page's one global: tickets (a newer request outdates an older one), notices, light and dark. */
+window.Rudder = (() => {
+  const themeKey = "rudder-theme";
+  let stage = null;
+
+  function theme(name) {
+    document.body.classList.toggle("dark", name === "dark");
+    document.documentElement.style.colorScheme = name;
+    const button = document.querySelector(".rd-theme");
+    if (button) button.setAttribute("aria-pressed", String(name === "dark"));
+  }
+
+  function startTheme(button) {
+    const asked = new URLSearchParams(location.search).get("__theme");
+    const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+    theme(asked || localStorage.getItem(themeKey) || system);
+    button.addEventListener("click", () => {
+      const next = document.body.classList.contains("dark") ? "light" : "dark";
+      localStorage.setItem(themeKey, next);
+      theme(next);
+    });
+  }
+
+  /* Notices: errors stay until dismissed or until the next action, notes fade by themselves. */
+  function notify(message) {
+    const box = document.querySelector(".rd-notice");
+    if (!box || !message || !message.text) return;
+    clearTimeout(box.timer);
+    box.className = `rd-notice is-shown is-${message.kind || "error"}`;
+    box.querySelector("p").textContent = message.text;
+    if (message.kind === "note") box.timer = setTimeout(quiet, 9000);
+  }
+
+  function quiet() {
+    const box = document.querySelector(".rd-notice");
+    if (!box) return;
+    box.classList.remove("is-shown");
+    box.querySelector("p").textContent = "";
+  }
+
+  /* The panel differs from what the pictures show: say so on the Generate button. */
+  function due(is) {
+    const actions = document.querySelector(".rd-actions");
+    if (actions) actions.classList.toggle("is-due", is);
+  }
+
+  function watchPanel(panel) {
+    for (const kind of ["input", "change"]) {
+      panel.addEventListener(kind, (event) => {
+        if (event.target.closest("[data-rd-immediate], .rd-own")) return;
+        due(true);
+      });
+    }
+  }
+
+  /* Enter in a prompt generates, as the button does. */
+  function watchEnter(panel) {
+    panel.addEventListener("keydown", (event) => {
+      const inPrompt = event.target.matches("#rd-prompt-a textarea, #rd-prompt-b textarea");
+      if (event.key !== "Enter" || event.shiftKey || !inPrompt) return;
+      event.preventDefault();
+      setTimeout(generate, 60);
+    });
+  }
+
+  /* A dropped picture goes through the same upload button as a chosen one. */
+  function watchDrops(target) {
+    const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
+    target.addEventListener("dragover", (event) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      target.classList.add("is-drop");
+    });
+    target.addEventListener("dragleave", (event) => {
+      if (!target.contains(event.relatedTarget)) target.classList.remove("is-drop");
+    });
+    target.addEventListener("drop", (event) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      target.classList.remove("is-drop");
+      openPicture(event.dataTransfer.files);
+    });
+  }
+
+  function openPicture(files) {
+    const input = document.querySelector("#rd-open input[type=file]")
+      || document.querySelector("#rd-open")?.parentElement?.querySelector("input[type=file]");
+    if (!input || !files.length) return;
+    const carrier = new DataTransfer();
+    carrier.items.add(files[0]);
+    input.files = carrier.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+
+  /* An unlocked seed is rolled first; the short wait lets Gradio take in the new value. */
+  function generate() {
+    const lock = document.querySelector("#rd-lock input");
+    if (lock && !lock.checked) document.querySelector("#rd-dice")?.click();
+    setTimeout(() => stage?.generate(), lock && !lock.checked ? 120 : 0);
+  }
+
+  function restored(message) {
+    if (message && message.again) setTimeout(() => stage?.generate(message), 150);
+  }
+
+  function compare(on) {
+    document.querySelector("#rd-box-b")?.classList.toggle("is-off", !on);
+    due(true);
+  }
+
+  function signed(value, digits = 2) {
+    const rounded = Number(value).toFixed(digits);
+    if (Number(rounded) === 0) return (0).toFixed(digits);
+    return rounded.startsWith("-") ? `\u2212${rounded.slice(1)}` : `+${rounded}`;
+  }
+
+  return {
+    startTheme, notify, quiet, due, watchPanel, watchEnter, watchDrops, signed, generate, restored, compare,
+    attach(newStage) { stage = newStage; },
+    stop() { stage?.stop(); },
+  };
+})();

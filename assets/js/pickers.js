@@ -1,0 +1,87 @@
+/* Pickers are radio groups in gr.HTML: arrow keys and screen readers come with the inputs. */
+window.RudderPickers = (() => {
+  let serial = 0;
+
+  function make(tag, className, text) {
+    const node = document.createElement(tag);
+    if (className) node.className = className;
+    if (text !== undefined) node.textContent = text;
+    return node;
+  }
+
+  /* value = {selected, items: [{key, title, picture}]}; choosing sets value.selected and triggers "select". */
+  function group(root, name, items, selected, card, choose) {
+    root.replaceChildren();
+    for (const item of items) {
+      const label = make("label", "rd-pick");
+      const input = make("input");
+      input.type = "radio";
+      input.name = name;
+      input.value = item.key;
+      input.checked = item.key === selected;
+      input.setAttribute("aria-label", item.title);
+      input.addEventListener("change", () => choose(item));
+      label.title = item.title;
+      label.append(input, ...card(item));
+      root.append(label);
+    }
+  }
+
+  function prompts({ element, props, trigger, watch }) {
+    const name = `rd-prompts-${++serial}`;
+    const root = element.querySelector(".rd-thumbs");
+    const draw = () => {
+      const { items = [], selected } = props.value || {};
+      group(root, name, items, selected, (item) => {
+        const picture = make("img");
+        picture.alt = "";
+        picture.src = item.picture;
+        return [picture];
+      }, (item) => {
+        props.value = { ...props.value, selected: item.key };
+        trigger("select", { prompt: item.key });
+      });
+    };
+    draw();
+    watch("value", draw);
+  }
+
+  function concepts({ element, props, trigger, watch }) {
+    const name = `rd-concepts-${++serial}`;
+    const root = element.querySelector(".rd-concepts");
+    const about = element.querySelector(".rd-about");
+    function describe(item) {
+      about.replaceChildren();
+      if (!item) return;
+      about.append(make("p", "", item.description));
+      for (const [pictures, words] of [[item.examples, "learned from"], [item.baseline, "compared with"]]) {
+        if (!pictures) continue;
+        const figure = make("figure");
+        const sheet = make("img");
+        sheet.src = pictures;
+        sheet.alt = `${item.title}: ${words} pictures like these`;
+        figure.append(make("figcaption", "", words), sheet);
+        about.append(figure);
+      }
+    }
+    function draw() {
+      const { items = [], selected } = props.value || {};
+      group(root, name, items, selected, (item) => {
+        const face = item.face ? make("img") : make("span", "rd-face", item.title.slice(0, 1));
+        if (item.face) { face.src = item.face; face.alt = ""; }
+        const title = make("span", "rd-pick-title", item.title);
+        if (item.own) title.append(make("small", "", "yours"));
+        return [face, title];
+      }, (item) => {
+        props.value = { ...props.value, selected: item.key };
+        describe(item);
+        trigger("select", { concept: item.key });
+      });
+      describe(items.find((item) => item.key === selected));
+    }
+    draw();
+    watch("value", draw);
+  }
+
+  return { prompts, concepts };
+})();

@@ -1,0 +1,162 @@
+"""Your own set: pictures or a zip become a vector of this session; vector files come and go as .safetensors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ..concepts import ConceptVector, Progress
+from ..errors import RudderError
+from ..images import Limits, open_images
+from . import notices
+from .panels import concept_items
+from .pictures import contact_sheet, thumbnail
+from .session import Session
+from .studio import Studio
+
+LIMITS = Limits(files=200, file_bytes=10 * 2**20, total_bytes=60 * 2**20)
+PROGRESS = '<div class="rd-learning" role="status"><i class="rd-bar"><i></i></i><p></p></div>'
+PROGRESS_SCRIPT = """
+watch("value", () => {
+  const { done = 0, total = 1, text = "", busy = false } = props.value || {};
+  element.querySelector("p").textContent = text;
+  element.querySelector(".rd-bar i").style.width = `${busy ? (100 * done) / total : 0}%`;
+  element.querySelector(".rd-learning").classList.toggle("is-busy", busy);
+});
+"""
+
+
+@dataclass
+class OwnSet:
+    """The components of the panel."""
+
+    pictures: gr.File
+    baseline: gr.File
+    name: gr.Textbox
+    caption: gr.Textbox
+    learn: gr.Button
+    stop: gr.Button
+    progress: gr.HTML
+    vector: gr.UploadButton
+    download: gr.DownloadButton
+
+
+def own_set_panel() -> OwnSet:
+    """The folded panel under the concept picker."""
+    kinds = ["image", ".zip"]
+    with gr.Accordion("Your own set", open=False, elem_id="rd-own", elem_classes="rd-own"):
+        gr.HTML("<p class='rd-hint'>A handful of pictures that share one thing. The vector joins the concepts above, "
+                "for this session.</p>")  # fmt: skip
+        pictures = gr.File(label="Pictures or a zip", file_count="multiple", file_types=kinds, height=112,
+                           elem_id="rd-own-pictures")  # fmt: skip
+        baseline = gr.File(label="Baseline: the same without it (optional)", file_count="multiple", file_types=kinds,
+                           height=112, elem_id="rd-own-baseline")  # fmt: skip
+        name = gr.Textbox(label="Name", placeholder="my style", max_lines=1, elem_id="rd-own-name")
+        caption = gr.Textbox(label="What they show (optional)", placeholder="a prompt that fits all of them",
+                             max_lines=1, elem_id="rd-own-caption")  # fmt: skip
+        with gr.Row():
+            learn = gr.Button("Learn", variant="secondary", elem_id="rd-learn", min_width=90)
+            stop = gr.Button("Stop", variant="secondary", elem_id="rd-learn-stop", min_width=70)
+        progress = gr.HTML({}, html_template=PROGRESS, js_on_load=PROGRESS_SCRIPT, elem_id="rd-learning")
+        with gr.Row():
+            vector = gr.UploadButton("Open vector", file_types=[".safetensors"], size="sm", elem_id="rd-open-vector",
+                                     min_width=90)  # fmt: skip
+            download = gr.DownloadButton("Save vector", size="sm", elem_id="rd-save-vector", interactive=False,
+                                         min_width=90)  # fmt: skip
+    return OwnSet(pictures, baseline, name, caption, learn, stop, progress, vector, download)
+
+
+def learn_set(
+    studio: Studio,
+    session: Session,
+    pictures: list[str] | None,
+    baseline: list[str] | None,
+    name: str,
+    caption: str,
+    limits: Limits = LIMITS,
+) -> Iterator[Progress | str]:
+    """Learn a vector from uploaded files; yields Progress, then the name it has in the picker.
+
+    Raises RudderError for no or bad pictures, no name, or when stopped.
+    """
+    if not pictures:
+        raise RudderError("There are no pictures yet: choose several, or a zip, under 'Pictures or a zip'.")
+    name = (name or "").strip()
+    if not 0 < len(name) <= 40:
+        raise RudderError("The set needs a name of 1 to 40 characters: fill in 'Name'.")
+    with session.learning() as stop:
+        yield Progress(0, 1, "opening the pictures")
+        shown, against = open_images(pictures, limits), open_images(baseline, limits) if baseline else []
+        words = {"prompt": (caption or "").strip(), "baseline_prompt": ""}
+        vector = None
+        for item in studio.learn(name, shown, against, stop=stop, **words):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                vector = item
+        assert vector is not None
+        faces = {"face": thumbnail(shown[0]), "examples": contact_sheet(shown), "baseline": contact_sheet(against)}
+        yield session.keep(vector, faces, set(studio.concepts))
+
+
+def add_vector(studio: Studio, session: Session, path: str) -> str:
+    """Take in a vector file, checked against this page's model; returns its name in the picker."""
+    return session.keep(ConceptVector.load(path, studio.backbone), {}, set(studio.concepts))
+
+
+def vector_file(session: Session, name: str) -> str | None:
+    """The selected concept's vector as a file to download; None for shipped ones."""
+    vector = session.vectors.get(name)
+    if vector is None:
+        return None
+    safe = "".join(letter if letter.isalnum() or letter in "-_ " else "-" for letter in name).strip() or "vector"
+    path = session.folder() / f"{safe}.safetensors"
+    vector.save(path)
+    return str(path)
+
+
+def wire(studio: Studio, own: OwnSet, session: gr.State, concept: gr.HTML, notice: gr.HTML) -> None:
+    """Connect the panel: learning streams its progress, a new vector is selected in the picker at once."""
+
+    def picked(owner: Session, name: str) -> tuple[Any, Any]:
+        value = {"items": concept_items(studio, owner), "selected": name}
+        return value, gr.DownloadButton(value=vector_file(owner, name), interactive=True)
+
+    def on_learn(owner: Session, pictures: Any, baseline: Any, name: str, caption: str) -> Iterator[Any]:
+        def items() -> Iterator[Any]:
+            last = 0.0
+            for item in learn_set(studio, owner, pictures, baseline, name, caption):
+                if isinstance(item, str):
+                    told = {"text": f"Learned {item!r}: press Generate to steer with it.", "busy": False}
+                    yield told, *picked(owner, item), gr.skip()
+                elif time.monotonic() - last > 0.12:
+                    last = time.monotonic()
+                    told = {"done": item.done, "total": item.total, "text": item.message, "busy": True}
+                    yield told, gr.skip(), gr.skip(), gr.skip()
+
+        yield from notices.guarded(items(), lambda told: ({"text": "", "busy": False}, gr.skip(), gr.skip(), told))
+
+    def on_vector(owner: Session, path: str) -> tuple[Any, Any, Any]:
+        return notices.attempt(
+            lambda: (*picked(owner, add_vector(studio, owner, path)), gr.skip()),
+            lambda told: (gr.skip(), gr.skip(), told),
+        )
+
+    def on_select(owner: Session, value: dict[str, Any]) -> Any:
+        path = vector_file(owner, str((value or {}).get("selected")))
+        return gr.DownloadButton(value=path, interactive=path is not None)
+
+    own.learn.click(
+        on_learn, [session, own.pictures, own.baseline, own.name, own.caption],
+        [own.progress, concept, own.download, notice], concurrency_id="learning", concurrency_limit=1,
+        show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+    own.stop.click(lambda owner: owner.stop_learning(), session, None, queue=False, api_visibility="private")
+    own.vector.upload(
+        on_vector, [session, own.vector], [concept, own.download, notice], show_progress="hidden", api_visibility="private"
+    )
+    concept.select(on_select, [session, concept], own.download, show_progress="hidden", queue=False, api_visibility="private")

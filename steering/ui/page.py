@@ -1,0 +1,195 @@
+"""The page: panels laid out, callbacks wired, limits set. Nothing is computed here."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..backbones.registry import DEFAULT
+from ..errors import RudderError
+from . import notices, own_set, restore
+from .firstpaint import default_panel, first_paint
+from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel
+from .session import Session
+from .steer import Panel, failed, generate, release, unknown_words
+from .studio import Studio, open_studio
+from .theme import launch_look
+
+PAINTERS = 2  # runs at once: the forward passes take turns on one model, so both visitors see progress
+WAITING = 32  # requests in the queue before newcomers are asked to come back
+UPLOAD = "20mb"  # one file
+
+HEADER = """
+<header class="rd-header">
+  <div class="rd-brand">
+    <svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="13"/><circle cx="16" cy="16" r="3.2"/>
+      <path d="M16 1v11.5M16 19.5V31M1 16h11.5M19.5 16H31"/><path class="is-course" d="M16 16 27 5"/></svg>
+    <h1>Rudder</h1>
+    <p>Steer what a diffusion model paints, from the inside.</p>
+  </div>
+  <button type="button" class="rd-theme" aria-pressed="false" aria-label="Dark colours"><span></span></button>
+</header>
+"""
+LEDE = """
+<div class="rd-lede">
+  <h2>Which of the two answers the helm?</h2>
+  <p>Both pictures get the same concept, added to the model's hidden activations while it paints. Drag the strength and
+  watch: does the picture change step by step, or does it hold its course and then jump?</p>
+</div>
+"""
+STAGE = '<section class="rd-stage" aria-label="Pictures"></section>'
+STAGE_SCRIPT = """
+RudderStage.mount({ element, props, trigger, watch });
+// it triggers 'generate', 'release' and 'stop'
+"""
+ACTIONS = """
+<div class="rd-actions">
+  <button type="button" class="rd-generate"><span>Generate</span></button>
+  <button type="button" class="rd-stop-too">Stop</button>
+</div>
+"""
+ACTIONS_SCRIPT = """
+element.querySelector(".rd-generate").addEventListener("click", () => Rudder.generate());
+element.querySelector(".rd-stop-too").addEventListener("click", () => Rudder.stop());
+const panel = element.closest("#rd-panel");
+Rudder.watchPanel(panel);
+Rudder.watchEnter(panel);
+"""
+
+
+def build_page(model: str = DEFAULT, device: str = "auto") -> gr.Blocks:
+    """The whole page for one model. Raises RudderError when the model cannot be loaded."""
+    studio = open_studio(model, device)
+    painted = first_paint(studio)
+    panel = _panel_of(painted, default_panel(studio))
+    page = gr.Blocks(title="Rudder", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
+    with page:
+        session = gr.State(Session())
+        gr.HTML(HEADER, js_on_load="Rudder.startTheme(element.querySelector('.rd-theme'))", elem_id="rd-top")
+        notice = notices.notice_box()
+        with gr.Row(elem_id="rd-room"):
+            with gr.Column(elem_id="rd-panel", min_width=280):
+                box_a, box_b, compare = prompt_panel(studio, panel)
+                with gr.Group(elem_classes="rd-card"):
+                    concept = concept_panel(studio, panel)
+                    own = own_set.own_set_panel()
+                settings = settings_panel(studio, panel)
+                gr.HTML(ACTIONS, js_on_load=ACTIONS_SCRIPT, elem_id="rd-actions")
+            with gr.Column(elem_id="rd-stage-column", min_width=280):
+                gr.HTML(LEDE)
+                stage = gr.HTML(painted, html_template=STAGE, js_on_load=STAGE_SCRIPT, elem_id="rd-stage")
+                with gr.Row(elem_id="rd-restore"):
+                    gr.HTML("<p>Download keeps the whole recipe inside the picture. Drop it anywhere on the pictures to "
+                            "bring everything back, or</p>")  # fmt: skip
+                    opened = gr.UploadButton("open a picture", file_types=[".png"], size="sm", elem_id="rd-open")
+        bus = gr.HTML({}, html_template="<i></i>", elem_id="rd-bus",
+                      js_on_load='watch("value", () => Rudder.restored(props.value));')  # fmt: skip
+        controls = Controls(box_a, box_b, compare, concept, **settings)
+        follow_concept(concept, controls.start, controls.end)
+        own_set.wire(studio, own, session, concept, notice)
+        _wire_stage(studio, session, stage, notice, controls)
+        _wire_restore(studio, session, opened, controls, bus, notice)
+    return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
+
+
+def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HTML, controls: Controls) -> None:
+    """Generate, release and stop. The unqueued listeners outdate older runs at once, however long the queue is."""
+
+    def on_generate(owner: Session, *values: Any, event: gr.EventData) -> Iterator[Any]:
+        sent = event._data
+
+        def items() -> Iterator[Any]:
+            panel, _ = panel_from(list(values))
+            for message in generate(studio, owner, panel, sent):
+                done = message["phase"] == "done"
+                words = unknown_words(studio, panel.prompts.values()) if done else ""
+                yield message, notices.note(words) if words else gr.skip()
+
+        yield from notices.guarded(items(), lambda told: (failed(sent), told))
+
+    def on_release(owner: Session, event: gr.EventData) -> Iterator[Any]:
+        sent = event._data
+        messages = ((message, gr.skip()) for message in release(studio, owner, sent))
+        yield from notices.guarded(messages, lambda told: (failed(sent), told))
+
+    def on_newer(owner: Session, event: gr.EventData) -> None:
+        ticket = event._data.get("ticket")
+        if isinstance(ticket, int):
+            owner.outdate(ticket)
+
+    painting = {
+        "outputs": [stage, notice], "concurrency_id": "painting", "concurrency_limit": PAINTERS,
+        "trigger_mode": "multiple", "show_progress": "hidden", "api_visibility": "private",
+    }  # fmt: skip
+    at_once = {
+        "inputs": session, "outputs": None, "queue": False, "trigger_mode": "multiple", "api_visibility": "private",
+    }  # fmt: skip
+    for listen, work in ((stage.generate, on_generate), (stage.release, on_release)):
+        listen(on_newer, **at_once)
+        listen(work, [session, *controls.values()] if work is on_generate else [session], **painting)
+    stage.stop(on_newer, **at_once)
+
+
+def _wire_restore(
+    studio: Studio, session: gr.State, opened: gr.UploadButton, controls: Controls, bus: gr.HTML, notice: gr.HTML
+) -> None:
+    """A dropped or chosen picture fills the controls, then Generate paints it again."""
+    count = len(controls.values())
+
+    def on_open(owner: Session, path: str) -> list[Any]:
+        def action() -> list[Any]:
+            recipe, name = restore.read(studio, owner, path)
+            values, start = restore.controls(studio, owner, recipe, name)
+            return [*values, {**start, "again": os.urandom(4).hex()}, gr.skip()]
+
+        return notices.attempt(action, lambda told: [*[gr.skip()] * count, gr.skip(), told])
+
+    opened.upload(
+        on_open, [session, opened], [*controls.values(), bus, notice], show_progress="hidden",
+        trigger_mode="multiple", api_visibility="private",
+    )  # fmt: skip
+
+
+def _panel_of(painted: dict[str, Any], otherwise: Panel) -> Panel:
+    """The controls that go with what is painted first."""
+    columns = painted.get("columns") or {}
+    if not columns:
+        return otherwise
+    recipe = next(iter(columns.values()))["recipe"]
+    return Panel(
+        prompts={column: data["prompt"] for column, data in columns.items()},
+        concept=painted["concept"],
+        seed=recipe["seed"],
+        steps=recipe["num_inference_steps"],
+        guidance=recipe["guidance_scale"],
+        negative=recipe["negative_prompt"],
+        window=(recipe["window"]["start"], recipe["window"]["end"]),
+        sites=(),
+    )
+
+
+def serve(arguments: list[str] | None = None) -> None:
+    """Build the page and serve it; exits with 2 and one sentence when the model cannot be loaded."""
+    parser = argparse.ArgumentParser(prog="app.py", description="Serve Rudder's page.")
+    parser.add_argument("--model", default=os.environ.get("RUDDER_MODEL", DEFAULT), help="embedded name, folder or hub id")
+    parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        page = build_page(asked.model, asked.device)
+    except RudderError as wrong:
+        print(wrong, file=sys.stderr)
+        raise SystemExit(2) from wrong
+    page.launch(
+        server_name=asked.host, server_port=asked.port, max_file_size=UPLOAD, show_error=False, footer_links=[],
+        favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"), ssr_mode=False, **launch_look(),
+    )  # fmt: skip

@@ -1,0 +1,168 @@
+"""The left side: prompts, concept, seed, steps, guidance, and what is folded under Advanced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from .session import Session
+from .steer import Panel
+from .studio import Studio, advice
+
+PICKER = '<div class="rd-thumbs" role="radiogroup" aria-label="{label}"></div>'
+CONCEPTS = '<div class="rd-concepts" role="radiogroup" aria-label="Concepts"></div><div class="rd-about"></div>'
+SEED_END = 2**31 - 1
+
+
+@dataclass
+class Controls:
+    """The components whose values make a Panel, in the order of `values`."""
+
+    prompt_a: gr.Textbox
+    prompt_b: gr.Textbox
+    compare: gr.Checkbox
+    concept: gr.HTML
+    seed: gr.Number
+    steps: gr.Slider
+    guidance: gr.Slider
+    negative: gr.Textbox
+    start: gr.Slider
+    end: gr.Slider
+    sites: gr.Dropdown
+    lock: gr.Checkbox
+
+    def values(self) -> list[Any]:
+        """The components, as the inputs of a callback that calls `panel_from`."""
+        return list(self.__dict__.values())
+
+
+def panel_from(values: list[Any]) -> tuple[Panel, bool]:
+    """What the controls say, and whether the seed is locked."""
+    prompt_a, prompt_b, compare, concept, seed, steps, guidance, negative, start, end, sites, lock = values
+    prompts = {"a": prompt_a or "", "b": prompt_b or ""} if compare else {"a": prompt_a or ""}
+    panel = Panel(
+        prompts=prompts,
+        concept=str((concept or {}).get("selected") or ""),
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        negative=negative or "",
+        window=(start, end),
+        sites=tuple(sites or ()),
+    )
+    return panel, bool(lock)
+
+
+def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox]:
+    """Two prompts with their pickers; the second one can be switched off."""
+    boxes = []
+    texts = {
+        "a": ("ordinary", "Ordinary prompt", "Many pictures fit it. Leave it empty to let the model choose."),
+        "b": ("memorized", "Memorised prompt", "In training it always came with one and the same picture."),
+    }
+    with gr.Group(elem_classes="rd-card"):
+        gr.HTML('<h3>Prompts</h3>', elem_classes="rd-title")
+        for column, (kind, label, info) in texts.items():
+            if column == "b":
+                compare = gr.Checkbox(
+                    "b" in panel.prompts, label="Compare with a memorised prompt", elem_id="rd-compare", container=False
+                )
+            with gr.Group(elem_classes=f"rd-prompt-box is-{column}", elem_id=f"rd-box-{column}"):
+                box = gr.Textbox(
+                    panel.prompts.get(column, ""), label=label, info=info, lines=2, max_lines=4,
+                    elem_id=f"rd-prompt-{column}", placeholder="no prompt", container=True,
+                )  # fmt: skip
+                entries = studio.prompts[kind]
+                if entries:
+                    picker = gr.HTML(
+                        {"items": entries, "selected": panel.prompts.get(column)},
+                        html_template=PICKER.format(label=f"{label}: examples"),
+                        js_on_load="RudderPickers.prompts({element, props, trigger, watch})",
+                        elem_id=f"rd-picker-{column}",
+                    )
+                    picker.select(None, picker, box, js="(value) => value.selected", api_visibility="private")
+            boxes.append(box)
+    compare.change(None, compare, None, js="(on) => Rudder.compare(on)", api_visibility="private")
+    return boxes[0], boxes[1], compare
+
+
+def concept_items(studio: Studio, session: Session | None = None) -> list[dict[str, Any]]:
+    """The concept picker's cards: shipped ones, then this visitor's own."""
+    items = []
+    for concept in studio.concepts.values():
+        told = advice(concept.vector)
+        items.append(
+            {
+                "key": concept.name, "title": concept.title, "description": concept.description, "face": concept.face,
+                "examples": concept.examples, "baseline": concept.baseline, "own": False, "window": told["window"],
+            }  # fmt: skip
+        )
+    for name, vector in (session.vectors if session else {}).items():
+        faces = session.faces.get(name, {})
+        items.append(
+            {
+                "key": name, "title": name, "description": _provenance(vector.provenance), "own": True,
+                "face": faces.get("face", ""), "examples": faces.get("examples", ""),
+                "baseline": faces.get("baseline", ""), "window": advice(vector)["window"],
+            }  # fmt: skip
+        )
+    return items
+
+
+def concept_panel(studio: Studio, panel: Panel) -> gr.HTML:
+    """The concept picker with the selected one's example pictures."""
+    gr.HTML("<h3>Concept</h3>", elem_classes="rd-title")
+    return gr.HTML(
+        {"items": concept_items(studio), "selected": panel.concept},
+        html_template=CONCEPTS,
+        js_on_load="RudderPickers.concepts({element, props, trigger, watch})",
+        elem_id="rd-concept",
+    )
+
+
+def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
+    """Seed with lock and dice, steps, guidance; window, sites and negative prompt folded away."""
+    sites = [(f"{site.name} ({site.label})", site.name) for site in studio.backbone.sites().values()]
+    with gr.Group(elem_classes="rd-card"):
+        gr.HTML("<h3>Settings</h3>", elem_classes="rd-title")
+        with gr.Row(elem_classes="rd-seed"):
+            seed = gr.Number(panel.seed, label="Seed", precision=0, elem_id="rd-seed", min_width=90, scale=3)
+            lock = gr.Checkbox(True, label="Keep", info="", elem_id="rd-lock", container=False, min_width=70, scale=1)
+            dice = gr.Button("Roll", elem_id="rd-dice", size="sm", min_width=70, scale=1)
+        steps = gr.Slider(4, 100, panel.steps, step=1, label="Steps", elem_id="rd-steps", buttons=[])
+        guidance = gr.Slider(0, 20, panel.guidance, step=0.5, label="Guidance", elem_id="rd-guidance", buttons=[])
+        with gr.Accordion("Advanced", open=False, elem_id="rd-advanced"):
+            with gr.Row():
+                start = gr.Slider(0, 1, panel.window[0], step=0.01, label="Steer from", elem_id="rd-start", buttons=[],
+                                  info="share of the steps", min_width=110)  # fmt: skip
+                end = gr.Slider(0, 1, panel.window[1], step=0.01, label="until", elem_id="rd-end", buttons=[],
+                                info="share of the steps", min_width=110)  # fmt: skip
+            chosen = gr.Dropdown(
+                sites, value=list(panel.sites), multiselect=True, label="Sites", elem_id="rd-sites",
+                info="Where the vector is added. None chosen: where it was found to work best.",
+            )  # fmt: skip
+            negative = gr.Textbox(panel.negative, label="Negative prompt", elem_id="rd-negative", lines=1)
+    dice.click(None, None, seed, js=f"() => Math.floor(Math.random() * {SEED_END})", api_visibility="private")
+    return {
+        "seed": seed, "lock": lock, "steps": steps, "guidance": guidance, "start": start, "end": end, "sites": chosen,
+        "negative": negative,
+    }  # fmt: skip
+
+
+def follow_concept(concept: gr.HTML, start: gr.Slider, end: gr.Slider) -> None:
+    """Choosing a concept sets the window it was measured with, in the browser."""
+    script = """(value) => {
+        const item = value.items.find((one) => one.key === value.selected);
+        return item && item.window ? item.window : [0.5, 0.95];
+    }"""
+    concept.select(None, concept, [start, end], js=script, api_visibility="private")
+
+
+def _provenance(made: dict[str, Any]) -> str:
+    count, other = made.get("images"), made.get("baseline_images")
+    if not count:
+        return "Your vector, for this session."
+    against = f" against {other}" if other else ", without a baseline"
+    return f"Learned from {count} picture{'s' if count != 1 else ''}{against}, for this session."

@@ -1,0 +1,62 @@
+"""A picture that Download made brings everything back: prompt, concept, strength, seed, steps, guidance, window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ..concepts import ConceptVector
+from ..errors import unknown
+from ..recipe import Recipe, read_png, read_png_vectors
+from .panels import concept_items
+from .session import Session
+from .steer import concept_of
+from .studio import Studio
+
+
+def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
+    """The recipe in a PNG and the name its concept has here; vectors inside the file join the session.
+
+    Raises RudderError for a file without a recipe, another model's, or a concept that is neither here nor inside.
+    """
+    recipe = read_png(path)
+    name = concept_of(studio, recipe)
+    carried = read_png_vectors(path).get(name)
+    if carried is not None:
+        carried.check(studio.backbone)
+        name = _known(session, carried) or session.keep(carried, {}, set(studio.concepts))
+    if name not in studio.concepts and name not in session.vectors:
+        known = [*studio.concepts, *session.vectors]
+        raise unknown("concept", name, known, "open its vector file under 'Your own set' first, or choose one of")
+    for site in recipe.sites or ():
+        if site not in studio.backbone.sites():
+            raise unknown(f"site in {studio.backbone.name}", site, studio.backbone.sites())
+    return recipe, name
+
+
+def controls(studio: Studio, session: Session, recipe: Recipe, name: str) -> tuple[list[Any], dict[str, Any]]:
+    """Values for every control, in the order of Controls, and the strength for the slider."""
+    memorized = {entry["key"] for entry in studio.prompts["memorized"]}
+    to_b = recipe.prompt in memorized
+    values = [
+        gr.skip() if to_b else recipe.prompt,
+        recipe.prompt if to_b else gr.skip(),
+        True if to_b else gr.skip(),
+        {"items": concept_items(studio, session), "selected": name},
+        recipe.seed,
+        recipe.num_inference_steps,
+        recipe.guidance_scale,
+        recipe.negative_prompt,
+        recipe.window.start,
+        recipe.window.end,
+        list(recipe.sites or ()),
+        True,
+    ]
+    return values, {"strength": recipe.concepts[0][1], "concept": name, "column": "b" if to_b else "a"}
+
+
+def _known(session: Session, vector: ConceptVector) -> str | None:
+    """The name under which this very vector is already in the session."""
+    data = vector.to_bytes()
+    return next((name for name, own in session.vectors.items() if own.replace(name=vector.name).to_bytes() == data), None)

@@ -1,0 +1,127 @@
+"""What one visitor owns: learned vectors, and tickets that let a newer request outdate an older one."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RudderError, shorten
+
+if TYPE_CHECKING:
+    from ..concepts import ConceptVector
+
+VECTORS_LIMIT = 24
+
+
+class Session:
+    """One browser tab's state, held in gr.State; Gradio's deep copy of the default makes a fresh one."""
+
+    def __init__(self) -> None:
+        self.vectors: dict[str, ConceptVector] = {}
+        self.faces: dict[str, dict[str, str]] = {}  # concept name -> {"face", "examples", "baseline"} as data URIs
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._lock = threading.Lock()
+        self._newest = 0
+        self._running: dict[threading.Event, int] = {}
+        self._learning: threading.Event | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
+        return Session()
+
+    def outdate(self, ticket: int) -> None:
+        """Stop every run older than `ticket`, and refuse those that have yet to start."""
+        with self._lock:
+            self._newest = max(self._newest, ticket)
+            for stop, older in self._running.items():
+                if older < self._newest:
+                    stop.set()
+
+    @contextmanager
+    def run(self, ticket: int) -> Iterator[threading.Event]:
+        """A run's stop event, already set when a newer ticket is known."""
+        stop = threading.Event()
+        self.outdate(ticket)
+        with self._lock:
+            if ticket < self._newest:
+                stop.set()
+            self._running[stop] = ticket
+        try:
+            yield stop
+        finally:
+            with self._lock:
+                self._running.pop(stop, None)
+
+    @contextmanager
+    def learning(self) -> Iterator[threading.Event]:
+        """The stop event of the one learning run a session may have; a second one stops the first."""
+        stop = threading.Event()
+        with self._lock:
+            if self._learning is not None:
+                self._learning.set()
+            self._learning = stop
+        try:
+            yield stop
+        finally:
+            with self._lock:
+                if self._learning is stop:
+                    self._learning = None
+
+    def stop_learning(self) -> None:
+        """Ask the learning run, if there is one, to end."""
+        with self._lock:
+            if self._learning is not None:
+                self._learning.set()
+
+    def folder(self) -> Path:
+        """Where this session's downloads are written; deleted together with the session."""
+        with self._lock:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="rudder-")
+            return Path(self._folder.name)
+
+    def keep(self, vector: ConceptVector, faces: dict[str, str], taken: set[str]) -> str:
+        """Add a vector under a name that no shipped concept has; returns that name. RudderError past the limit."""
+        if len(self.vectors) >= VECTORS_LIMIT and vector.name not in self.vectors:
+            raise RudderError(f"This session holds {VECTORS_LIMIT} vectors, its limit: reload the page to start afresh.")
+        name = vector.name
+        while name in taken:
+            name = f"my {name}"
+        self.vectors[name] = vector if name == vector.name else vector.replace(name=name)
+        self.faces[name] = faces
+        return name
+
+
+class ContentCache:
+    """Results kept by what they depend on (model, prompt, seed, ...): the same for whoever asks."""
+
+    def __init__(self, size: int = 48) -> None:
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._size = size
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> Any | None:
+        """What is kept under `key`, or None."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def put(self, key: Hashable, value: Any) -> None:
+        """Keep `value`, dropping the least recently used one when full."""
+        with self._lock:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+
+
+def ticket_of(value: Any) -> int:
+    """A ticket as the browser sent it; RudderError unless it is a whole number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise RudderError(f"The page sent {shorten(value)!r} as its ticket: reload the page.")
+    return value

@@ -1,0 +1,237 @@
+"""The stage's callbacks: Generate paints a strip a column, releasing the slider paints one exact strength."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..concepts import ConceptVector, Progress
+from ..errors import RudderError, shorten
+from ..recipe import Recipe, Window, strength
+from ..sampling import Prefix, Result, Steering, Step
+from .pictures import SMALL, frame, web_picture
+from .session import Session, ticket_of
+from .studio import Studio, advice, positions, vector_for
+
+TITLES = {"a": "Ordinary prompt", "b": "Memorised prompt"}
+PAUSE = 0.12  # seconds between two progress messages
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What the controls said when Generate was pressed."""
+
+    prompts: dict[str, str]
+    concept: str
+    seed: int
+    steps: int
+    guidance: float
+    negative: str
+    window: tuple[float, float]
+    sites: tuple[str, ...]
+
+
+def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Paint every column's strip; yields the stage's messages, the last with phase "done".
+
+    `sent` is the browser's {"ticket", "strengths": {column: number}}. Raises RudderError for any bad value, Cancelled once
+    a newer ticket is known.
+    """
+    ticket = ticket_of(sent.get("ticket"))
+    with session.run(ticket) as stop:
+        base = recipe_of(studio, panel)
+        vector: ConceptVector | None = None
+        for item in vector_for(studio, session, panel.concept, stop):
+            if isinstance(item, Progress):
+                yield _running(ticket, "strip", item.done, item.total, item.message, {})
+            else:
+                vector = item
+        assert vector is not None
+        told = advice(vector)
+        base = replace(base, sites=base.sites or (tuple(told["sites"]) if told["sites"] else None))
+        steering = Steering(((vector, 1.0),), base.window, base.sites, told["halves"])
+        grid = positions(*told["range"])
+        columns: dict[str, Any] = {}
+        for place, (column, prompt) in enumerate(panel.prompts.items()):
+            wanted = _start(sent, column, panel.concept, told["strength"])
+            strengths = sorted({*grid, wanted})
+            recipe = replace(base, prompt=prompt)
+            prefix = studio.prefixes.get(prefix_key(studio, recipe))
+            shown = 0.0
+            for item in studio.paint(recipe, steering, strengths, prefix, stop=stop):
+                if isinstance(item, Result):
+                    columns[column] = strip_column(studio, column, recipe, vector, strengths, wanted, item)
+                elif time.monotonic() - shown > PAUSE:
+                    shown = time.monotonic()
+                    total = item.total * len(panel.prompts)
+                    text = f"{TITLES[column]}: step {item.index} of {item.total}"
+                    yield _running(ticket, "strip", place * item.total + item.index, total, text, {})
+        yield strip_message(ticket, panel.concept, told, columns)
+
+
+def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Paint one exact strength per column asked for, from the window's start on where its latents are at hand.
+
+    `sent` is {"ticket", "columns": {column: {"recipe", "strength"}}}: the recipe as the stage got it. Raises as `generate`.
+    """
+    ticket = ticket_of(sent.get("ticket"))
+    columns: dict[str, Any] = {}
+    with session.run(ticket) as stop:
+        asked = {column: job for column, job in _mapping(sent.get("columns")).items() if column in TITLES}
+        for place, (column, job) in enumerate(asked.items()):
+            recipe = Recipe.from_json(_mapping(_mapping(job).get("recipe")))
+            name = concept_of(studio, recipe)
+            recipe = replace(recipe, concepts=((name, strength(name, job.get("strength"))),))
+            *_, vector = vector_for(studio, session, name, stop)
+            for item in _exactly(studio, recipe, vector, stop):
+                if isinstance(item, Step):
+                    preview = {column: {"preview": web_picture(item.preview)}} if item.preview else {}
+                    done = (place + item.index / item.total) / len(asked)
+                    text = f"Computing {recipe.concepts[0][1]:+.2f}: step {item.index} of {item.total}"
+                    if preview or item.index % 3 == 0:
+                        yield _running(ticket, "exact", done, 1, text, {**columns, **preview})
+                else:
+                    columns[column] = {"frame": item}
+            yield _running(ticket, "exact", (place + 1) / len(asked), 1, "", columns)
+        yield {"ticket": ticket, "kind": "exact", "phase": "done", "text": "", "columns": columns}
+
+
+def _exactly(studio: Studio, recipe: Recipe, vector: ConceptVector, stop: Any) -> Iterator[Step | dict[str, Any]]:
+    """The steps of one exact strength, then its frame; the unsteered picture for comparison is painted along."""
+    value = recipe.concepts[0][1]
+    steering = Steering(((vector, 1.0),), recipe.window, recipe.sites, advice(vector)["halves"])
+    key = prefix_key(studio, recipe)
+    prefix: Prefix | None = studio.prefixes.get(key)
+    unsteered = studio.unsteered.get(key[:-1])
+    strengths = [value] if unsteered is not None or value == 0 else [value, 0.0]
+    for item in studio.paint(recipe, steering, strengths, prefix, stop=stop):
+        if isinstance(item, Step):
+            yield item
+            continue
+        studio.prefixes.put(key, item.prefix)
+        unsteered = unsteered or item.images[-1]
+        studio.unsteered.put(key[:-1], unsteered)
+        own = None if recipe.concepts[0][0] in studio.concepts else {recipe.concepts[0][0]: vector}
+        yield asdict(frame(item.images[0], unsteered, recipe, True, own))
+
+
+def recipe_of(studio: Studio, panel: Panel) -> Recipe:
+    """The controls as a checked Recipe (without prompt); RudderError names the first value that will not do."""
+    for prompt in panel.prompts.values():
+        Recipe(prompt=prompt)
+    known = studio.backbone.sites()
+    for site in panel.sites:
+        if site not in known:
+            raise RudderError(f"{studio.backbone.name} has no site {shorten(site)!r}: choose sites from the list.")
+    return Recipe(
+        model=studio.backbone.name,
+        seed=panel.seed,
+        num_inference_steps=panel.steps,
+        guidance_scale=panel.guidance,
+        negative_prompt=panel.negative,
+        concepts=((panel.concept, 1.0),),
+        window=Window(*panel.window),
+        sites=panel.sites or None,
+    )
+
+
+def concept_of(studio: Studio, recipe: Recipe) -> str:
+    """The one concept of a recipe that this page can show; RudderError for another model or another number."""
+    if recipe.model != studio.backbone.name:
+        raise RudderError(
+            f"This picture was made with the model {shorten(recipe.model)!r}, and this page runs "
+            f"{studio.backbone.name!r}: start the page with that model to restore it."
+        )
+    if len(recipe.concepts) != 1:
+        raise RudderError(
+            f"This picture is steered by {len(recipe.concepts)} concepts and the page by one at a time: "
+            "use the command line's steer for it."
+        )
+    return recipe.concepts[0][0]
+
+
+def prefix_key(studio: Studio, recipe: Recipe) -> tuple[Any, ...]:
+    """What the latents at the start of the window depend on."""
+    start = recipe.window.steps(recipe.num_inference_steps).start
+    return (
+        studio.backbone.fingerprint, recipe.prompt, recipe.negative_prompt, recipe.seed,
+        recipe.num_inference_steps, recipe.guidance_scale, start,
+    )  # fmt: skip
+
+
+def strip_column(
+    studio: Studio,
+    column: str,
+    recipe: Recipe,
+    vector: ConceptVector,
+    strengths: Sequence[float],
+    wanted: float,
+    result: Result,
+) -> dict[str, Any]:
+    """A painted strip as the browser takes a column; its latents and unsteered picture are kept for releases."""
+    key = prefix_key(studio, recipe)
+    unsteered = result.images[strengths.index(0.0)]
+    studio.prefixes.put(key, result.prefix)
+    studio.unsteered.put(key[:-1], unsteered)
+    name = recipe.concepts[0][0]
+    shipped = name in studio.concepts
+    frames = []
+    for value, image in zip(strengths, result.images, strict=True):
+        exact = value == wanted or (shipped and image.width <= SMALL)
+        own = None if shipped else {name: vector}
+        frames.append(frame(image, unsteered, replace(recipe, concepts=((name, value),)), exact, own))
+    return {
+        "title": TITLES[column],
+        "prompt": recipe.prompt,
+        "recipe": json.loads(recipe.to_json()),
+        "strength": wanted,
+        "frames": [asdict(one) for one in frames],
+    }
+
+
+def strip_message(ticket: int, concept: str, told: Mapping[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
+    """The message that fills the stage: every column's frames, the slider's range and positions."""
+    low, high = told["range"]
+    return {
+        "ticket": ticket, "kind": "strip", "phase": "done", "text": "", "columns": columns, "concept": concept,
+        "strip": positions(low, high), "range": [min(low, 0.0), max(high, 0.0)],
+    }  # fmt: skip
+
+
+def failed(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The message that sets the stage at rest again after an error."""
+    ticket = sent.get("ticket")
+    return {"ticket": ticket if isinstance(ticket, int) else 0, "kind": "none", "phase": "failed", "columns": {}}
+
+
+def unknown_words(studio: Studio, prompts: Iterable[str]) -> str:
+    """A gentle sentence about words the model was never taught; "" when there are none."""
+    words = list(dict.fromkeys(word for prompt in prompts for word in studio.backbone.unknown_words(prompt)))
+    if not words:
+        return ""
+    listed = ", ".join(f"\u201c{shorten(word, 24)}\u201d" for word in words[:6]) + (" and others" if len(words) > 6 else "")
+    return f"{studio.backbone.name} was never taught {listed}: it paints what it can from the other words."
+
+
+def _running(ticket: int, kind: str, done: float, total: float, text: str, columns: dict) -> dict[str, Any]:
+    return {
+        "ticket": ticket, "kind": kind, "phase": "running", "done": done, "total": total, "text": text,
+        "columns": dict(columns),
+    }  # fmt: skip
+
+
+def _start(sent: Mapping[str, Any], column: str, concept: str, recommended: float) -> float:
+    """The strength to show first: the slider's while the concept stays the same, else the recommended one."""
+    if sent.get("concept") != concept:
+        return float(recommended)
+    value = _mapping(sent.get("strengths")).get(column, recommended)
+    return round(strength(concept, value), 6)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise RudderError(f"The page sent {shorten(value)!r} where an object was due: reload the page.")
+    return value

@@ -1,0 +1,198 @@
+"""What every visitor shares: the model, the shipped concepts and prompts, and what is kept by content."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..backbones.base import Backbone
+from ..backbones.registry import DEFAULT, find, load
+from ..concepts import ConceptVector, Progress, learn, library
+from ..errors import RudderError, unknown
+from ..files import read_json
+from ..recipe import Recipe
+from ..sampling import Prefix, Result, Steering, Step, sample, strip
+from .gpu import on_gpu
+from .pictures import contact_sheet, thumbnail
+from .session import ContentCache, Session
+
+FRAMES = 9
+PREVIEW_EVERY = 5
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A shipped concept as the picker shows it; `vector` is None until it is learned for this model."""
+
+    name: str
+    title: str
+    description: str
+    face: str
+    examples: str
+    baseline: str
+    example_files: tuple[Path, ...] = ()
+    baseline_files: tuple[Path, ...] = ()
+    prompt: str = ""
+    baseline_prompt: str = ""
+    vector: ConceptVector | None = None
+
+
+@dataclass
+class Studio:
+    """One loaded model and all that belongs to it. Nothing in here knows who is asking."""
+
+    backbone: Backbone
+    concepts: dict[str, Concept]
+    prompts: dict[str, list[dict[str, str]]]
+    paint: Callable[..., Iterator[Step | Result]]
+    learn: Callable[..., Iterator[Progress | ConceptVector]]
+    prefixes: ContentCache = field(default_factory=ContentCache)
+    unsteered: ContentCache = field(default_factory=ContentCache)
+    learned: dict[str, ConceptVector] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def open_studio(model: str = DEFAULT, device: str = "auto") -> Studio:
+    """Load a model with its concepts and prompts. Raises RudderError as `load` does."""
+    backbone = load(model, device=device)
+    return Studio(
+        backbone=backbone,
+        concepts={name: _concept(info, backbone) for name, info in library(backbone.name).items()},
+        prompts=_prompts(find(model)),
+        paint=_painter(backbone),
+        learn=_learner(backbone),
+    )
+
+
+def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
+    """The function that paints: one strength as a single run with previews, several as one strip."""
+
+    @on_gpu
+    def paint(
+        recipe: Recipe,
+        steering: Steering,
+        strengths: Sequence[float],
+        prefix: Prefix | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[Step | Result]:
+        if prefix is not None:
+            prefix = replace(prefix, latents=prefix.latents.to(backbone.device))
+        if len(strengths) == 1:
+            steering = steering.scaled(strengths[0])
+            run = sample(backbone, recipe, steering, prefix=prefix, preview_every=PREVIEW_EVERY, stop=stop)
+        else:
+            run = strip(backbone, recipe, steering, strengths, prefix=prefix, stop=stop)
+        for item in run:
+            if isinstance(item, Result):  # kept in main memory: it may come from another process
+                kept = replace(item.prefix, latents=item.prefix.latents.cpu())
+                item = replace(item, latents=item.latents.cpu(), prefix=kept)
+            yield item
+
+    return paint
+
+
+def _learner(backbone: Backbone) -> Callable[..., Iterator[Progress | ConceptVector]]:
+    """`learn` on this model, stoppable between two batches."""
+
+    @on_gpu
+    def learner(*arguments: Any, stop: threading.Event | None = None, **options: Any) -> Iterator[Any]:
+        for item in learn(backbone, *arguments, **options):
+            if stop is not None and stop.is_set():
+                raise RudderError("Learning was stopped: nothing was kept, press Learn to start again.")
+            yield item
+
+    return learner
+
+
+def vector_for(
+    studio: Studio, session: Session, name: str, stop: threading.Event | None = None
+) -> Iterator[Progress | ConceptVector]:
+    """The vector a name means to this visitor, as the last item; shipped sets without one are learned first."""
+    if name in session.vectors:
+        yield session.vectors[name]
+        return
+    if name not in studio.concepts:
+        known = [*studio.concepts, *session.vectors]
+        raise unknown("concept", name, known, "upload its set or vector file under 'Your own set', or choose one of")
+    concept = studio.concepts[name]
+    vector = concept.vector or studio.learned.get(name)
+    if vector is None:
+        pictures = [[_open(path) for path in paths] for paths in (concept.example_files, concept.baseline_files)]
+        words = {"prompt": concept.prompt, "baseline_prompt": concept.baseline_prompt}
+        for item in studio.learn(name, *pictures, stop=stop, **words):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                vector = item
+        with studio.lock:
+            studio.learned[name] = vector
+    yield vector
+
+
+def advice(vector: ConceptVector | None) -> dict[str, Any]:
+    """Strength, range, window and sites to start with: as measured, else as the unit suggests.
+
+    Strength 1 adds mean(concept) - mean(baseline) once; a plain mean is far longer, so its range is shorter (the
+    paper's a goes from 0 to .5).
+    """
+    plain = vector is not None and not vector.provenance.get("baseline", True)
+    start = {"strength": 0.3, "range": [-0.5, 1.0]} if plain else {"strength": 1.0, "range": [-1.0, 3.0]}
+    return {**start, "window": [0.5, 0.95], "sites": None, "halves": "both", **(vector.recommended if vector else {})}
+
+
+def positions(low: float, high: float, count: int = FRAMES) -> list[float]:
+    """`count` strengths from low to high in even steps on each side of 0, with 0 among them."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    below = round((count - 1) * -low / (high - low))
+    if low < 0:
+        below = max(below, 1)
+    above = count - 1 - below
+    left = [low + (0.0 - low) * place / below for place in range(below)]
+    right = [high * place / above for place in range(1, above + 1)] if above else []
+    return [round(value, 6) for value in [*left, 0.0, *right]]
+
+
+def _concept(info: Any, backbone: Backbone) -> Concept:
+    examples = [_open(path) for path in info.examples[:8]]
+    baseline = [_open(path) for path in info.baseline[:8]]
+    return Concept(
+        name=info.name,
+        title=info.title,
+        description=info.description,
+        face=thumbnail(examples[0]) if examples else "",
+        examples=contact_sheet(examples),
+        baseline=contact_sheet(baseline),
+        example_files=info.examples,
+        baseline_files=info.baseline,
+        prompt=info.prompt,
+        baseline_prompt=info.baseline_prompt,
+        vector=ConceptVector.load(info.vector_path, backbone) if info.vector_path else None,
+    )
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _prompts(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """prompts.json beside the weights, thumbnails as data URIs; both lists empty for models without it."""
+    path = folder / "prompts.json"
+    listed = read_json(path) if path.is_file() else {}
+    return {
+        kind: [
+            {"key": str(entry["prompt"]), "title": str(entry["prompt"]), "picture": _thumb(folder, entry)}
+            for entry in listed.get(kind, [])
+        ]
+        for kind in ("ordinary", "memorized")
+    }
+
+
+def _thumb(folder: Path, entry: dict[str, Any]) -> str:
+    path = folder / str(entry.get("thumbnail", ""))
+    return thumbnail(_open(path)) if path.is_file() else ""
