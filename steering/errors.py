@@ -26,6 +26,6 @@ def unknown(kind: str, name: object, known: Iterable[str], remedy: str = "choose
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """`str(value)` cut to `limit` characters, so that hostile input cannot flood a message."""
-    text = str(value)
+    """`str(value)` on one line, cut to `limit` characters, so that hostile input cannot flood a message."""
+    text = " ".join(str(value)[: 8 * limit].split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -150,6 +150,7 @@ def long_directory() -> bytes:
     return bytes(data)
 
 
+PLAIN_ZIP = zipped({"a.png": PLAIN})
 BITMAP = saved(Image.new("RGB", (70, 70)), "BMP")
 SMALL = Limits(files=3, file_bytes=20_000, total_bytes=40_000, pixels=10_000)
 BAD = {
@@ -173,7 +174,7 @@ BAD = {
     "broken member": (zipped({"a.png": PLAIN}, zipfile.ZIP_STORED).replace(b"IHDR", b"IHDX"), SMALL,
                       "cannot be unpacked"),
     "long directory": (long_directory(), SMALL, "directory far too long"),
-    "zip64": (zipped({"a.png": PLAIN})[:-22] + b"PK\x06\x07" + bytes(16) + zipped({})[-22:], SMALL, "directory"),
+    "zip64": (PLAIN_ZIP[:-22] + b"PK\x06\x07" + bytes(16) + PLAIN_ZIP[-22:], SMALL, "directory"),
     "empty zip": (zipped({}), SMALL, "no pictures"),
     "only clutter": (zipped({"__MACOSX/x": b""}), SMALL, "no pictures"),
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +72,10 @@ def load(
 def find(name_or_path: str) -> Path:
     """The folder of a model, fetched from the hub if a hub id asks for it."""
     embedded = models_folder() / name_or_path
-    if re.fullmatch(r"[\w.-]+", name_or_path) and embedded.is_dir():
+    if re.fullmatch(r"\w[\w.-]*", name_or_path) and os.path.isdir(embedded):
         return embedded
-    path = Path(name_or_path).expanduser()
-    if name_or_path.strip() and path.is_dir():
+    path = Path(os.path.expanduser(name_or_path))
+    if name_or_path.strip() and os.path.isdir(path):
         if not (path / "model_index.json").is_file():
             raise RudderError(f"{path} has no model_index.json: give a folder in diffusers layout.")
         return path
