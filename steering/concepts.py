@@ -18,7 +18,7 @@ from .activations import POOLINGS, capture, find_sites
 from .backbones.base import Backbone
 from .errors import RudderError, unknown
 from .files import home, read_json
-from .recipe import whole
+from .recipe import text, whole
 from .vectors import ConceptVector
 
 __all__ = ["TIMESTEPS", "ConceptInfo", "ConceptVector", "Progress", "digest", "learn", "library"]
@@ -92,6 +92,8 @@ def learn(
     draws = whole("The number of noise draws", draws, 1, 1000)
     batch_size = whole("The batch size", batch_size, 1, 1024)
     seed = whole("The seed", seed, 0, 2**63 - 1)
+    prompt = text("The concept's prompt", prompt)
+    baseline_prompt = text("The baseline's prompt", baseline_prompt)
     if not names or not steps:
         raise RudderError("There are no sites or no timesteps to learn at: name at least one of each.")
     total = (len(images) + len(baseline)) * (1 + draws * len(steps))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -73,9 +74,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        put("model", _text("The model's name", self.model, 300, empty=False))
-        put("prompt", _text("The prompt", self.prompt, PROMPT_LIMIT))
-        put("negative_prompt", _text("The negative prompt", self.negative_prompt, PROMPT_LIMIT))
+        put("model", text("The model's name", self.model, 300, empty=False))
+        put("prompt", text("The prompt", self.prompt, PROMPT_LIMIT))
+        put("negative_prompt", text("The negative prompt", self.negative_prompt, PROMPT_LIMIT))
         put("seed", whole("The seed", self.seed, 0, SEED_LIMIT - 1))
         put("num_inference_steps", whole("The number of steps", self.num_inference_steps, 1, STEPS_LIMIT))
         put("guidance_scale", number("The guidance scale", self.guidance_scale, 0.0, GUIDANCE_LIMIT))
@@ -95,10 +96,10 @@ class Recipe:
         return json.dumps({"rudder": FORMAT, **values}, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str | bytes | Mapping[str, Any]) -> Recipe:
+    def from_json(cls, source: str | bytes | Mapping[str, Any]) -> Recipe:
         """The recipe of `to_json`; missing keys take the defaults. RudderError if it will not do."""
         try:
-            values = dict(text) if isinstance(text, Mapping) else json.loads(text)
+            values = dict(source) if isinstance(source, Mapping) else json.loads(source)
         except (ValueError, RecursionError) as error:
             raise RudderError(
                 f"The recipe is not valid JSON ({shorten(error)}): save the picture again."
@@ -110,7 +111,7 @@ class Recipe:
             raise RudderError(
                 f"The recipe has format {shorten(form)}, this Rudder reads format {FORMAT}: update Rudder."
             )
-        stray = sorted(set(values) - {f.name for f in fields(cls)})
+        stray = sorted(str(key) for key in set(values) - {f.name for f in fields(cls)})
         if stray:
             raise RudderError(
                 f"The recipe has an unknown entry {shorten(stray[0])!r}: remove it or save the picture again."
@@ -132,19 +133,24 @@ def write_png(
     info.add_itxt(CHUNK, recipe.to_json())
     for name, vector in (vectors or {}).items():
         info.add(VECTOR_CHUNK, vector.replace(name=name).to_bytes())
-    image.save(target, format="PNG", pnginfo=info)
+    try:
+        image.save(target, format="PNG", pnginfo=info)
+    except OSError as error:
+        raise RudderError(
+            f"{_title(target)} cannot be written ({error.strerror}): choose another place."
+        ) from error
 
 
 def read_png(source: str | os.PathLike[str] | BinaryIO) -> Recipe:
     """The recipe inside a PNG; RudderError when there is none or the file is damaged."""
-    text = _open_png(source).text.get(CHUNK)
-    if text is None:
+    found = _open_png(source).text.get(CHUNK)
+    if found is None:
         raise RudderError(
             f"{_title(source)} carries no Rudder recipe: drop a PNG that Rudder's Download made (a "
             "screenshot or a "
             "re-saved copy loses it)."
         )
-    return Recipe.from_json(text)
+    return Recipe.from_json(found)
 
 
 def read_png_vectors(source: str | os.PathLike[str] | BinaryIO) -> dict[str, ConceptVector]:
@@ -174,14 +180,13 @@ def number(title: str, value: Any, low: float, high: float) -> float:
 
 def whole(title: str, value: Any, low: int, high: int) -> int:
     """`value` as an int in [low, high]; RudderError naming `title` otherwise."""
-    good = (
-        isinstance(value, int)
-        or (isinstance(value, float) and value.is_integer())
-        or hasattr(value, "__index__")
-    )
-    if isinstance(value, bool) or not good or not low <= int(value) <= high:
+    try:
+        result = operator.index(int(value) if isinstance(value, float) and value.is_integer() else value)
+    except TypeError:
+        result = low - 1
+    if isinstance(value, bool) or not low <= result <= high:
         raise RudderError(f"{title} is {shorten(value, 40)}: give a whole number from {low:,} to {high:,}.")
-    return int(value)
+    return result
 
 
 def strength(name: str, value: Any) -> float:
@@ -189,7 +194,8 @@ def strength(name: str, value: Any) -> float:
     return number(f"The strength of {shorten(name)!r}", value, -STRENGTH_LIMIT, STRENGTH_LIMIT)
 
 
-def _text(title: str, value: Any, limit: int, empty: bool = True) -> str:
+def text(title: str, value: Any, limit: int = PROMPT_LIMIT, empty: bool = True) -> str:
+    """`value` as text of at most `limit` characters; RudderError naming `title` otherwise."""
     if not isinstance(value, str):
         raise RudderError(f"{title} must be text, not {type(value).__name__}.")
     if len(value) > limit:
@@ -210,7 +216,7 @@ def _concepts(value: Any) -> tuple[tuple[str, float], ...]:
         raise RudderError("Concepts must be given as pairs of a name and a strength.")
     if len(pairs) > CONCEPTS_LIMIT:
         raise RudderError(f"{len(pairs)} concepts are too many at once: use at most {CONCEPTS_LIMIT}.")
-    return tuple((_text("A concept's name", name, 200, empty=False), strength(name, s)) for name, s in pairs)
+    return tuple((text("A concept's name", name, 200, empty=False), strength(name, s)) for name, s in pairs)
 
 
 def _window(value: Mapping[str, Any]) -> Window:
@@ -222,7 +228,7 @@ def _window(value: Mapping[str, Any]) -> Window:
 def _sites(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         raise RudderError("Sites must be given as a list of names, such as ['up_blocks.0.resnets.1'].")
-    names = tuple(_text("A site's name", name, 200, empty=False) for name in value)
+    names = tuple(text("A site's name", name, 200, empty=False) for name in value)
     if not 0 < len(names) <= SITES_LIMIT:
         raise RudderError(f"{len(names)} sites are chosen: choose between 1 and {SITES_LIMIT}.")
     return tuple(dict.fromkeys(names))

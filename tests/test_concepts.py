@@ -102,6 +102,7 @@ def test_learning_from_bad_input(backbone):
         ({"pooling": "median"}, "pooling"),
         ({"draws": 0}, "noise draws"),
         ({"seed": -1}, "seed"),
+        ({"prompt": "x" * 10_000}, "concept's prompt has 10,000"),
     ]
     for options, words in cases:
         with pytest.raises(RudderError, match=words):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from io import BytesIO
 
 import pytest
@@ -138,6 +137,7 @@ def test_whole_floats_and_numpy_numbers_are_welcome():
         ('{"rudder": 9}', "update Rudder"),
         ('{"rudder": 1, "colour": 3}', "unknown entry 'colour'"),
         ('{"seed": -1}', "seed is -1"),
+        ({3: 4, "b": 5}, "unknown entry '3'"),
         ('{"guidance_scale": NaN}', "guidance scale is nan"),
     ],
 )
@@ -196,5 +196,6 @@ def test_damaged_pngs_never_do_more_than_raise_ruddererror(data):
         pass
 
 
-def test_recipes_can_be_varied():
-    assert replace(Recipe(), seed=3).seed == 3
+def test_a_place_that_cannot_be_written(tmp_path):
+    with pytest.raises(RudderError, match="cannot be written"):
+        write_png(pictures(1)[0], tmp_path / "no" / "such.png", Recipe())

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from ..errors import RudderError, shorten
+from ..errors import RudderError, shorten, unknown
 from ..files import check_weights, fingerprint, read_json
+from ..recipe import number, whole
 from .base import LABELS, Schedule, Site
 
 COMPONENTS = {
@@ -156,6 +157,21 @@ def use_attention(network: UNet2DConditionModel, attention: str) -> None:
         ) from error
 
 
+def defaults(info: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, Any]:
+    """Steps, guidance and sites to start from: rudder.json's, else 40, 7.5 and the up blocks' resnet outputs."""
+    chosen = _names(info, "sites") or [site.name for site in sites.values() if _steerable(site)]
+    for name in chosen:
+        if name not in sites:
+            raise unknown("site for rudder.json's default sites", name, sites)
+    return {
+        "num_inference_steps": whole(
+            "rudder.json's number of steps", info.get("num_inference_steps", 40), 1, 500
+        ),
+        "guidance_scale": number("rudder.json's guidance scale", info.get("guidance_scale", 7.5), 0.0, 50.0),
+        "sites": tuple(chosen),
+    }
+
+
 class StableDiffusion:
     """A Backbone over UNet2DConditionModel, CLIPTextModel and AutoencoderKL."""
 
@@ -190,12 +206,8 @@ class StableDiffusion:
         self._schedules: dict[int, Schedule] = {}
         self._processor = VaeImageProcessor(vae_scale_factor=self.scale)
         self._sites = MappingProxyType(discover_sites(network, (height, width)))
-        self._words = frozenset(str(word).lower() for word in info.get("words", ()))
-        self.defaults: dict[str, Any] = {
-            "num_inference_steps": int(info.get("num_inference_steps", 40)),
-            "guidance_scale": float(info.get("guidance_scale", 7.5)),
-            "sites": tuple(s.name for s in self._sites.values() if _steerable(s)),
-        }
+        self._words = frozenset(word.lower() for word in _names(info, "words"))
+        self.defaults = defaults(info, self._sites)
 
     @classmethod
     def from_folder(
@@ -315,6 +327,13 @@ class StableDiffusion:
 def _label(position: int, depth: int) -> str:
     """Coarse to fine: how far towards the highest resolution a block lies, as one of four words."""
     return LABELS[int((len(LABELS) - 1) * position / max(depth - 1, 1) + 0.5)]
+
+
+def _names(info: Mapping[str, Any], key: str) -> list[str]:
+    names = info.get(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RudderError(f"rudder.json's {key!r} should be a list of texts: {REMEDY}.")
+    return names
 
 
 def _steerable(site: Site) -> bool:

@@ -1,0 +1,40 @@
+"""The package's front door."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import steering
+
+
+def test_every_public_name_is_there():
+    for name in steering.__all__:
+        assert getattr(steering, name) is not None
+    assert set(steering.__all__) == set(dir(steering))
+    assert not hasattr(steering, "nothing")
+
+
+def test_importing_the_package_does_not_wait_for_torch():
+    code = "import sys, steering, steering.recipe, steering.images; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+CORE = Path(steering.__file__).parent
+FILES = [path for path in CORE.rglob("*.py") if "ui" not in path.relative_to(CORE).parts]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_science_does_not_know_the_page(path: Path):
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported |= set((node.module or "").split("."))
+    if path.name not in ("cli.py", "__main__.py"):  # the app command starts the page
+        assert not imported & {"gradio", "ui", "spaces"}
