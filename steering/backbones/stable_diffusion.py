@@ -158,7 +158,7 @@ def use_attention(network: UNet2DConditionModel, attention: str) -> None:
 
 
 def defaults(info: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, Any]:
-    """Steps, guidance and sites to start from: rudder.json's, else 40, 7.5 and the up blocks' resnet outputs."""
+    """Steps, guidance and sites to start with: rudder.json's, else 40, 7.5 and the up blocks' resnets."""
     chosen = _names(info, "sites") or [site.name for site in sites.values() if _steerable(site)]
     for name in chosen:
         if name not in sites:
