@@ -30,8 +30,8 @@ window.RudderHelm = (() => {
     const share = (value) => Math.min(1, Math.max(0, (value - lo) / (hi - lo || 1)));
 
     function mark(value) {
-      range.style.setProperty("--at", share(value));
-      range.style.setProperty("--zero", share(0));
+      range.style.setProperty("--from", Math.min(share(value), share(0)));
+      range.style.setProperty("--to", Math.max(share(value), share(0)));
       cursor.style.left = `${100 * share(value)}%`;
       range.setAttribute("aria-valuetext", `strength ${Rudder.signed(value)}`);
     }

@@ -1,6 +1,7 @@
 /* Pickers are radio groups in gr.HTML: arrow keys and screen readers come with the inputs. */
 window.RudderPickers = (() => {
   let serial = 0;
+  let windows = {};
 
   function make(tag, className, text) {
     const node = document.createElement(tag);
@@ -9,8 +10,14 @@ window.RudderPickers = (() => {
     return node;
   }
 
-  /* value = {selected, items: [{key, title, picture}]}; choosing sets value.selected and triggers "select". */
+  /* props.value is the chosen key, props.items the cards; choosing sets the value and triggers "select". */
   function group(root, name, items, selected, card, choose) {
+    const cards = JSON.stringify(items.map((item) => item.key));
+    if (root.dataset.cards === cards) {  /* the same cards: keep the focus where it is */
+      for (const input of root.querySelectorAll("input")) input.checked = input.value === selected;
+      return;
+    }
+    root.dataset.cards = cards;
     root.replaceChildren();
     for (const item of items) {
       const label = make("label", "rd-pick");
@@ -31,19 +38,18 @@ window.RudderPickers = (() => {
     const name = `rd-prompts-${++serial}`;
     const root = element.querySelector(".rd-thumbs");
     const draw = () => {
-      const { items = [], selected } = props.value || {};
-      group(root, name, items, selected, (item) => {
+      group(root, name, props.items || [], props.value, (item) => {
         const picture = make("img");
         picture.alt = "";
         picture.src = item.picture;
         return [picture];
       }, (item) => {
-        props.value = { ...props.value, selected: item.key };
+        props.value = item.key;
         trigger("select", { prompt: item.key });
       });
     };
     draw();
-    watch("value", draw);
+    watch(["value", "items"], draw);
   }
 
   function concepts({ element, props, trigger, watch }) {
@@ -65,23 +71,24 @@ window.RudderPickers = (() => {
       }
     }
     function draw() {
-      const { items = [], selected } = props.value || {};
-      group(root, name, items, selected, (item) => {
+      const items = props.items || [];
+      windows = Object.fromEntries(items.map((item) => [item.key, item.window]));
+      group(root, name, items, props.value, (item) => {
         const face = item.face ? make("img") : make("span", "rd-face", item.title.slice(0, 1));
         if (item.face) { face.src = item.face; face.alt = ""; }
         const title = make("span", "rd-pick-title", item.title);
         if (item.own) title.append(make("small", "", "yours"));
         return [face, title];
       }, (item) => {
-        props.value = { ...props.value, selected: item.key };
+        props.value = item.key;
         describe(item);
         trigger("select", { concept: item.key });
       });
-      describe(items.find((item) => item.key === selected));
+      describe(items.find((item) => item.key === props.value));
     }
     draw();
-    watch("value", draw);
+    watch(["value", "items"], draw);
   }
 
-  return { prompts, concepts };
+  return { prompts, concepts, windowOf: (name) => windows[name] || [0.5, 0.95] };
 })();

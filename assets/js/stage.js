@@ -63,8 +63,8 @@ window.RudderStage = (() => {
       const node = find(`[data-column=${id}]`);
       columns[id] = {
         id, node, data: null, strength: 0,
-        unsteered: node.querySelector("[data-picture$=unsteered]"),
-        steered: node.querySelector("[data-picture$=steered]"),
+        unsteered: node.querySelector("[data-picture$='-unsteered']"),
+        steered: node.querySelector("[data-picture$='-steered']"),
       };
     }
     const shown = () => Object.values(columns).filter((one) => one.data);
@@ -97,8 +97,8 @@ window.RudderStage = (() => {
       moved.replaceChildren("moved ", Object.assign(document.createElement("b"),
         { textContent: frame.moved.toFixed(1) }), " of 255 grey levels");
       const link = one.node.querySelector(".rd-download");
-      link.href = frame.src;
-      link.download = frame.file;
+      link.classList.toggle("is-off", !frame.file);
+      if (frame.file) { link.href = frame.src; link.download = frame.file; } else link.removeAttribute("href");
     }
 
     function showUnsteered(one) {

@@ -123,8 +123,8 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, concept: gr.HTML, notic
     """Connect the panel: learning streams its progress, a new vector is selected in the picker at once."""
 
     def picked(owner: Session, name: str) -> tuple[Any, Any]:
-        value = {"items": concept_items(studio, owner), "selected": name}
-        return value, gr.DownloadButton(value=vector_file(owner, name), interactive=True)
+        picker = gr.HTML(value=name, items=concept_items(studio, owner))
+        return picker, gr.DownloadButton(value=vector_file(owner, name), interactive=True)
 
     def on_learn(owner: Session, pictures: Any, baseline: Any, name: str, caption: str) -> Iterator[Any]:
         def items() -> Iterator[Any]:
@@ -146,8 +146,8 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, concept: gr.HTML, notic
             lambda told: (gr.skip(), gr.skip(), told),
         )
 
-    def on_select(owner: Session, value: dict[str, Any]) -> Any:
-        path = vector_file(owner, str((value or {}).get("selected")))
+    def on_select(owner: Session, name: str) -> Any:
+        path = vector_file(owner, str(name))
         return gr.DownloadButton(value=path, interactive=path is not None)
 
     own.learn.click(

@@ -102,7 +102,7 @@ def build_page(model: str = DEFAULT, device: str = "auto") -> gr.Blocks:
 def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HTML, controls: Controls) -> None:
     """Generate, release and stop. The unqueued listeners outdate older runs at once, however long the queue is."""
 
-    def on_generate(owner: Session, *values: Any, event: gr.EventData) -> Iterator[Any]:
+    def on_generate(event: gr.EventData, owner: Session, *values: Any) -> Iterator[Any]:
         sent = event._data
 
         def items() -> Iterator[Any]:
@@ -114,12 +114,12 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
 
         yield from notices.guarded(items(), lambda told: (failed(sent), told))
 
-    def on_release(owner: Session, event: gr.EventData) -> Iterator[Any]:
+    def on_release(event: gr.EventData, owner: Session) -> Iterator[Any]:
         sent = event._data
         messages = ((message, gr.skip()) for message in release(studio, owner, sent))
         yield from notices.guarded(messages, lambda told: (failed(sent), told))
 
-    def on_newer(owner: Session, event: gr.EventData) -> None:
+    def on_newer(event: gr.EventData, owner: Session) -> None:
         ticket = event._data.get("ticket")
         if isinstance(ticket, int):
             owner.outdate(ticket)

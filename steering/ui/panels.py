@@ -44,7 +44,7 @@ def panel_from(values: list[Any]) -> tuple[Panel, bool]:
     prompts = {"a": prompt_a or "", "b": prompt_b or ""} if compare else {"a": prompt_a or ""}
     panel = Panel(
         prompts=prompts,
-        concept=str((concept or {}).get("selected") or ""),
+        concept=str(concept or ""),
         seed=seed,
         steps=steps,
         guidance=guidance,
@@ -59,15 +59,15 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, 
     """Two prompts with their pickers; the second one can be switched off."""
     boxes = []
     texts = {
-        "a": ("ordinary", "Ordinary prompt", "Many pictures fit it. Leave it empty to let the model choose."),
-        "b": ("memorized", "Memorised prompt", "In training it always came with one and the same picture."),
+        "a": ("ordinary", "Ordinary prompt", "Many pictures fit it. Empty lets the model choose."),
+        "b": ("memorized", "Memorised prompt", "In training it always came with the same picture."),
     }
     with gr.Group(elem_classes="rd-card"):
         gr.HTML('<h3>Prompts</h3>', elem_classes="rd-title")
         for column, (kind, label, info) in texts.items():
             if column == "b":
                 compare = gr.Checkbox(
-                    "b" in panel.prompts, label="Compare with a memorised prompt", elem_id="rd-compare", container=False
+                    "b" in panel.prompts, label="Compare with a memorised prompt", elem_id="rd-compare", show_label=False
                 )
             with gr.Group(elem_classes=f"rd-prompt-box is-{column}", elem_id=f"rd-box-{column}"):
                 box = gr.Textbox(
@@ -77,12 +77,12 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, 
                 entries = studio.prompts[kind]
                 if entries:
                     picker = gr.HTML(
-                        {"items": entries, "selected": panel.prompts.get(column)},
+                        panel.prompts.get(column), items=entries,
                         html_template=PICKER.format(label=f"{label}: examples"),
                         js_on_load="RudderPickers.prompts({element, props, trigger, watch})",
                         elem_id=f"rd-picker-{column}",
-                    )
-                    picker.select(None, picker, box, js="(value) => value.selected", api_visibility="private")
+                    )  # fmt: skip
+                    picker.select(None, picker, box, js="(prompt) => prompt", api_visibility="private")
             boxes.append(box)
     compare.change(None, compare, None, js="(on) => Rudder.compare(on)", api_visibility="private")
     return boxes[0], boxes[1], compare
@@ -115,7 +115,8 @@ def concept_panel(studio: Studio, panel: Panel) -> gr.HTML:
     """The concept picker with the selected one's example pictures."""
     gr.HTML("<h3>Concept</h3>", elem_classes="rd-title")
     return gr.HTML(
-        {"items": concept_items(studio), "selected": panel.concept},
+        panel.concept,
+        items=concept_items(studio),
         html_template=CONCEPTS,
         js_on_load="RudderPickers.concepts({element, props, trigger, watch})",
         elem_id="rd-concept",
@@ -129,7 +130,7 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
         gr.HTML("<h3>Settings</h3>", elem_classes="rd-title")
         with gr.Row(elem_classes="rd-seed"):
             seed = gr.Number(panel.seed, label="Seed", precision=0, elem_id="rd-seed", min_width=90, scale=3)
-            lock = gr.Checkbox(True, label="Keep", info="", elem_id="rd-lock", container=False, min_width=70, scale=1)
+            lock = gr.Checkbox(True, label="Keep", info="", elem_id="rd-lock", min_width=84, scale=1)
             dice = gr.Button("Roll", elem_id="rd-dice", size="sm", min_width=70, scale=1)
         steps = gr.Slider(4, 100, panel.steps, step=1, label="Steps", elem_id="rd-steps", buttons=[])
         guidance = gr.Slider(0, 20, panel.guidance, step=0.5, label="Guidance", elem_id="rd-guidance", buttons=[])
@@ -153,11 +154,7 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
 
 def follow_concept(concept: gr.HTML, start: gr.Slider, end: gr.Slider) -> None:
     """Choosing a concept sets the window it was measured with, in the browser."""
-    script = """(value) => {
-        const item = value.items.find((one) => one.key === value.selected);
-        return item && item.window ? item.window : [0.5, 0.95];
-    }"""
-    concept.select(None, concept, [start, end], js=script, api_visibility="private")
+    concept.select(None, concept, [start, end], js="(name) => RudderPickers.windowOf(name)", api_visibility="private")
 
 
 def _provenance(made: dict[str, Any]) -> str:

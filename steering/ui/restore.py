@@ -43,7 +43,7 @@ def controls(studio: Studio, session: Session, recipe: Recipe, name: str) -> tup
         gr.skip() if to_b else recipe.prompt,
         recipe.prompt if to_b else gr.skip(),
         True if to_b else gr.skip(),
-        {"items": concept_items(studio, session), "selected": name},
+        gr.HTML(value=name, items=concept_items(studio, session)),
         recipe.seed,
         recipe.num_inference_steps,
         recipe.guidance_scale,

@@ -11,6 +11,8 @@ from gradio.themes.utils import colors, fonts, sizes
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 SCRIPTS = ("page.js", "helm.js", "stage.js", "pickers.js")
 
+WEIGHTS = (400, 700)  # Gradio's wheel holds these two with Latin letters; its semi-bold files are Cyrillic only
+
 INK = colors.Color("#f3f6f7", "#e7edef", "#d3dde1", "#b5c4ca", "#8ba0a9", "#667d88", "#4b616c", "#354954", "#22333d",
                    "#14222b", "#0b151c", name="ink")  # fmt: skip
 MAGENTA = colors.Color("#fdf1f8", "#fbe2f0", "#f7c3e0", "#f096c7", "#e55fa8", "#d23389", "#b3186d", "#931358", "#741046",
@@ -25,8 +27,8 @@ def chart_theme() -> gr.themes.Base:
         neutral_hue=INK,
         radius_size=sizes.radius_sm,
         text_size=sizes.text_md,
-        font=[fonts.LocalFont("IBM Plex Sans"), "Segoe UI", "Helvetica Neue", "Arial", "sans-serif"],
-        font_mono=[fonts.LocalFont("IBM Plex Mono"), "ui-monospace", "Menlo", "Consolas", "monospace"],
+        font=[fonts.LocalFont("IBM Plex Sans", WEIGHTS), "Segoe UI", "Helvetica Neue", "Arial", "sans-serif"],
+        font_mono=[fonts.LocalFont("IBM Plex Mono", WEIGHTS), "ui-monospace", "Menlo", "Consolas", "monospace"],
     )
     return theme.set(
         body_background_fill="#e9f0f2",
@@ -52,7 +54,7 @@ def chart_theme() -> gr.themes.Base:
         block_label_text_color_dark="#b5c4ca",
         block_title_text_color="#14222b",
         block_title_text_color_dark="#e2ebef",
-        block_title_text_weight="600",
+        block_title_text_weight="700",
         block_title_text_size="0.875rem",
         block_info_text_color="#4b616c",
         block_info_text_color_dark="#93a9b4",

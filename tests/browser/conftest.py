@@ -1,0 +1,173 @@
+"""The real page in a real browser: one app for all tests, a fresh context for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import make_tiny_sd, pictures
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is a browser test."""
+    for item in items:
+        if Path(str(item.fspath)).parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.browser)
+
+
+def chromium() -> str | None:
+    """The Chromium to drive: $CHROMIUM, or the first found on the path."""
+    return os.environ.get("CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """A headless Chromium; one clear skip where there is none."""
+    path = chromium()
+    if path is None:
+        pytest.skip("browser tests not run: no Chromium found; install one (apt-get install chromium) or set $CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout when the embedded model is there, else a random model with two example sets."""
+    if (ROOT / "models" / "tiny-sd" / "unet" / "diffusion_pytorch_model.safetensors").is_file():
+        return ROOT
+    home = tmp_path_factory.mktemp("home")
+    make_tiny_sd(home / "models" / "tiny-sd")
+    for place, name in enumerate(("sketch", "night")):
+        folder = home / "assets" / "concepts" / name
+        for part, tint in (("examples", (40 * place, 10, 50)), ("baseline", (0, 0, 0))):
+            (folder / part).mkdir(parents=True)
+            for count, picture in enumerate(pictures(4, seed=place, tint=tint)):
+                picture.save(folder / part / f"{count}.png")
+        about = {"name": name, "title": name.title(), "description": "A test set.", "prompt": "", "baseline_prompt": ""}
+        (folder / "concept.json").write_text(json.dumps(about))
+    return home
+
+
+@pytest.fixture(scope="session")
+def app(browser: object, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app's address; started once, on a free port."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    log = tmp_path_factory.mktemp("app") / "log"
+    environment = {**os.environ, "RUDDER_HOME": str(home), "GRADIO_SERVER_PORT": str(port), "NO_PROXY": "127.0.0.1"}
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            assert process.poll() is None, log.read_text()
+            try:
+                urllib.request.urlopen(address, timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        else:
+            pytest.fail(f"the app did not start: {log.read_text()}")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@dataclass
+class Visit:
+    """One visitor's page with what a person would see, and what the browser noticed."""
+
+    page: object
+    trouble: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
+
+    def wait(self, phase: str = "idle", timeout: int = 60_000) -> None:
+        """Until the stage is idle or running."""
+        self.page.wait_for_selector(f".rd-stage[data-phase={phase}]", timeout=timeout)
+
+    def generate(self, wait: bool = True) -> None:
+        """Press Generate; by default until the pictures are there."""
+        self.page.wait_for_timeout(150)  # Gradio takes typed values in after a moment
+        self.page.click(".rd-generate")
+        self.wait("running")
+        if wait:
+            self.wait()
+
+    def notice(self) -> str:
+        """The sentence of the notice on show."""
+        self.page.wait_for_selector(".rd-notice.is-shown", timeout=30_000)
+        return self.page.inner_text(".rd-notice p")
+
+    def picture(self, name: str) -> str:
+        """What a canvas shows, as a data URI."""
+        return self.page.evaluate("(name) => document.querySelector(`[data-picture=${name}]`).toDataURL()", name)
+
+    def strength(self, column: str = "a") -> float:
+        """The strength of the frame on show in a column."""
+        return float(self.page.get_attribute(f"[data-picture={column}-steered]", "data-strength"))
+
+    def slide(self, value: float) -> None:
+        """Set the linked slider as a release does."""
+        self.page.evaluate(
+            """(value) => {
+              const range = document.querySelector("[data-helm=both] input[type=range]");
+              range.value = value;
+              range.dispatchEvent(new Event("input", { bubbles: true }));
+              range.dispatchEvent(new Event("change", { bubbles: true }));
+            }""",
+            value,
+        )
+
+
+@pytest.fixture
+def visit(browser: object, app: str) -> Iterator[object]:
+    """Open the page as a new visitor: `visit()`; no page may log an error or ask another host for anything."""
+    opened: list[tuple[object, Visit]] = []
+
+    def enter(**options: object) -> Visit:
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        one = Visit(context.new_page())
+        opened.append((context, one))
+        one.page.on("console", lambda said: one.trouble.append(said.text) if said.type == "error" else None)
+        one.page.on("pageerror", lambda error: one.trouble.append(str(error)))
+        one.page.on("request", lambda request: _note(one, request.url, app))
+        one.page.goto(app)
+        one.page.wait_for_selector(".rd-stage[data-ready=yes]")
+        return one
+
+    yield enter
+    for context, one in opened:
+        context.close()
+        assert not one.trouble, one.trouble
+        assert not one.outside, one.outside
+
+
+def _note(visit: Visit, url: str, app: str) -> None:
+    if not url.startswith((app, "data:", "blob:")):
+        visit.outside.append(url)
+    if "queue/join" in url or "/run/" in url or "/call/" in url:
+        visit.joined.append(url)
