@@ -60,7 +60,7 @@ $(BIN)/.app: requirements.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(BIN)/.dev: $(BIN)/.app requirements-dev.txt requirements-train.txt
+$(BIN)/.dev: $(BIN)/.app requirements-dev.txt training/requirements.txt
 	@echo "Installing what the tests need ..."
 	$(PIP) install -r requirements-dev.txt
 	touch $@

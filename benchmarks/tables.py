@@ -1,0 +1,114 @@
+"""`make tables`: rewrite the marked tables of README.md and the model card from committed measurements.
+
+A block lies between `<!-- table: NAME -->` and `<!-- end -->`; nothing else is touched, and no number is
+typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "models/tiny-sd/README.md")
+BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MISSING = "*Not measured yet in this checkout; the command above writes it.*"
+
+PROMPTS = (
+    ("style", "style recognised", 0.95),
+    ("background", "background recognised", 0.90),
+    ("object", "object recognised, top 1", 0.75),
+    ("object_held_out", "the same, on (object, style, background) triples never trained on", 0.60),
+    ("memorized_recall", "memorised captions that give back their own picture", 0.95),
+    ("ordinary_copy_rate", "ordinary captions that give a copy of a training picture", None),
+)
+STEERING = (
+    ("style_taken_ordinary", "ordinary pictures that take the style", 0.80),
+    ("object_kept_ordinary", "ordinary pictures that keep their object", 0.70),
+    ("style_taken_memorized", "memorised pictures that take the style", None),
+    ("picture_kept_memorized", "memorised pictures that stay themselves", None),
+)
+SPEED = (
+    ("steered_over_plain", "steered run against the plain diffusers pipeline", "<= 1.03", "{:.3f} x"),
+    ("released_over_full", "moved slider against a full run", "<= 0.55", "{:.3f} x"),
+    ("strip9_over_nine_runs", "strip of nine against nine full runs", "<= 0.35", "{:.3f} x"),
+    ("full_run_seconds", "full run", "2 s", "{:.2f} s"),
+    ("released_seconds", "moved slider", "1 s", "{:.2f} s"),
+    ("cold_start_seconds", "page, process start to first paint", "", "{:.1f} s"),
+    ("peak_memory_mb", "page, peak memory", "", "{:,.0f} MB"),
+)  # fmt: skip
+
+
+def shares(measured: dict[str, Any], rows: tuple[tuple[str, str, float | None], ...]) -> str:
+    """A table of shares in percent with their aims."""
+    lines = ["| measured | share | aim |", "| --- | ---: | ---: |"]
+    for key, title, aim in rows:
+        lines.append(f"| {title} | {_percent(measured.get(key))} | {f'>= {aim:.0%}' if aim else ''} |")
+    return "\n".join(lines)
+
+
+def speed(result: dict[str, Any]) -> str:
+    """The benchmark table: median, smallest and largest, aim; then what it was measured on."""
+    lines = ["| measured | median | smallest to largest | aim |", "| --- | ---: | ---: | ---: |"]
+    for key, title, aim, form in SPEED:
+        value, spread = result.get(key), result.get("spread", {}).get(key)
+        median = "not measured" if value is None else form.format(value)
+        width = f"{form.format(spread['min'])} to {form.format(spread['max'])}" if spread else ""
+        lines.append(f"| {title} | {median} | {width} | {aim} |")
+    told, versions = result["machine"], result["versions"]
+    pairs = result["spread"]["steered_over_plain"]["repeats"]
+    lines += [
+        "",
+        f"{result['model']}, {result['steps']} steps of which {result['steered_steps']} are steered, "
+        f"batch 1; medians of {pairs} pairs taken in turn; {told['accelerator'] or told['cpu']}, "
+        f"{told['threads']} threads on {told['cores']} cores, load before {told['load_before']:g}; "
+        f"torch {versions['torch']}, diffusers {versions['diffusers']}; {result['date'][:10]}.",
+    ]
+    return "\n".join(lines)
+
+
+def tables(root: Path) -> dict[str, str]:
+    """Every table whose measurements are committed, by name."""
+    bench, evaluation = root / "benchmarks" / "results.json", root / "models" / "tiny-sd" / "evaluation.json"
+    found = {}
+    if bench.is_file():
+        found["speed"] = speed(json.loads(bench.read_text()))
+    measured = json.loads(evaluation.read_text()) if evaluation.is_file() else {}
+    if "prompts" in measured:
+        found["prompts"] = shares(measured["prompts"], PROMPTS)
+    if "steering" in measured:
+        found["steering"] = shares(measured["steering"], STEERING)
+    return found
+
+
+def rewrite(text: str, found: dict[str, str]) -> str:
+    """`text` with every marked block replaced; a table without measurements says so."""
+    return BLOCK.sub(lambda m: f"{m[1]}\n{found.get(m[2], MISSING)}\n\n{m[3]}", text)
+
+
+def main() -> None:
+    """Rewrite every page that exists; with --check change nothing and exit with 1 if one is out of date."""
+    found, stale = tables(REPOSITORY), []
+    for name in PAGES:
+        page = REPOSITORY / name
+        if not page.is_file():
+            continue
+        old = page.read_text(encoding="utf-8")
+        new = rewrite(old, found)
+        if new != old:
+            stale.append(name)
+            if "--check" not in sys.argv[1:]:
+                page.write_text(new, encoding="utf-8")
+    print(f"{'out of date' if '--check' in sys.argv[1:] else 'rewritten'}: {', '.join(stale) or 'none'}")
+    sys.exit(1 if stale and "--check" in sys.argv[1:] else 0)
+
+
+def _percent(value: Any) -> str:
+    return f"{value:.1%}" if isinstance(value, (int, float)) else "not measured"
+
+
+if __name__ == "__main__":
+    main()
