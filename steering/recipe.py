@@ -56,10 +56,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a picture. `concepts` is ((name, strength), ...); strength 1.0 = concept -
-    baseline.
+    """Everything that decides a picture.
 
-    Values are checked on creation; RudderError names the first that will not do.
+    `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once. Values are checked on creation; RudderError names the first that will not do.
     """
 
     model: str = "tiny-sd"

@@ -134,8 +134,7 @@ def strip(
     preview_every: int = 0,
     stop: threading.Event | None = None,
 ) -> Iterator[Step | Result]:
-    """One picture per strength, the window and what follows as one batch; Result.images[i] belongs to
-    strengths[i].
+    """One picture per strength, the window and after as one batch: Result.images[i] is strengths[i]'s.
 
     Each strength multiplies every term of `steering` (whose own strengths are therefore usually 1.0). The
     steps before the window run once, or not at all with `prefix`. Raises as `sample`, and for more than 64
@@ -247,6 +246,12 @@ def _pushes(
                 raise unknown(f"site in the vector {shorten(vector.name)!r}", site.name, vector.vectors)
     if not terms:
         return {}
+    if not steps:
+        window, count = steering.window, run.recipe.num_inference_steps
+        raise RudderError(
+            f"The window from {window.start:g} to {window.end:g} holds none of the {count} steps: widen it "
+            "or take more steps."
+        )
     where = {"device": backbone.device, "dtype": backbone.dtype}
     scale = torch.tensor(factors).view(-1, 1, 1, 1)
     made: dict[tuple[int, ...], dict[Site, Tensor]] = {}

@@ -69,6 +69,28 @@ def test_sd14s_own_scheduler_file(copy):
     assert int(schedule.timesteps[-1]) == 1
 
 
+def test_key_names_of_sd14s_age(copy, backbone):
+    """SD 1.4's autoencoder file calls its attention layers query, key, value and proj_attn."""
+    path, images = copy / "vae" / WEIGHTS, pictures(2)
+    old = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    tensors = {}
+    for name, tensor in load_file(path).items():
+        for new, before in old.items():
+            name = name.replace(new, before)
+        tensors[name] = tensor
+    assert any(".query." in name for name in tensors)
+    save_file(tensors, path, {"format": "pt"})
+    assert torch.equal(load(copy).encode(images), backbone.encode(images))
+
+
+def test_key_names_of_the_text_encoder_with_and_without_prefix(copy, backbone):
+    path = copy / "text_encoder" / "model.safetensors"
+    tensors = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in load_file(path).items()}
+    tensors["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+    save_file(tensors, path, {"format": "pt"})
+    assert torch.equal(load(copy).condition(["a red car"]), backbone.condition(["a red car"]))
+
+
 def test_conditions(backbone, plain):
     ours = backbone.condition(["a red car"])
     assert torch.equal(ours, plain.encode_prompt("a red car", "cpu", 1, False)[0])

@@ -311,6 +311,7 @@ def test_a_plain_pipeline_in_another_thread_is_untouched(backbone, vector, plain
 
 
 def test_bad_requests_get_one_sentence(backbone, sd14, vector):
+    steering = Steering(((vector, 1.0),))
     foreign = vector.replace(provenance={**vector.provenance, "model": "other", "fingerprint": "beef"})
     cases = [
         (lambda: Steering(((vector, float("nan")),)), "strength of 'red' is nan"),
@@ -327,6 +328,10 @@ def test_bad_requests_get_one_sentence(backbone, sd14, vector):
         (
             lambda: Steering.from_recipe(Recipe(concepts=(("rad", 1.0),)), {"red": vector}),
             "did you mean 'red'",
+        ),
+        (
+            lambda: finish(sample(backbone, Recipe(num_inference_steps=1), steering)),
+            "holds none of the 1 steps",
         ),
         (lambda: finish(iter(())), "without a picture"),
     ]
