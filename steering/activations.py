@@ -18,13 +18,13 @@ from torch import Tensor
 
 from .backbones.base import Backbone, Site
 from .errors import RudderError, shorten, unknown
+from .recipe import HALVES
 
 POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda h: h.mean(dim=(2, 3)),
     "max": lambda h: h.amax(dim=(2, 3)),
     "map": lambda h: h.clone(),
 }
-HALVES = ("both", "conditional")
 
 
 @contextmanager

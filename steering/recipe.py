@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image, PngImagePlugin
 
-from .errors import RudderError, shorten
+from .errors import RudderError, shorten, unknown
 
 if TYPE_CHECKING:
     from .vectors import ConceptVector
@@ -28,6 +28,7 @@ SITES_LIMIT = 256
 SEED_LIMIT = 2**63
 PNG_BYTES_LIMIT = 64 * 1024 * 1024
 PNG_PIXELS_LIMIT = 64_000_000
+HALVES = ("both", "conditional")
 CHUNK = "rudder"
 VECTOR_CHUNK = b"ruVc"  # private, ancillary, safe to copy (PNG specification, section 5.4)
 
@@ -58,7 +59,9 @@ class Window:
 class Recipe:
     """Everything that decides a picture.
 
-    `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once. Values are checked on creation; RudderError names the first that will not do.
+    `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once; `halves` says
+    which half of guidance is steered. Values are checked on creation; RudderError names the first that will
+    not do.
     """
 
     model: str = "tiny-sd"
@@ -70,6 +73,7 @@ class Recipe:
     concepts: tuple[tuple[str, float], ...] = ()
     window: Window = field(default_factory=Window)
     sites: tuple[str, ...] | None = None
+    halves: str = "both"
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
@@ -87,6 +91,8 @@ class Recipe:
                 "The window must be given as two fractions, a start and an end, such as 0.5 and 0.95."
             )
         put("sites", None if self.sites is None else _sites(self.sites))
+        if self.halves not in HALVES:
+            raise unknown("choice of guidance halves", self.halves, HALVES)
 
     def to_json(self) -> str:
         """A JSON object with every field and the format number."""

@@ -16,10 +16,10 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-from .activations import HALVES, find_sites, push
+from .activations import find_sites, push
 from .backbones.base import Backbone, Schedule, Site
 from .errors import Cancelled, RudderError, shorten, unknown
-from .recipe import Recipe, Window, strength
+from .recipe import HALVES, Recipe, Window, strength
 from .vectors import ConceptVector
 
 STRIP_LIMIT = 64
@@ -48,14 +48,14 @@ class Steering:
 
     @classmethod
     def from_recipe(
-        cls, recipe: Recipe, vectors: Mapping[str, ConceptVector], halves: str = "both"
+        cls, recipe: Recipe, vectors: Mapping[str, ConceptVector], halves: str | None = None
     ) -> Steering:
         """The steering a recipe describes; `vectors` holds its concepts by name, else RudderError."""
         for name, _ in recipe.concepts:
             if name not in vectors:
                 raise unknown("concept", name, vectors)
         pairs = tuple((vectors[name], s) for name, s in recipe.concepts)
-        return cls(pairs, recipe.window, recipe.sites, halves)
+        return cls(pairs, recipe.window, recipe.sites, halves or recipe.halves)
 
     def scaled(self, factor: float) -> Steering:
         """The same with every strength times `factor`."""

@@ -21,7 +21,7 @@ from . import __version__
 from .backbones.base import Backbone
 from .errors import RudderError, shorten, unknown
 from .files import safetensors_header
-from .recipe import number, whole
+from .recipe import HALVES, number, whole
 
 FORMAT = 1
 FILE_LIMIT = 256 * 1024 * 1024
@@ -34,7 +34,7 @@ class ConceptVector:
 
     `vectors[site]` is float32 [T, C] (spatial mean or max) or [T, C, H, W] (maps), row k belonging to
     `timesteps[k]`. `provenance` says what it was made from; `recommended` what was measured to work:
-    {"strength", "range": [low, high], "window": [start, end], "sites"}, or {} if nobody measured.
+    {"strength", "range": [low, high], "window": [start, end], "sites", "halves"}, or {} if nobody measured.
     """
 
     name: str
@@ -74,6 +74,16 @@ class ConceptVector:
     def fingerprint(self) -> str:
         """The fingerprint of the model it was learned from."""
         return str(self.provenance.get("fingerprint", ""))
+
+    @property
+    def advice(self) -> dict[str, Any]:
+        """Strength, range, window, sites and halves to start from: measured ones, else cautious ones.
+
+        A vector without a baseline is a whole mean and therefore long: its cautious strengths are smaller.
+        """
+        long = self.provenance.get("baseline") is False
+        start = {"strength": 0.3, "range": [-0.5, 1.0]} if long else {"strength": 1.0, "range": [-1.0, 3.0]}
+        return {**start, "window": [0.5, 0.95], "sites": None, "halves": "both", **self.recommended}
 
     @cached_property
     def _steps(self) -> np.ndarray:
@@ -277,6 +287,8 @@ def _recommended(value: Any) -> dict[str, Any]:
             if not isinstance(ends, (list, tuple)) or len(ends) != 2:
                 raise RudderError(f"A vector's recommended {key} must be two numbers: {AGAIN}.")
             result[key] = [number(f"The recommended {key}", end, -1e8, 1e8) for end in ends]
+    if result.get("halves", "both") not in HALVES:
+        raise RudderError(f"A vector's recommended halves must be one of {', '.join(HALVES)}: {AGAIN}.")
     if "sites" in result and result["sites"] is not None:
         if not isinstance(result["sites"], (list, tuple)) or not all(
             isinstance(s, str) for s in result["sites"]

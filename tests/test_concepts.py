@@ -177,6 +177,21 @@ def test_save_and_load_keep_everything(backbone, vector, tmp_path):
     assert torch.equal(loaded.at("up_blocks.0.resnets.0", 290), vector.vectors["up_blocks.0.resnets.0"][1])
 
 
+def test_advice_is_what_was_measured_or_cautious():
+    vector = make(torch.ones(2, 3))
+    assert vector.advice["strength"] == 1.0
+    mean = vector.replace(provenance={**vector.provenance, "baseline": False})
+    assert mean.advice["strength"] < 1.0
+    told = {
+        "strength": 1.7,
+        "range": [-2.0, 2.5],
+        "window": [0.1, 0.9],
+        "sites": ["s"],
+        "halves": "conditional",
+    }
+    assert mean.replace(recommended=told).advice == told
+
+
 class Bomb:
     def __reduce__(self):
         return (pytest.fail, ("the pickle was opened",))
@@ -217,6 +232,7 @@ def bad_files(vector: ConceptVector) -> dict[str, tuple[bytes, str]]:
         "no name": (retold(vector, name=""), "name"),
         "name": (retold(vector, name=3), "'name'"),
         "recommended": (retold(vector, recommended={"range": "wide"}), "two numbers"),
+        "halves": (retold(vector, recommended={"halves": "left"}), "recommended halves"),
         "not finite": (save(nan, {"rudder": json.dumps(json.loads(meta_of(good)))}), "not finite"),
     }
 

@@ -204,6 +204,7 @@ def test_too_many_in_all_and_nothing_at_all(tmp_path):
         open_images([None])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @given(st.data())
 @settings(max_examples=80, deadline=None)
 def test_damaged_files_never_do_more_than_raise_ruddererror(data):

@@ -29,6 +29,7 @@ recipes = st.builds(
     guidance_scale=st.floats(0, 50),
     concepts=st.lists(st.tuples(names, st.floats(-100, 100)), max_size=4).map(tuple),
     window=windows,
+    halves=st.sampled_from(["both", "conditional"]),
     sites=st.none() | st.lists(names, min_size=1, max_size=4, unique=True).map(tuple),
 )
 
@@ -106,6 +107,8 @@ BAD = [
     ({"sites": "mid_block"}, "list of names"),
     ({"sites": (3,)}, "must be text"),
     ({"model": ""}, "empty"),
+    ({"halves": "left"}, "guidance halves"),
+    ({"halves": ["both"]}, "guidance halves"),
 ]
 
 

@@ -343,10 +343,14 @@ def test_bad_requests_get_one_sentence(backbone, sd14, vector):
 
 
 def test_steering_from_a_recipe(vector: ConceptVector):
-    recipe = Recipe(concepts=(("red", 0.5),), window=Window(0.2, 0.8), sites=("mid_block",))
+    recipe = Recipe(
+        concepts=(("red", 0.5),), window=Window(0.2, 0.8), sites=("mid_block",), halves="conditional"
+    )
     steering = Steering.from_recipe(recipe, {"red": vector})
     assert steering.vectors == ((vector, 0.5),)
     assert (steering.window, steering.sites) == (recipe.window, recipe.sites)
+    assert steering.halves == "conditional"
+    assert Steering.from_recipe(recipe, {"red": vector}, halves="both").halves == "both"
 
 
 def assert_clean(backbone: Backbone) -> None:
