@@ -1,6 +1,8 @@
 # make app    the page on http://localhost:7860, with the embedded model
 # make test   ruff and the tests, browser tests included where there is a Chromium
-# make bench  measure speed into benchmarks/results.json, then `make tables` puts it into the README
+# make bench  measure speed into benchmarks/results.json
+# make tables put the committed measurements into README.md and the model card
+# make pictures  paint the README's pictures anew
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -14,7 +16,7 @@ CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
 # pip run by the machine's own Python into the virtual environment: works also where `venv` comes without pip
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: app test lint format bench tables chromium clean help
+.PHONY: app test lint format bench tables pictures chromium clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -36,6 +38,9 @@ bench: $(BIN)/.dev chromium
 
 tables: $(BIN)/.app
 	$(BIN)/python -m benchmarks.tables
+
+pictures: $(BIN)/.dev chromium
+	$(BIN)/python -m benchmarks.pictures
 
 # One line where browser tests cannot run; Debian's package where it may be installed.
 chromium:

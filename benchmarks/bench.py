@@ -89,7 +89,8 @@ def measure_sampling(
 ) -> dict[str, list[float]]:
     """Every repeated value of the sampler's figures."""
     pipe = plain_pipeline(backbone)
-    steering = Steering(((vector, 1.0),), recipes[0].window)
+    told = vector.recommended
+    steering = Steering(((vector, 1.0),), recipes[0].window, told.get("sites"), told.get("halves", "both"))
 
     def plain(recipe: Recipe) -> Any:
         generator = torch.Generator().manual_seed(recipe.seed)

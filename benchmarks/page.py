@@ -62,17 +62,25 @@ def measure_page(model: str, starts: int, threads: int) -> dict[str, list[float]
 
 def _start(tab: Any, model: str, threads: int, log: Path) -> tuple[float, float]:
     """One cold start: (seconds to first paint, peak resident megabytes after one Generate)."""
+    started = time.perf_counter()
+    with opened(tab, model, threads, log) as process:
+        taken = time.perf_counter() - started
+        tab.locator(".rd-generate").click()
+        tab.wait_for_selector(".rd-actions.is-running", timeout=LIMIT * 1000)
+        tab.wait_for_selector(".rd-actions:not(.is-running)", timeout=LIMIT * 1000)
+        return taken, _peak_memory(process.pid)
+
+
+@contextmanager
+def opened(tab: Any, model: str, threads: int, log: Path) -> Iterator[subprocess.Popen]:
+    """A fresh app, with `tab` on its page and the steered pictures painted."""
     port, started = _free_port(), time.perf_counter()
     with _app(model, port, threads, log) as process:
         address = f"http://127.0.0.1:{port}/"
         _wait(address, process, log, started)
         tab.goto(address, wait_until="commit")
         tab.wait_for_function(PAINTED, polling=50, timeout=LIMIT * 1000)
-        taken = time.perf_counter() - started
-        tab.locator(".rd-generate").click()
-        tab.wait_for_selector(".rd-actions.is-running", timeout=LIMIT * 1000)
-        tab.wait_for_selector(".rd-actions:not(.is-running)", timeout=LIMIT * 1000)
-        return taken, _peak_memory(process.pid)
+        yield process
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .console import say
 from .errors import RudderError, shorten, unknown
-from .recipe import Recipe, Window, read_png, read_png_vectors
+from .recipe import Recipe, Window, read_png, read_png_vectors, write_png
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,25 +82,39 @@ def terms(
     carried: dict[str, ConceptVector],
     backbone: Backbone,
     recommended: bool,
-) -> tuple[dict[str, ConceptVector], list[tuple[str, float]]]:
-    """Vectors by name, and (name, strength) pairs; a missing strength becomes the recommended one, or 1."""
-    vectors, pairs = {}, []
+) -> tuple[dict[str, ConceptVector], list[tuple[str, float]], dict[str, ConceptVector]]:
+    """Vectors by name, (name, strength) pairs, and those vectors that do not ship, for a PNG to carry.
+
+    A strength of None becomes the recommended one, or 1.
+    """
+    vectors, pairs, own = {}, [], {}
     for name, value in asked:
         vector = carried.get(name) or vector_for(name, backbone.name)
         vector.check(backbone)
         if vectors.get(vector.name, vector) is not vector:
             raise RudderError(f"The concept {vector.name!r} is given twice: give it once, with one strength.")
         vectors[vector.name] = vector
-        measured = float(vector.recommended.get("strength", 1.0)) if recommended else 1.0
-        pairs.append((vector.name, measured if value is None else value))
-    return vectors, pairs
+        if name in carried or _is_file(name):
+            own[vector.name] = vector
+        pairs.append((vector.name, _usual(vector, recommended) if value is None else value))
+    return vectors, pairs, own
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".safetensors") or "/" in name
+
+
+def _usual(vector: ConceptVector, recommended: bool) -> float:
+    """The strength when none is given: 1 in a strip; 0.3 for a mean without a baseline, which is longer."""
+    unmeasured = 1.0 if vector.provenance.get("baseline", True) else 0.3
+    return float(vector.recommended.get("strength", unmeasured)) if recommended else 1.0
 
 
 def vector_for(name: str, model: str) -> ConceptVector:
     """A vector file, or the vector of a shipped concept for `model`."""
     from .concepts import ConceptVector, library
 
-    if name.endswith(".safetensors") or "/" in name:
+    if _is_file(name):
         return ConceptVector.load(name)
     shipped = library(model)
     if name not in shipped:
@@ -125,8 +140,9 @@ def settled(
 ) -> Recipe:
     """The recipe with concepts, window and sites: given ones, else (`fresh`) the first concept's measured."""
     measured = vectors[pairs[0][0]].recommended if fresh else {}
-    kept = recipe.window if "window" not in measured else Window(*measured["window"])
-    chosen = recipe.sites if "sites" not in measured or len(vectors) > 1 else tuple(measured["sites"])
+    kept = Window(*measured["window"]) if "window" in measured else recipe.window
+    alone = len(vectors) == 1 and measured.get("sites")
+    chosen = tuple(measured["sites"]) if alone else recipe.sites
     return replace(
         recipe,
         concepts=tuple(pairs),
@@ -230,14 +246,6 @@ def flat(measured: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, measured
 
 
-def shipped(name: str, backbone: Backbone) -> bool:
-    """Whether a page or another checkout has this vector by name, so that a PNG need not carry it."""
-    from .concepts import library
-
-    info = library(backbone.name).get(name)
-    return info is not None and info.vector_path is not None
-
-
 def described(vector: ConceptVector) -> dict[str, Any]:
     """A vector for JSON: provenance, what was measured, and per site its shape and mean norm."""
     sites = [
@@ -251,3 +259,20 @@ def described(vector: ConceptVector) -> dict[str, Any]:
         "recommended": vector.recommended,
         "provenance": vector.provenance,
     }
+
+
+def warned(backbone: Backbone, recipe: Recipe) -> list[str]:
+    """The words the model was never taught, said on stderr."""
+    words = backbone.unknown_words(recipe.prompt)
+    if words:
+        listed = ", ".join(repr(shorten(word, 30)) for word in words[:12])
+        say(f"{backbone.name} was never taught {listed}: it paints what it makes of the rest of the prompt.")
+    return words
+
+
+def saved(
+    image: Image.Image, path: Path, recipe: Recipe, vectors: dict[str, ConceptVector] | None = None
+) -> Path:
+    with writing(path):
+        write_png(image, path, recipe, vectors)
+    return path

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,24 +27,20 @@ from .arguments import (
     numbered,
     picture_files,
     request,
+    saved,
     settled,
-    shipped,
     slug,
     strengths_of,
     terms,
     vector_for,
+    warned,
     writing,
 )
-from .console import emit, progress, say, table
+from .console import emit, progress, say, table, watched
 from .errors import RudderError, shorten
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from .backbones.base import Backbone
-    from .concepts import ConceptVector
     from .recipe import Recipe
-    from .sampling import Result, Step
 
 app = typer.Typer(
     help="Steer what a diffusion model paints: learn a concept from pictures, then slide its strength.",
@@ -118,15 +114,15 @@ def generate(
     count = whole("The number of pictures", count, 1, 1000)
     backbone, recipe, _ = request(source, model, device, prompt, seed, steps, guidance, negative)
     recipe = replace(recipe, concepts=(), sites=None)
-    pictures, started = [], time.perf_counter()
+    pictures, started = [], perf_counter()
     for index in range(count):
         one = replace(recipe, seed=recipe.seed + index)
-        result = _run(sample(backbone, one), f"painting seed {one.seed}")
+        result = watched(sample(backbone, one), f"painting seed {one.seed}")
         path = numbered(
             out or Path(f"{slug(one.prompt)}-{one.seed}.png"), index if out and count > 1 else None
         )
-        pictures.append({"path": str(_save(result.images[0], path, one)), "seed": one.seed})
-    _painted(pictures, recipe, _warn(backbone, recipe), started, json_)
+        pictures.append({"path": str(saved(result.images[0], path, one)), "seed": one.seed})
+    _painted(pictures, recipe, warned(backbone, recipe), started, json_)
 
 
 @app.command(
@@ -185,28 +181,23 @@ def steer(
             "No concept is given: add --concept name=strength (`rudder concept list` shows the names), "
             "or use `rudder generate`."
         )
-    vectors, pairs = terms(asked, vectors, backbone, recommended=factors is None)
+    vectors, pairs, own = terms(asked, vectors, backbone, recommended=factors is None)
     recipe = settled(recipe, pairs, vectors, window, site, fresh=source is None)
-    steering = Steering.from_recipe(recipe, vectors)
+    halves = vectors[pairs[0][0]].recommended.get("halves", "both")
+    steering = Steering.from_recipe(recipe, vectors, halves)
     path, started = (
         out or Path(f"{slug(recipe.prompt)}-{slug(pairs[0][0])}-{recipe.seed}.png"),
-        time.perf_counter(),
+        perf_counter(),
     )
     if factors is None:
-        image = _run(sample(backbone, recipe, steering), "steering").images[0]
+        image = watched(sample(backbone, recipe, steering), "steering").images[0]
     else:
-        image = film(
-            _run(strip(backbone, recipe, steering, factors), "painting the strip").images, factors, scale
-        )
-    own = {
-        name: vector
-        for name, vector in vectors.items()
-        if name in dict(pairs) and not shipped(name, backbone)
-    }
-    pictures: list[dict[str, Any]] = [{"path": str(_save(image, path, recipe, own)), "seed": recipe.seed}]
+        frames = watched(strip(backbone, recipe, steering, factors), "painting the strip").images
+        image = film(frames, factors, scale)
+    pictures: list[dict[str, Any]] = [{"path": str(saved(image, path, recipe, own)), "seed": recipe.seed}]
     if factors is not None:
         pictures[0]["strengths"] = list(factors)
-    _painted(pictures, recipe, _warn(backbone, recipe), started, json_)
+    _painted(pictures, recipe, warned(backbone, recipe), started, json_)
 
 
 @concept_app.command(
@@ -410,38 +401,6 @@ def _failed(error: Exception, as_json: bool) -> int:
     return 2
 
 
-def _run(steps: Iterator[Step | Result], title: str) -> Result:
-    """A sampler to its end, with progress on stderr."""
-    from .sampling import Result, Step
-
-    with progress(title) as report:
-        for item in steps:
-            if isinstance(item, Step):
-                report(item.index, item.total, title)
-            elif isinstance(item, Result):
-                return item
-    raise RudderError("The run ended without a picture: start it again.")
-
-
-def _warn(backbone: Backbone, recipe: Recipe) -> list[str]:
-    """The words the model was never taught, said on stderr."""
-    words = backbone.unknown_words(recipe.prompt)
-    if words:
-        listed = ", ".join(repr(shorten(word, 30)) for word in words[:12])
-        say(f"{backbone.name} was never taught {listed}: it paints what it makes of the rest of the prompt.")
-    return words
-
-
-def _save(
-    image: Image.Image, path: Path, recipe: Recipe, vectors: dict[str, ConceptVector] | None = None
-) -> Path:
-    from .recipe import write_png
-
-    with writing(path):
-        write_png(image, path, recipe, vectors)
-    return path
-
-
 def _painted(
     pictures: list[dict[str, Any]], recipe: Recipe, unknown_words: list[str], started: float, as_json: bool
 ) -> None:
@@ -450,6 +409,6 @@ def _painted(
         "images": pictures,
         "recipe": json.loads(recipe.to_json()),
         "unknown_words": unknown_words,
-        "seconds": round(time.perf_counter() - started, 3),
+        "seconds": round(perf_counter() - started, 3),
     }
     emit(value, as_json, "\n".join(picture["path"] for picture in pictures))

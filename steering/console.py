@@ -6,7 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .errors import RudderError
+
+if TYPE_CHECKING:
+    from .sampling import Result, Step
 
 Report = Callable[[int, int, str], None]
 
@@ -41,6 +46,19 @@ def _bar(title: str) -> Iterator[Report]:
             bar.update(task, completed=done, total=total, description=message or title)
 
         yield report
+
+
+def watched(steps: Iterator[Step | Result], title: str) -> Result:
+    """A sampler to its end, with progress on stderr."""
+    from .sampling import Result, Step
+
+    with progress(title) as report:
+        for item in steps:
+            if isinstance(item, Step):
+                report(item.index, item.total, title)
+            elif isinstance(item, Result):
+                return item
+    raise RudderError("The run ended without a picture: start it again.")
 
 
 def say(text: str) -> None:

@@ -1,0 +1,58 @@
+"""The README keeps its word: its Python runs, its links exist, its tables are the committed numbers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench import summary
+from benchmarks.tables import BLOCK, MISSING, rewrite, tables
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+MODEL = REPOSITORY / "models" / "tiny-sd" / "unet" / "diffusion_pytorch_model.safetensors"
+SKETCH = REPOSITORY / "assets" / "concepts" / "sketch" / "tiny-sd.safetensors"
+trained = pytest.mark.skipif(
+    not (MODEL.is_file() and SKETCH.is_file()), reason="the embedded model is not here"
+)
+
+
+@trained
+def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    exec(compile(code, "README.md", "exec"), {})
+    assert len(list(tmp_path.glob("apple *.png"))) == 5
+
+
+@trained
+def test_every_link_into_the_repository_exists():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links and not [link for link in links if not (REPOSITORY / link).exists()]
+
+
+def test_the_tables_are_those_of_the_committed_measurements():
+    assert {name for _, name, _ in BLOCK.findall(README)} == {"prompts", "steering", "speed"}
+    assert rewrite(README, tables(REPOSITORY)) == README, "run `make tables`"
+
+
+def test_space_front_matter_matches_the_pins():
+    front = dict(line.split(": ", 1) for line in README.split("---")[1].strip().splitlines())
+    assert f"gradio=={front['sdk_version']}" in (REPOSITORY / "requirements.txt").read_text().splitlines()
+    assert (front["sdk"], front["app_file"], front["python_version"]) == ("gradio", "app.py", '"3.11"')
+    assert len(front["short_description"]) <= 60
+
+
+def test_tables_say_what_is_missing_and_keep_the_rest():
+    page = "a\n<!-- table: speed -->\nold\n<!-- end -->\nb"
+    assert rewrite(page, {}) == f"a\n<!-- table: speed -->\n\n{MISSING}\n\n<!-- end -->\nb"
+    filled = rewrite(page, {"speed": "| x |"})
+    assert "| x |" in filled and rewrite(filled, {"speed": "| x |"}) == filled
+
+
+def test_a_figure_is_the_median_with_its_spread():
+    told = summary({"released_seconds": [3.0, 1.0, 2.0], "cold_start_seconds": []})
+    assert told["released_seconds"] == 2.0 and told["cold_start_seconds"] is None
+    assert told["spread"] == {"released_seconds": {"min": 1.0, "max": 3.0, "repeats": 3}}
