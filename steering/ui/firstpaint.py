@@ -1,7 +1,7 @@
-"""The page's first impression, painted beforehand: `python -m steering.ui.firstpaint` writes assets/firstpaint/.
+"""The page's first impression, painted beforehand by `python -m steering.ui.firstpaint`.
 
-Each frame is a PNG that carries its recipe; firstpaint.json says how they were made. Without them, or with a model they
-were not made for, the page paints the same strips once when it starts.
+Each frame in assets/firstpaint/ is a PNG that carries its recipe; firstpaint.json says how they were made.
+Without them, or with a model they were not made for, the page paints the same strips once when it starts.
 """
 
 from __future__ import annotations
@@ -32,9 +32,13 @@ def folder() -> Path:
     return home() / "assets" / "firstpaint"
 
 
-def default_panel(studio: Studio, prompts: dict[str, str] | None = None, concept: str = "", seed: int = SEED) -> Panel:
-    """The controls on first paint; arguments left out take the model's first prompts and the first concept."""
-    first = {kind: entries[0]["key"] if entries else FALLBACK[kind] for kind, entries in studio.prompts.items()}
+def default_panel(
+    studio: Studio, prompts: dict[str, str] | None = None, concept: str = "", seed: int = SEED
+) -> Panel:
+    """The controls on first paint; what is left out is the model's first prompts and the usual concept."""
+    first = {
+        kind: entries[0]["key"] if entries else FALLBACK[kind] for kind, entries in studio.prompts.items()
+    }
     chosen = {**first, **(prompts or {})}
     names = list(studio.concepts)
     if concept and concept not in names:
@@ -61,7 +65,7 @@ def render(studio: Studio, panel: Panel) -> dict[str, Any]:
 
 
 def save(studio: Studio, panel: Panel, target: Path) -> None:
-    """Write every frame as a PNG with its recipe, and firstpaint.json with the record of how they were made."""
+    """Write every frame as a PNG with its recipe, and firstpaint.json with how they were made."""
     message = render(studio, panel)
     target.mkdir(parents=True, exist_ok=True)
     for old in target.glob("*.png"):
@@ -71,14 +75,16 @@ def save(studio: Studio, panel: Panel, target: Path) -> None:
             one["file_here"] = f"{column}-{place:02d}.png"
             kind, _, body = one.pop("src").partition(";base64,")
             if kind != "data:image/png":
-                raise RudderError("The first paint is kept as PNG: render it with a model of at most 128 pixels.")
+                raise RudderError(
+                    "The first paint is kept as PNG: render it with a model of at most 128 pixels."
+                )
             (target / one["file_here"]).write_bytes(base64.b64decode(body))
     made = {
         "command": "python -m steering.ui.firstpaint " + " ".join(sys.argv[1:]),
         "model": studio.backbone.name,
         "fingerprint": studio.backbone.fingerprint,
         "version": __version__,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     text = json.dumps({"made": made, "message": message}, indent=1, ensure_ascii=False)
     (target / "firstpaint.json").write_text(text + "\n", encoding="utf-8")
@@ -90,7 +96,10 @@ def load(studio: Studio) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     kept = read_json(path)
-    if kept["made"]["fingerprint"] != studio.backbone.fingerprint or kept["message"]["concept"] not in studio.concepts:
+    if (
+        kept["made"]["fingerprint"] != studio.backbone.fingerprint
+        or kept["message"]["concept"] not in studio.concepts
+    ):
         return None
     message = kept["message"]
     for data in message["columns"].values():
@@ -100,7 +109,7 @@ def load(studio: Studio) -> dict[str, Any] | None:
 
 
 def first_paint(studio: Studio) -> dict[str, Any]:
-    """What the stage shows before anyone touches it; an empty stage when there is no concept to steer with."""
+    """What the stage shows before anyone touches it; nothing when there is no concept to steer with."""
     message = load(studio)
     if message is None and studio.concepts:
         message = render(studio, default_panel(studio))
@@ -109,7 +118,9 @@ def first_paint(studio: Studio) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Render assets/firstpaint from the command line; 2 for a bad argument."""
-    parser = argparse.ArgumentParser(prog="python -m steering.ui.firstpaint", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m steering.ui.firstpaint", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--model", default="tiny-sd")
     parser.add_argument("--ordinary", help="the ordinary column's prompt (default: the model's first)")
     parser.add_argument("--memorized", help="the memorised column's prompt (default: the model's first)")

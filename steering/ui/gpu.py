@@ -22,8 +22,8 @@ def zero_gpu() -> bool:
 def on_gpu(generate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """Decorate a generator function that takes `stop=`.
 
-    ZeroGPU runs it in another process, which a threading.Event cannot reach: there the event is watched between
-    two items, on this side, and closing the generator ends the other one.
+    ZeroGPU runs it in another process, which a threading.Event cannot reach: there the event is watched
+    between two items, on this side, and closing the generator ends the other one.
     """
     if not zero_gpu():
         return generate

@@ -1,4 +1,4 @@
-"""Your own set: pictures or a zip become a vector of this session; vector files come and go as .safetensors."""
+"""Your own set: pictures or a zip become a vector of this session; vectors come and go as files."""
 
 from __future__ import annotations
 
@@ -49,24 +49,42 @@ def own_set_panel() -> OwnSet:
     """The folded panel under the concept picker."""
     kinds = ["image", ".zip"]
     with gr.Accordion("Your own set", open=False, elem_id="rd-own", elem_classes="rd-own"):
-        gr.HTML("<p class='rd-hint'>A handful of pictures that share one thing. The vector joins the concepts above, "
-                "for this session.</p>")  # fmt: skip
-        pictures = gr.File(label="Pictures or a zip", file_count="multiple", file_types=kinds, height=112,
-                           elem_id="rd-own-pictures")  # fmt: skip
-        baseline = gr.File(label="Baseline: the same without it (optional)", file_count="multiple", file_types=kinds,
-                           height=112, elem_id="rd-own-baseline")  # fmt: skip
+        gr.HTML(
+            "<p class='rd-hint'>A handful of pictures that share one thing. The vector joins the concepts "
+            "above, for this session.</p>"
+        )
+        pictures = gr.File(
+            label="Pictures or a zip",
+            file_count="multiple",
+            file_types=kinds,
+            height=112,
+            elem_id="rd-own-pictures",
+        )
+        baseline = gr.File(
+            label="Baseline: the same without it (optional)",
+            file_count="multiple",
+            file_types=kinds,
+            height=112,
+            elem_id="rd-own-baseline",
+        )
         name = gr.Textbox(label="Name", placeholder="my style", max_lines=1, elem_id="rd-own-name")
-        caption = gr.Textbox(label="What they show (optional)", placeholder="a prompt that fits all of them",
-                             max_lines=1, elem_id="rd-own-caption")  # fmt: skip
+        caption = gr.Textbox(
+            label="What they show (optional)",
+            placeholder="a prompt that fits all of them",
+            max_lines=1,
+            elem_id="rd-own-caption",
+        )
         with gr.Row():
             learn = gr.Button("Learn", variant="secondary", elem_id="rd-learn", min_width=90)
             stop = gr.Button("Stop", variant="secondary", elem_id="rd-learn-stop", min_width=70)
         progress = gr.HTML({}, html_template=PROGRESS, js_on_load=PROGRESS_SCRIPT, elem_id="rd-learning")
         with gr.Row():
-            vector = gr.UploadButton("Open vector", file_types=[".safetensors"], size="sm", elem_id="rd-open-vector",
-                                     min_width=90)  # fmt: skip
-            download = gr.DownloadButton("Save vector", size="sm", elem_id="rd-save-vector", interactive=False,
-                                         min_width=90)  # fmt: skip
+            vector = gr.UploadButton(
+                "Open vector", file_types=[".safetensors"], size="sm", elem_id="rd-open-vector", min_width=90
+            )
+            download = gr.DownloadButton(
+                "Save vector", size="sm", elem_id="rd-save-vector", interactive=False, min_width=90
+            )
     return OwnSet(pictures, baseline, name, caption, learn, stop, progress, vector, download)
 
 
@@ -99,7 +117,11 @@ def learn_set(
             else:
                 vector = item
         assert vector is not None
-        faces = {"face": thumbnail(shown[0]), "examples": contact_sheet(shown), "baseline": contact_sheet(against)}
+        faces = {
+            "face": thumbnail(shown[0]),
+            "examples": contact_sheet(shown),
+            "baseline": contact_sheet(against),
+        }
         yield session.keep(vector, faces, set(studio.concepts))
 
 
@@ -113,7 +135,9 @@ def vector_file(session: Session, name: str) -> str | None:
     vector = session.vectors.get(name)
     if vector is None:
         return None
-    safe = "".join(letter if letter.isalnum() or letter in "-_ " else "-" for letter in name).strip() or "vector"
+    safe = (
+        "".join(letter if letter.isalnum() or letter in "-_ " else "-" for letter in name).strip() or "vector"
+    )
     path = session.folder() / f"{safe}.safetensors"
     vector.save(path)
     return str(path)
@@ -138,7 +162,9 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, concept: gr.HTML, notic
                     told = {"done": item.done, "total": item.total, "text": item.message, "busy": True}
                     yield told, gr.skip(), gr.skip(), gr.skip()
 
-        yield from notices.guarded(items(), lambda told: ({"text": "", "busy": False}, gr.skip(), gr.skip(), told))
+        yield from notices.guarded(
+            items(), lambda told: ({"text": "", "busy": False}, gr.skip(), gr.skip(), told)
+        )
 
     def on_vector(owner: Session, path: str) -> tuple[Any, Any, Any]:
         return notices.attempt(
@@ -151,12 +177,27 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, concept: gr.HTML, notic
         return gr.DownloadButton(value=path, interactive=path is not None)
 
     own.learn.click(
-        on_learn, [session, own.pictures, own.baseline, own.name, own.caption],
-        [own.progress, concept, own.download, notice], concurrency_id="learning", concurrency_limit=1,
-        show_progress="hidden", api_visibility="private",
-    )  # fmt: skip
+        on_learn,
+        [session, own.pictures, own.baseline, own.name, own.caption],
+        [own.progress, concept, own.download, notice],
+        concurrency_id="learning",
+        concurrency_limit=1,
+        show_progress="hidden",
+        api_visibility="private",
+    )
     own.stop.click(lambda owner: owner.stop_learning(), session, None, queue=False, api_visibility="private")
     own.vector.upload(
-        on_vector, [session, own.vector], [concept, own.download, notice], show_progress="hidden", api_visibility="private"
+        on_vector,
+        [session, own.vector],
+        [concept, own.download, notice],
+        show_progress="hidden",
+        api_visibility="private",
     )
-    concept.select(on_select, [session, concept], own.download, show_progress="hidden", queue=False, api_visibility="private")
+    concept.select(
+        on_select,
+        [session, concept],
+        own.download,
+        show_progress="hidden",
+        queue=False,
+        api_visibility="private",
+    )

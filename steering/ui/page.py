@@ -29,7 +29,8 @@ UPLOAD = "20mb"  # one file
 HEADER = """
 <header class="rd-header">
   <div class="rd-brand">
-    <svg viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="13"/><circle cx="16" cy="16" r="3.2"/>
+    <svg viewBox="0 0 32 32" aria-hidden="true">
+      <circle cx="16" cy="16" r="13"/><circle cx="16" cy="16" r="3.2"/>
       <path d="M16 1v11.5M16 19.5V31M1 16h11.5M19.5 16H31"/><path class="is-course" d="M16 16 27 5"/></svg>
     <h1>Rudder</h1>
     <p>Steer what a diffusion model paints, from the inside.</p>
@@ -40,8 +41,9 @@ HEADER = """
 LEDE = """
 <div class="rd-lede">
   <h2>Which of the two answers the helm?</h2>
-  <p>Both pictures get the same concept, added to the model's hidden activations while it paints. Drag the strength and
-  watch: does the picture change step by step, or does it hold its course and then jump?</p>
+  <p>Both pictures get the same concept, added to the model's hidden activations while it paints.
+  Drag the strength and watch: does the picture change step by step, or does it hold its course and
+  then jump?</p>
 </div>
 """
 STAGE = '<section class="rd-stage" aria-label="Pictures"></section>'
@@ -86,11 +88,19 @@ def build_page(model: str = DEFAULT, device: str = "auto") -> gr.Blocks:
                 gr.HTML(LEDE)
                 stage = gr.HTML(painted, html_template=STAGE, js_on_load=STAGE_SCRIPT, elem_id="rd-stage")
                 with gr.Row(elem_id="rd-restore"):
-                    gr.HTML("<p>Download keeps the whole recipe inside the picture. Drop it anywhere on the pictures to "
-                            "bring everything back, or</p>")  # fmt: skip
-                    opened = gr.UploadButton("open a picture", file_types=[".png"], size="sm", elem_id="rd-open")
-        bus = gr.HTML({}, html_template="<i></i>", elem_id="rd-bus",
-                      js_on_load='watch("value", () => Rudder.restored(props.value));')  # fmt: skip
+                    gr.HTML(
+                        "<p>Download keeps the whole recipe inside the picture. Drop it anywhere on the "
+                        "pictures to bring everything back, or</p>"
+                    )
+                    opened = gr.UploadButton(
+                        "open a picture", file_types=[".png"], size="sm", elem_id="rd-open"
+                    )
+        bus = gr.HTML(
+            {},
+            html_template="<i></i>",
+            elem_id="rd-bus",
+            js_on_load='watch("value", () => Rudder.restored(props.value));',
+        )
         controls = Controls(box_a, box_b, compare, concept, **settings)
         follow_concept(concept, controls.start, controls.end)
         own_set.wire(studio, own, session, concept, notice)
@@ -99,8 +109,10 @@ def build_page(model: str = DEFAULT, device: str = "auto") -> gr.Blocks:
     return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
 
 
-def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HTML, controls: Controls) -> None:
-    """Generate, release and stop. The unqueued listeners outdate older runs at once, however long the queue is."""
+def _wire_stage(
+    studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HTML, controls: Controls
+) -> None:
+    """Generate, release and stop. The unqueued listeners outdate older runs at once, whatever the queue."""
 
     def on_generate(event: gr.EventData, owner: Session, *values: Any) -> Iterator[Any]:
         sent = event._data
@@ -125,12 +137,20 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
             owner.outdate(ticket)
 
     painting = {
-        "outputs": [stage, notice], "concurrency_id": "painting", "concurrency_limit": PAINTERS,
-        "trigger_mode": "multiple", "show_progress": "hidden", "api_visibility": "private",
-    }  # fmt: skip
+        "outputs": [stage, notice],
+        "concurrency_id": "painting",
+        "concurrency_limit": PAINTERS,
+        "trigger_mode": "multiple",
+        "show_progress": "hidden",
+        "api_visibility": "private",
+    }
     at_once = {
-        "inputs": session, "outputs": None, "queue": False, "trigger_mode": "multiple", "api_visibility": "private",
-    }  # fmt: skip
+        "inputs": session,
+        "outputs": None,
+        "queue": False,
+        "trigger_mode": "multiple",
+        "api_visibility": "private",
+    }
     for listen, work in ((stage.generate, on_generate), (stage.release, on_release)):
         listen(on_newer, **at_once)
         listen(work, [session, *controls.values()] if work is on_generate else [session], **painting)
@@ -138,7 +158,12 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
 
 
 def _wire_restore(
-    studio: Studio, session: gr.State, opened: gr.UploadButton, controls: Controls, bus: gr.HTML, notice: gr.HTML
+    studio: Studio,
+    session: gr.State,
+    opened: gr.UploadButton,
+    controls: Controls,
+    bus: gr.HTML,
+    notice: gr.HTML,
 ) -> None:
     """A dropped or chosen picture fills the controls, then Generate paints it again."""
     count = len(controls.values())
@@ -152,9 +177,13 @@ def _wire_restore(
         return notices.attempt(action, lambda told: [*[gr.skip()] * count, gr.skip(), told])
 
     opened.upload(
-        on_open, [session, opened], [*controls.values(), bus, notice], show_progress="hidden",
-        trigger_mode="multiple", api_visibility="private",
-    )  # fmt: skip
+        on_open,
+        [session, opened],
+        [*controls.values(), bus, notice],
+        show_progress="hidden",
+        trigger_mode="multiple",
+        api_visibility="private",
+    )
 
 
 def _panel_of(painted: dict[str, Any], otherwise: Panel) -> Panel:
@@ -178,7 +207,9 @@ def _panel_of(painted: dict[str, Any], otherwise: Panel) -> Panel:
 def serve(arguments: list[str] | None = None) -> None:
     """Build the page and serve it; exits with 2 and one sentence when the model cannot be loaded."""
     parser = argparse.ArgumentParser(prog="app.py", description="Serve Rudder's page.")
-    parser.add_argument("--model", default=os.environ.get("RUDDER_MODEL", DEFAULT), help="embedded name, folder or hub id")
+    parser.add_argument(
+        "--model", default=os.environ.get("RUDDER_MODEL", DEFAULT), help="embedded name, folder or hub id"
+    )
     parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
@@ -190,6 +221,12 @@ def serve(arguments: list[str] | None = None) -> None:
         print(wrong, file=sys.stderr)
         raise SystemExit(2) from wrong
     page.launch(
-        server_name=asked.host, server_port=asked.port, max_file_size=UPLOAD, show_error=False, footer_links=[],
-        favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"), ssr_mode=False, **launch_look(),
-    )  # fmt: skip
+        server_name=asked.host,
+        server_port=asked.port,
+        max_file_size=UPLOAD,
+        show_error=False,
+        footer_links=[],
+        favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"),
+        ssr_mode=False,
+        **launch_look(),
+    )

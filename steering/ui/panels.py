@@ -12,7 +12,9 @@ from .steer import Panel
 from .studio import Studio, advice
 
 PICKER = '<div class="rd-thumbs" role="radiogroup" aria-label="{label}"></div>'
-CONCEPTS = '<div class="rd-concepts" role="radiogroup" aria-label="Concepts"></div><div class="rd-about"></div>'
+CONCEPTS = (
+    '<div class="rd-concepts" role="radiogroup" aria-label="Concepts"></div><div class="rd-about"></div>'
+)
 SEED_END = 2**31 - 1
 
 
@@ -63,25 +65,35 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, 
         "b": ("memorized", "Memorised prompt", "In training it always came with the same picture."),
     }
     with gr.Group(elem_classes="rd-card"):
-        gr.HTML('<h3>Prompts</h3>', elem_classes="rd-title")
+        gr.HTML("<h3>Prompts</h3>", elem_classes="rd-title")
         for column, (kind, label, info) in texts.items():
             if column == "b":
                 compare = gr.Checkbox(
-                    "b" in panel.prompts, label="Compare with a memorised prompt", elem_id="rd-compare", show_label=False
+                    "b" in panel.prompts,
+                    label="Compare with a memorised prompt",
+                    elem_id="rd-compare",
+                    show_label=False,
                 )
             with gr.Group(elem_classes=f"rd-prompt-box is-{column}", elem_id=f"rd-box-{column}"):
                 box = gr.Textbox(
-                    panel.prompts.get(column, ""), label=label, info=info, lines=2, max_lines=4,
-                    elem_id=f"rd-prompt-{column}", placeholder="no prompt", container=True,
-                )  # fmt: skip
+                    panel.prompts.get(column, ""),
+                    label=label,
+                    info=info,
+                    lines=2,
+                    max_lines=4,
+                    elem_id=f"rd-prompt-{column}",
+                    placeholder="no prompt",
+                    container=True,
+                )
                 entries = studio.prompts[kind]
                 if entries:
                     picker = gr.HTML(
-                        panel.prompts.get(column), items=entries,
+                        panel.prompts.get(column),
+                        items=entries,
                         html_template=PICKER.format(label=f"{label}: examples"),
                         js_on_load="RudderPickers.prompts({element, props, trigger, watch})",
                         elem_id=f"rd-picker-{column}",
-                    )  # fmt: skip
+                    )
                     picker.select(None, picker, box, js="(prompt) => prompt", api_visibility="private")
             boxes.append(box)
     compare.change(None, compare, None, js="(on) => Rudder.compare(on)", api_visibility="private")
@@ -95,18 +107,29 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
         told = advice(concept.vector)
         items.append(
             {
-                "key": concept.name, "title": concept.title, "description": concept.description, "face": concept.face,
-                "examples": concept.examples, "baseline": concept.baseline, "own": False, "window": told["window"],
-            }  # fmt: skip
+                "key": concept.name,
+                "title": concept.title,
+                "description": concept.description,
+                "face": concept.face,
+                "examples": concept.examples,
+                "baseline": concept.baseline,
+                "own": False,
+                "window": told["window"],
+            }
         )
     for name, vector in (session.vectors if session else {}).items():
         faces = session.faces.get(name, {})
         items.append(
             {
-                "key": name, "title": name, "description": _provenance(vector.provenance), "own": True,
-                "face": faces.get("face", ""), "examples": faces.get("examples", ""),
-                "baseline": faces.get("baseline", ""), "window": advice(vector)["window"],
-            }  # fmt: skip
+                "key": name,
+                "title": name,
+                "description": _provenance(vector.provenance),
+                "own": True,
+                "face": faces.get("face", ""),
+                "examples": faces.get("examples", ""),
+                "baseline": faces.get("baseline", ""),
+                "window": advice(vector)["window"],
+            }
         )
     return items
 
@@ -133,28 +156,52 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
             lock = gr.Checkbox(True, label="Keep", info="", elem_id="rd-lock", min_width=84, scale=1)
             dice = gr.Button("Roll", elem_id="rd-dice", size="sm", min_width=70, scale=1)
         steps = gr.Slider(4, 100, panel.steps, step=1, label="Steps", elem_id="rd-steps", buttons=[])
-        guidance = gr.Slider(0, 20, panel.guidance, step=0.5, label="Guidance", elem_id="rd-guidance", buttons=[])
+        guidance = gr.Slider(
+            0, 20, panel.guidance, step=0.5, label="Guidance", elem_id="rd-guidance", buttons=[]
+        )
         with gr.Accordion("Advanced", open=False, elem_id="rd-advanced"):
-            with gr.Row():
-                start = gr.Slider(0, 1, panel.window[0], step=0.01, label="Steer from", elem_id="rd-start", buttons=[],
-                                  info="share of the steps", min_width=110)  # fmt: skip
-                end = gr.Slider(0, 1, panel.window[1], step=0.01, label="until", elem_id="rd-end", buttons=[],
-                                info="share of the steps", min_width=110)  # fmt: skip
+            span = {"minimum": 0, "maximum": 1, "step": 0.01, "buttons": []}
+            start = gr.Slider(value=panel.window[0], label="Steer from", elem_id="rd-start", **span)
+            end = gr.Slider(
+                value=panel.window[1],
+                label="Steer until",
+                info="Shares of the steps: 0 is the first, 1 the last.",
+                elem_id="rd-end",
+                **span,
+            )
             chosen = gr.Dropdown(
-                sites, value=list(panel.sites), multiselect=True, label="Sites", elem_id="rd-sites",
+                sites,
+                value=list(panel.sites),
+                multiselect=True,
+                label="Sites",
+                elem_id="rd-sites",
                 info="Where the vector is added. None chosen: where it was found to work best.",
-            )  # fmt: skip
+            )
             negative = gr.Textbox(panel.negative, label="Negative prompt", elem_id="rd-negative", lines=1)
-    dice.click(None, None, seed, js=f"() => Math.floor(Math.random() * {SEED_END})", api_visibility="private")
+    dice.click(
+        None,
+        None,
+        seed,
+        js=f"() => {{ Rudder.due(true); return Math.floor(Math.random() * {SEED_END}); }}",
+        api_visibility="private",
+    )
     return {
-        "seed": seed, "lock": lock, "steps": steps, "guidance": guidance, "start": start, "end": end, "sites": chosen,
+        "seed": seed,
+        "lock": lock,
+        "steps": steps,
+        "guidance": guidance,
+        "start": start,
+        "end": end,
+        "sites": chosen,
         "negative": negative,
-    }  # fmt: skip
+    }
 
 
 def follow_concept(concept: gr.HTML, start: gr.Slider, end: gr.Slider) -> None:
     """Choosing a concept sets the window it was measured with, in the browser."""
-    concept.select(None, concept, [start, end], js="(name) => RudderPickers.windowOf(name)", api_visibility="private")
+    concept.select(
+        None, concept, [start, end], js="(name) => RudderPickers.windowOf(name)", api_visibility="private"
+    )
 
 
 def _provenance(made: dict[str, Any]) -> str:

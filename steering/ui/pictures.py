@@ -21,7 +21,7 @@ SMALL = 128  # up to this many pixels a side, every frame of a strip travels as 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a column: what the slider shows at `strength`. `exact` means its bytes are the download."""
+    """One picture of a column, shown at `strength`. `exact` means that its bytes are the download."""
 
     strength: float
     src: str
@@ -55,7 +55,7 @@ def frame(
     exact: bool,
     vectors: Mapping[str, ConceptVector] | None = None,
 ) -> Frame:
-    """A frame of a column. An exact one is a PNG with its recipe (and vectors, for concepts that are not shipped);
+    """A frame of a column. An exact one is a PNG with its recipe (and `vectors`, for concepts not shipped);
     another one is a PNG with its recipe when small, else a WebP that releasing the slider replaces."""
     strength = recipe.concepts[0][1] if recipe.concepts else 0.0
     change = round(moved(image, unsteered), 2)

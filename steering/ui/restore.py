@@ -1,4 +1,4 @@
-"""A picture that Download made brings everything back: prompt, concept, strength, seed, steps, guidance, window."""
+"""A picture that Download made brings everything back, from the prompt to the sites."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .studio import Studio
 def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
     """The recipe in a PNG and the name its concept has here; vectors inside the file join the session.
 
-    Raises RudderError for a file without a recipe, another model's, or a concept that is neither here nor inside.
+    Raises RudderError for a file without a recipe, another model's, or a concept neither here nor inside.
     """
     recipe = read_png(path)
     name = concept_of(studio, recipe)
@@ -28,7 +28,9 @@ def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
         name = _known(session, carried) or session.keep(carried, {}, set(studio.concepts))
     if name not in studio.concepts and name not in session.vectors:
         known = [*studio.concepts, *session.vectors]
-        raise unknown("concept", name, known, "open its vector file under 'Your own set' first, or choose one of")
+        raise unknown(
+            "concept", name, known, "open its vector file under 'Your own set' first, or choose one of"
+        )
     for site in recipe.sites or ():
         if site not in studio.backbone.sites():
             raise unknown(f"site in {studio.backbone.name}", site, studio.backbone.sites())
@@ -59,4 +61,7 @@ def controls(studio: Studio, session: Session, recipe: Recipe, name: str) -> tup
 def _known(session: Session, vector: ConceptVector) -> str | None:
     """The name under which this very vector is already in the session."""
     data = vector.to_bytes()
-    return next((name for name, own in session.vectors.items() if own.replace(name=vector.name).to_bytes() == data), None)
+    return next(
+        (name for name, own in session.vectors.items() if own.replace(name=vector.name).to_bytes() == data),
+        None,
+    )

@@ -23,7 +23,8 @@ class Session:
 
     def __init__(self) -> None:
         self.vectors: dict[str, ConceptVector] = {}
-        self.faces: dict[str, dict[str, str]] = {}  # concept name -> {"face", "examples", "baseline"} as data URIs
+        # concept name -> {"face", "examples", "baseline"} as data URIs
+        self.faces: dict[str, dict[str, str]] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
         self._newest = 0
@@ -85,9 +86,11 @@ class Session:
             return Path(self._folder.name)
 
     def keep(self, vector: ConceptVector, faces: dict[str, str], taken: set[str]) -> str:
-        """Add a vector under a name that no shipped concept has; returns that name. RudderError past the limit."""
+        """Add a vector under a name no shipped concept has; returns it. RudderError past the limit."""
         if len(self.vectors) >= VECTORS_LIMIT and vector.name not in self.vectors:
-            raise RudderError(f"This session holds {VECTORS_LIMIT} vectors, its limit: reload the page to start afresh.")
+            raise RudderError(
+                f"This session holds {VECTORS_LIMIT} vectors, its limit: reload the page to start afresh."
+            )
         name = vector.name
         while name in taken:
             name = f"my {name}"

@@ -34,11 +34,13 @@ class Panel:
     sites: tuple[str, ...]
 
 
-def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def generate(
+    studio: Studio, session: Session, panel: Panel, sent: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Paint every column's strip; yields the stage's messages, the last with phase "done".
 
-    `sent` is the browser's {"ticket", "strengths": {column: number}}. Raises RudderError for any bad value, Cancelled once
-    a newer ticket is known.
+    `sent` is the browser's {"ticket", "strengths": {column: number}, "concept": the one on show}.
+    Raises RudderError for any bad value, Cancelled once a newer ticket is known.
     """
     ticket = ticket_of(sent.get("ticket"))
     with session.run(ticket) as stop:
@@ -73,9 +75,10 @@ def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, 
 
 
 def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Paint one exact strength per column asked for, from the window's start on where its latents are at hand.
+    """Paint one exact strength per column, from the window's start on where its latents are at hand.
 
-    `sent` is {"ticket", "columns": {column: {"recipe", "strength"}}}: the recipe as the stage got it. Raises as `generate`.
+    `sent` is {"ticket", "columns": {column: {"recipe", "strength"}}}, the recipe as the stage got it.
+    Raises as `generate`.
     """
     ticket = ticket_of(sent.get("ticket"))
     columns: dict[str, Any] = {}
@@ -99,8 +102,10 @@ def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterat
         yield {"ticket": ticket, "kind": "exact", "phase": "done", "text": "", "columns": columns}
 
 
-def _exactly(studio: Studio, recipe: Recipe, vector: ConceptVector, stop: Any) -> Iterator[Step | dict[str, Any]]:
-    """The steps of one exact strength, then its frame; the unsteered picture for comparison is painted along."""
+def _exactly(
+    studio: Studio, recipe: Recipe, vector: ConceptVector, stop: Any
+) -> Iterator[Step | dict[str, Any]]:
+    """The steps of one exact strength, then its frame; the unsteered picture is painted along if unknown."""
     value = recipe.concepts[0][1]
     steering = Steering(((vector, 1.0),), recipe.window, recipe.sites, advice(vector)["halves"])
     key = prefix_key(studio, recipe)
@@ -119,13 +124,15 @@ def _exactly(studio: Studio, recipe: Recipe, vector: ConceptVector, stop: Any) -
 
 
 def recipe_of(studio: Studio, panel: Panel) -> Recipe:
-    """The controls as a checked Recipe (without prompt); RudderError names the first value that will not do."""
+    """The controls as a checked Recipe (without prompt); RudderError names the first bad value."""
     for prompt in panel.prompts.values():
         Recipe(prompt=prompt)
     known = studio.backbone.sites()
     for site in panel.sites:
         if site not in known:
-            raise RudderError(f"{studio.backbone.name} has no site {shorten(site)!r}: choose sites from the list.")
+            raise RudderError(
+                f"{studio.backbone.name} has no site {shorten(site)!r}: choose sites from the list."
+            )
     return Recipe(
         model=studio.backbone.name,
         seed=panel.seed,
@@ -139,7 +146,7 @@ def recipe_of(studio: Studio, panel: Panel) -> Recipe:
 
 
 def concept_of(studio: Studio, recipe: Recipe) -> str:
-    """The one concept of a recipe that this page can show; RudderError for another model or another number."""
+    """The one concept of a recipe; RudderError for another model or another number of concepts."""
     if recipe.model != studio.backbone.name:
         raise RudderError(
             f"This picture was made with the model {shorten(recipe.model)!r}, and this page runs "
@@ -157,9 +164,14 @@ def prefix_key(studio: Studio, recipe: Recipe) -> tuple[Any, ...]:
     """What the latents at the start of the window depend on."""
     start = recipe.window.steps(recipe.num_inference_steps).start
     return (
-        studio.backbone.fingerprint, recipe.prompt, recipe.negative_prompt, recipe.seed,
-        recipe.num_inference_steps, recipe.guidance_scale, start,
-    )  # fmt: skip
+        studio.backbone.fingerprint,
+        recipe.prompt,
+        recipe.negative_prompt,
+        recipe.seed,
+        recipe.num_inference_steps,
+        recipe.guidance_scale,
+        start,
+    )
 
 
 def strip_column(
@@ -171,7 +183,7 @@ def strip_column(
     wanted: float,
     result: Result,
 ) -> dict[str, Any]:
-    """A painted strip as the browser takes a column; its latents and unsteered picture are kept for releases."""
+    """A painted strip as the browser takes a column; prefix and unsteered picture are kept for releases."""
     key = prefix_key(studio, recipe)
     unsteered = result.images[strengths.index(0.0)]
     studio.prefixes.put(key, result.prefix)
@@ -192,19 +204,32 @@ def strip_column(
     }
 
 
-def strip_message(ticket: int, concept: str, told: Mapping[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
+def strip_message(
+    ticket: int, concept: str, told: Mapping[str, Any], columns: dict[str, Any]
+) -> dict[str, Any]:
     """The message that fills the stage: every column's frames, the slider's range and positions."""
     low, high = told["range"]
     return {
-        "ticket": ticket, "kind": "strip", "phase": "done", "text": "", "columns": columns, "concept": concept,
-        "strip": positions(low, high), "range": [min(low, 0.0), max(high, 0.0)],
-    }  # fmt: skip
+        "ticket": ticket,
+        "kind": "strip",
+        "phase": "done",
+        "text": "",
+        "columns": columns,
+        "concept": concept,
+        "strip": positions(low, high),
+        "range": [min(low, 0.0), max(high, 0.0)],
+    }
 
 
 def failed(sent: Mapping[str, Any]) -> dict[str, Any]:
     """The message that sets the stage at rest again after an error."""
     ticket = sent.get("ticket")
-    return {"ticket": ticket if isinstance(ticket, int) else 0, "kind": "none", "phase": "failed", "columns": {}}
+    return {
+        "ticket": ticket if isinstance(ticket, int) else 0,
+        "kind": "none",
+        "phase": "failed",
+        "columns": {},
+    }
 
 
 def unknown_words(studio: Studio, prompts: Iterable[str]) -> str:
@@ -212,15 +237,22 @@ def unknown_words(studio: Studio, prompts: Iterable[str]) -> str:
     words = list(dict.fromkeys(word for prompt in prompts for word in studio.backbone.unknown_words(prompt)))
     if not words:
         return ""
-    listed = ", ".join(f"\u201c{shorten(word, 24)}\u201d" for word in words[:6]) + (" and others" if len(words) > 6 else "")
+    listed = ", ".join(f"\u201c{shorten(word, 24)}\u201d" for word in words[:6]) + (
+        " and others" if len(words) > 6 else ""
+    )
     return f"{studio.backbone.name} was never taught {listed}: it paints what it can from the other words."
 
 
 def _running(ticket: int, kind: str, done: float, total: float, text: str, columns: dict) -> dict[str, Any]:
     return {
-        "ticket": ticket, "kind": kind, "phase": "running", "done": done, "total": total, "text": text,
+        "ticket": ticket,
+        "kind": kind,
+        "phase": "running",
+        "done": done,
+        "total": total,
+        "text": text,
         "columns": dict(columns),
-    }  # fmt: skip
+    }
 
 
 def _start(sent: Mapping[str, Any], column: str, concept: str, recommended: float) -> float:

@@ -112,17 +112,21 @@ def _learner(backbone: Backbone) -> Callable[..., Iterator[Progress | ConceptVec
 def vector_for(
     studio: Studio, session: Session, name: str, stop: threading.Event | None = None
 ) -> Iterator[Progress | ConceptVector]:
-    """The vector a name means to this visitor, as the last item; shipped sets without one are learned first."""
+    """The vector a name means to this visitor, as the last item; shipped sets are learned where need be."""
     if name in session.vectors:
         yield session.vectors[name]
         return
     if name not in studio.concepts:
         known = [*studio.concepts, *session.vectors]
-        raise unknown("concept", name, known, "upload its set or vector file under 'Your own set', or choose one of")
+        raise unknown(
+            "concept", name, known, "upload its set or vector file under 'Your own set', or choose one of"
+        )
     concept = studio.concepts[name]
     vector = concept.vector or studio.learned.get(name)
     if vector is None:
-        pictures = [[_open(path) for path in paths] for paths in (concept.example_files, concept.baseline_files)]
+        pictures = [
+            [_open(path) for path in paths] for paths in (concept.example_files, concept.baseline_files)
+        ]
         words = {"prompt": concept.prompt, "baseline_prompt": concept.baseline_prompt}
         for item in studio.learn(name, *pictures, stop=stop, **words):
             if isinstance(item, Progress):
@@ -137,12 +141,18 @@ def vector_for(
 def advice(vector: ConceptVector | None) -> dict[str, Any]:
     """Strength, range, window and sites to start with: as measured, else as the unit suggests.
 
-    Strength 1 adds mean(concept) - mean(baseline) once; a plain mean is far longer, so its range is shorter (the
-    paper's a goes from 0 to .5).
+    Strength 1 adds mean(concept) - mean(baseline) once; a plain mean is far longer, so its range is shorter
+    (the paper's a goes from 0 to .5).
     """
     plain = vector is not None and not vector.provenance.get("baseline", True)
     start = {"strength": 0.3, "range": [-0.5, 1.0]} if plain else {"strength": 1.0, "range": [-1.0, 3.0]}
-    return {**start, "window": [0.5, 0.95], "sites": None, "halves": "both", **(vector.recommended if vector else {})}
+    return {
+        **start,
+        "window": [0.5, 0.95],
+        "sites": None,
+        "halves": "both",
+        **(vector.recommended if vector else {}),
+    }
 
 
 def positions(low: float, high: float, count: int = FRAMES) -> list[float]:

@@ -11,12 +11,37 @@ from gradio.themes.utils import colors, fonts, sizes
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 SCRIPTS = ("page.js", "helm.js", "stage.js", "pickers.js")
 
-WEIGHTS = (400, 700)  # Gradio's wheel holds these two with Latin letters; its semi-bold files are Cyrillic only
+# Gradio's wheel holds these two with Latin letters; its semi-bold files are Cyrillic only.
+WEIGHTS = (400, 700)
 
-INK = colors.Color("#f3f6f7", "#e7edef", "#d3dde1", "#b5c4ca", "#8ba0a9", "#667d88", "#4b616c", "#354954", "#22333d",
-                   "#14222b", "#0b151c", name="ink")  # fmt: skip
-MAGENTA = colors.Color("#fdf1f8", "#fbe2f0", "#f7c3e0", "#f096c7", "#e55fa8", "#d23389", "#b3186d", "#931358", "#741046",
-                       "#560d35", "#340620", name="magenta")  # fmt: skip
+INK = colors.Color(
+    "#f3f6f7",
+    "#e7edef",
+    "#d3dde1",
+    "#b5c4ca",
+    "#8ba0a9",
+    "#667d88",
+    "#4b616c",
+    "#354954",
+    "#22333d",
+    "#14222b",
+    "#0b151c",
+    name="ink",
+)
+MAGENTA = colors.Color(
+    "#fdf1f8",
+    "#fbe2f0",
+    "#f7c3e0",
+    "#f096c7",
+    "#e55fa8",
+    "#d23389",
+    "#b3186d",
+    "#931358",
+    "#741046",
+    "#560d35",
+    "#340620",
+    name="magenta",
+)
 
 
 def chart_theme() -> gr.themes.Base:
@@ -28,7 +53,13 @@ def chart_theme() -> gr.themes.Base:
         radius_size=sizes.radius_sm,
         text_size=sizes.text_md,
         font=[fonts.LocalFont("IBM Plex Sans", WEIGHTS), "Segoe UI", "Helvetica Neue", "Arial", "sans-serif"],
-        font_mono=[fonts.LocalFont("IBM Plex Mono", WEIGHTS), "ui-monospace", "Menlo", "Consolas", "monospace"],
+        font_mono=[
+            fonts.LocalFont("IBM Plex Mono", WEIGHTS),
+            "ui-monospace",
+            "Menlo",
+            "Consolas",
+            "monospace",
+        ],
     )
     return theme.set(
         body_background_fill="#e9f0f2",
@@ -92,7 +123,7 @@ def chart_theme() -> gr.themes.Base:
 
 
 def script() -> str:
-    """The page's JavaScript as one <script> element for the head: in place before the first component mounts."""
+    """The page's JavaScript as one <script> for the head, in place before the first component mounts."""
     parts = [(ASSETS / "js" / name).read_text(encoding="utf-8") for name in SCRIPTS]
     return "<script>\n" + "\n".join(parts) + "\n</script>"
 

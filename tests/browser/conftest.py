@@ -40,7 +40,9 @@ def browser() -> Iterator[object]:
     """A headless Chromium; one clear skip where there is none."""
     path = chromium()
     if path is None:
-        pytest.skip("browser tests not run: no Chromium found; install one (apt-get install chromium) or set $CHROMIUM")
+        pytest.skip(
+            "browser tests not run: no Chromium; install one (apt-get install chromium) or set $CHROMIUM"
+        )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -62,7 +64,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / part).mkdir(parents=True)
             for count, picture in enumerate(pictures(4, seed=place, tint=tint)):
                 picture.save(folder / part / f"{count}.png")
-        about = {"name": name, "title": name.title(), "description": "A test set.", "prompt": "", "baseline_prompt": ""}
+        about = {
+            "name": name,
+            "title": name.title(),
+            "description": "A test set.",
+            "prompt": "",
+            "baseline_prompt": "",
+        }
         (folder / "concept.json").write_text(json.dumps(about))
     return home
 
@@ -74,7 +82,12 @@ def app(browser: object, home: Path, tmp_path_factory: pytest.TempPathFactory) -
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     log = tmp_path_factory.mktemp("app") / "log"
-    environment = {**os.environ, "RUDDER_HOME": str(home), "GRADIO_SERVER_PORT": str(port), "NO_PROXY": "127.0.0.1"}
+    environment = {
+        **os.environ,
+        "RUDDER_HOME": str(home),
+        "GRADIO_SERVER_PORT": str(port),
+        "NO_PROXY": "127.0.0.1",
+    }
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
@@ -124,7 +137,9 @@ class Visit:
 
     def picture(self, name: str) -> str:
         """What a canvas shows, as a data URI."""
-        return self.page.evaluate("(name) => document.querySelector(`[data-picture=${name}]`).toDataURL()", name)
+        return self.page.evaluate(
+            "(name) => document.querySelector(`[data-picture=${name}]`).toDataURL()", name
+        )
 
     def strength(self, column: str = "a") -> float:
         """The strength of the frame on show in a column."""
@@ -145,7 +160,7 @@ class Visit:
 
 @pytest.fixture
 def visit(browser: object, app: str) -> Iterator[object]:
-    """Open the page as a new visitor: `visit()`; no page may log an error or ask another host for anything."""
+    """Open the page as a new visitor: `visit()`; no page may log an error or ask another host."""
     opened: list[tuple[object, Visit]] = []
 
     def enter(**options: object) -> Visit:

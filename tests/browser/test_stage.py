@@ -15,7 +15,7 @@ BLANK = """(name) => {
 
 
 def drag(visit, start: float, end: float, steps: int = 12) -> list[float]:
-    """Drag the linked slider's thumb between two shares of its track, button still down; the strengths shown."""
+    """Drag the linked thumb between two shares of its track, button still down; the strengths shown."""
     box = visit.page.locator("[data-helm=both] input[type=range]").bounding_box()
     across = lambda share: box["x"] + 13 + share * (box["width"] - 26)  # noqa: E731
     mouse, middle, shown = visit.page.mouse, box["y"] + box["height"] / 2, []
@@ -32,7 +32,9 @@ def test_first_paint_is_filled_without_a_request(visit):
     one.page.wait_for_timeout(300)
     assert not any(one.page.evaluate(BLANK, name) for name in PICTURES)
     assert one.joined == []
-    assert one.page.inner_text("[data-column=a] .rd-prompt") and one.page.inner_text("[data-column=b] .rd-prompt")
+    assert one.page.inner_text("[data-column=a] .rd-prompt") and one.page.inner_text(
+        "[data-column=b] .rd-prompt"
+    )
     assert one.page.locator(".rd-dots i").count() >= 2 * 2 * 9  # linked and own curves, two columns
 
 
@@ -59,14 +61,18 @@ def test_empty_prompt_is_allowed_and_unknown_words_are_said(visit):
 
 def test_dragging_asks_nothing_and_releasing_computes_exactly(visit):
     one = visit()
-    low, high = (float(one.page.get_attribute("[data-helm=both] input[type=range]", end)) for end in ("min", "max"))
+    low, high = (
+        float(one.page.get_attribute("[data-helm=both] input[type=range]", end)) for end in ("min", "max")
+    )
     at = (one.strength() - low) / (high - low)
     shown = drag(one, at, 0.93)
     assert len(set(shown)) >= 3, "the frames follow the thumb"
     assert one.joined == [], "no request while dragging"
     one.page.mouse.up()
-    one.page.wait_for_function("document.querySelector('.rd-stage').dataset.phase === 'running' || "
-                               "document.querySelectorAll('[data-helm=both] .rd-dots i').length > 18")  # fmt: skip
+    one.page.wait_for_function(
+        "document.querySelector('.rd-stage').dataset.phase === 'running' || "
+        "document.querySelectorAll('[data-helm=both] .rd-dots i').length > 18"
+    )
     one.wait()
     exact = float(one.page.input_value("[data-helm=both] input[type=range]"))
     assert one.joined and one.strength("a") == pytest.approx(exact, abs=1e-6)
@@ -87,7 +93,9 @@ def test_keyboard_moves_the_slider(visit):
 
 def test_a_newer_move_outdates_the_older_one(visit):
     one = visit()
-    low, high = (float(one.page.get_attribute("[data-helm=both] input[type=range]", end)) for end in ("min", "max"))
+    low, high = (
+        float(one.page.get_attribute("[data-helm=both] input[type=range]", end)) for end in ("min", "max")
+    )
     last = 0.0
     for share in (0.31, 0.87, 0.43, 0.66):
         last = low + share * (high - low)
@@ -95,7 +103,9 @@ def test_a_newer_move_outdates_the_older_one(visit):
         one.page.wait_for_timeout(60)
     one.wait()
     exact = float(one.page.input_value("[data-helm=both] input[type=range]"))
-    assert one.strength() == pytest.approx(exact, abs=1e-6) and exact == pytest.approx(last, abs=0.05 * (high - low))
+    assert one.strength() == pytest.approx(exact, abs=1e-6) and exact == pytest.approx(
+        last, abs=0.05 * (high - low)
+    )
     settled = one.picture("a-steered")
     one.page.wait_for_timeout(1500)
     assert one.picture("a-steered") == settled and one.strength() == pytest.approx(exact, abs=1e-6)

@@ -43,7 +43,9 @@ def learn(visit, tmp_path, name: str) -> None:
     visit.page.fill("#rd-own-name input, #rd-own-name textarea", name)
     visit.page.wait_for_timeout(150)
     visit.page.click("#rd-learn")
-    visit.page.wait_for_selector(f"#rd-concept input[value='{name}']:checked", timeout=60_000, state="attached")
+    visit.page.wait_for_selector(
+        f"#rd-concept input[value='{name}']:checked", timeout=60_000, state="attached"
+    )
 
 
 def test_download_carries_the_recipe_and_restores_everything(visit, tmp_path):
@@ -63,7 +65,11 @@ def test_download_carries_the_recipe_and_restores_everything(visit, tmp_path):
     save(one, "[data-column=a] .rd-download", path)
     recipe = read_png(path)
     assert recipe.prompt == "a red car on a sunset background" and recipe.seed == 4321
-    assert recipe.num_inference_steps == 12 and recipe.window.start == 0.4 and recipe.concepts[0][1] == pytest.approx(0.71)
+    assert (
+        recipe.num_inference_steps == 12
+        and recipe.window.start == 0.4
+        and recipe.concepts[0][1] == pytest.approx(0.71)
+    )
     assert Image.open(path).size[0] > 8
     kept = one.picture("a-steered")
 
@@ -92,7 +98,8 @@ def close(visit, kept: str) -> float:
           const copy = document.createElement("canvas");
           [copy.width, copy.height] = [canvas.width, canvas.height];
           copy.getContext("2d").drawImage(image, 0, 0);
-          const [one, two] = [canvas, copy].map((c) => c.getContext("2d").getImageData(0, 0, c.width, c.height).data);
+          const bytes = (c) => c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+          const [one, two] = [bytes(canvas), bytes(copy)];
           return one.reduce((sum, value, place) => sum + Math.abs(value - two[place]), 0) / one.length;
         }""",
         kept,
