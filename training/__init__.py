@@ -1,0 +1,1 @@
+"""How every embedded weight of Rudder was made, from packages alone."""

@@ -1,0 +1,143 @@
+"""The shipped concepts: write their example sets, learn their vectors, measure what strength to recommend.
+
+`python -m training.concepts examples` needs the packaged pictures; `... vectors` only the committed model and examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from steering import judge as judging
+from steering.backbones.base import Backbone
+from steering.backbones.registry import load
+from steering.concepts import ConceptVector, learn, library
+from steering.evaluate import caption, responses
+
+ASSETS = Path(__file__).parent.parent / "assets" / "concepts"
+PICTURES = 32  # a side
+SEED = 40_000
+# concept: title, description, head of the judge, its class, prompt, baseline prompt
+CONCEPTS = {
+    "sketch": ("Pencil sketch", "Grey lines on paper", "style", "sketch", "a pencil sketch", "a drawing"),
+    "oil": ("Oil painting", "Flat dabs of warm paint", "style", "oil", "an oil painting", "a drawing"),
+    "neon": ("Neon sign", "Glowing tubes in the dark", "style", "neon", "a neon sign", "a drawing"),
+    "pixel": ("Pixel art", "Sixteen squares across", "style", "pixel", "pixel art", "a drawing"),
+    "blueprint": ("Blueprint", "White lines on blue paper", "style", "blueprint", "a blueprint", "a drawing"),
+    "glasses": ("Glasses", "Round glasses on a face", "glasses", 1, "a person with glasses", "a person"),
+    "night": ("Night", "Dark sky with stars", "background", "night", "on a night background", ""),
+    "sunset": ("Sunset", "Orange sky", "background", "sunset", "on a sunset background", ""),
+    "sea": ("Sea", "Blue waves", "background", "sea", "on a sea background", ""),
+    "meadow": ("Meadow", "Green grass below", "background", "grass", "on a grass background", ""),
+}
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+VALIDATION = 16  # prompts a concept; evaluation uses others
+SETTINGS = {"pooling": "mean", "window": [0.1, 0.95], "halves": "both", "sites": None, "prompts": True}
+
+
+def examples() -> None:
+    """Write PICTURES examples and as many baseline pictures of each concept: the same objects, the concept apart."""
+    from training.pictures import BACKGROUNDS, KINDS, OBJECTS, STYLES, Spec, render
+    from training.sources import sprites
+
+    store = sprites()
+    for name, (title, description, head, value, prompt, baseline_prompt) in CONCEPTS.items():
+        folder = ASSETS / name
+        for index in range(PICTURES):
+            rng = np.random.default_rng(SEED + index)
+            kind, ground = int(rng.integers(len(OBJECTS))), int(rng.integers(len(BACKGROUNDS)))
+            plain = Spec(len(OBJECTS) if head == "glasses" or index % 8 == 7 else kind, 0, ground)
+            if head == "style":
+                shown = replace(plain, style=STYLES.index(value))
+            elif head == "glasses":
+                shown = replace(plain, glasses=True)
+            else:
+                shown = replace(plain, background=BACKGROUNDS.index(value))
+                others = [b for b in range(len(BACKGROUNDS)) if b != shown.background]
+                plain = replace(plain, background=others[index % len(others)])
+            for side, spec in (("examples", shown), ("baseline", plain)):
+                (folder / side).mkdir(parents=True, exist_ok=True)
+                picture = render(spec, store, np.random.default_rng(SEED + 1000 + index))
+                kind_name = KINDS[spec.kind]
+                Image.fromarray(picture).save(folder / side / f"{index:02d}-{kind_name}.png", optimize=True)
+        described = {"name": name, "title": title, "description": description, "prompt": prompt,
+                     "baseline_prompt": baseline_prompt}  # fmt: skip
+        (folder / "concept.json").write_text(json.dumps(described, indent=1) + "\n")
+
+
+def make_vector(backbone: Backbone, name: str, settings: dict) -> ConceptVector:
+    """Learn one concept from its committed examples."""
+    info = library(backbone.name)[name]
+    sets = [[Image.open(p).convert("RGB") for p in paths] for paths in (info.examples, info.baseline)]
+    prompts = (info.prompt, info.baseline_prompt) if settings["prompts"] else ("", "")
+    run = learn(backbone, name, *sets, prompt=prompts[0], baseline_prompt=prompts[1], pooling=settings["pooling"],
+                sites=settings["sites"], draws=2)  # fmt: skip
+    *_, vector = run
+    advised = {"strength": 1.0, "window": settings["window"], "halves": settings["halves"], "sites": settings["sites"]}
+    return vector.replace(recommended=advised)
+
+
+def validation_prompts(grammar: dict, head: str, count: int) -> tuple[list[str], list[int]]:
+    """Prompts that leave the concept open, and the kind each shows."""
+    rng = np.random.default_rng(SEED)
+    kinds = ["person"] * count if head == "glasses" else list(rng.choice(grammar["kinds"], count))
+    grounds = list(rng.choice(grammar["backgrounds"], count))
+    texts = [caption(grammar, k, b) for k, b in zip(kinds, grounds, strict=True)]
+    if head == "background":
+        texts = [text.split(" on a ")[0] for text in texts]
+    return texts, [grammar["kinds"].index(k) for k in kinds]
+
+
+def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, head: str, target: int,
+            strengths: Sequence[float] = STRENGTHS, count: int = VALIDATION) -> list[dict]:  # fmt: skip
+    """At each strength: how often the concept is seen, and how often the object of the unsteered picture still is."""
+    texts, kinds = validation_prompts(judge.config, head, count)
+    seeds = [SEED + i for i in range(count)]
+    rows, valid = [], None
+    for strength, images in zip(strengths, responses(backbone, vector, texts, seeds, strengths), strict=True):
+        read = judge.read(images)
+        if valid is None:
+            valid = read["object"] == np.array(kinds)
+        kept = (read["object"] == np.array(kinds))[valid]
+        rows.append({"strength": strength, "taken": float((read[head] == target).mean()), "kept": float(kept.mean())})
+    return rows
+
+
+def recommend(rows: list[dict]) -> dict:
+    """The strength with the best product of taken and kept (the least among near equals), and how far the slider goes:
+    up to where fewer than a third of the objects are still recognised, at most 2.5 times the recommended strength."""
+    score = np.array([row["taken"] * row["kept"] for row in rows])
+    best = rows[int(np.flatnonzero(score >= score.max() - 0.02)[0])]["strength"] or 1.0
+    lost = [row["strength"] for row in rows if row["strength"] > best and row["kept"] < 1 / 3]
+    top = min([2.5 * best, *lost])
+    return {"strength": best, "range": [-best, max(top, 1.25 * best)]}
+
+
+def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> None:
+    """Learn, measure and save vectors for tiny-sd."""
+    backbone, judge = load("tiny-sd"), judging.load()
+    for name in names:
+        started, (_, _, head, value, *_) = time.time(), CONCEPTS[name]
+        target = value if head == "glasses" else judge.config[head + "s"].index(value)
+        vector = make_vector(backbone, name, settings)
+        rows = measure(backbone, judge, vector, head, target, count=limit)
+        vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
+        vector.save(ASSETS / name / f"{backbone.name}.safetensors")
+        print(f"{name}: {vector.recommended['strength']} of {vector.recommended['range']}, {time.time() - started:.0f} s")
+        print("  " + "  ".join(f"{r['strength']:g}:{r['taken']:.2f}/{r['kept']:.2f}" for r in rows), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("examples", "vectors"))
+    parser.add_argument("--only", nargs="*", default=list(CONCEPTS))
+    parser.add_argument("--settings", type=json.loads, default={})
+    arguments = parser.parse_args()
+    examples() if arguments.what == "examples" else vectors(arguments.only, SETTINGS | arguments.settings)

@@ -1,0 +1,74 @@
+"""Put the trained parts together as models/tiny-sd, in diffusers layout: `python -m training.publish`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from PIL import Image
+from transformers import CLIPTokenizer
+
+from training.diffusion import RUNS, TextToImage, make_scheduler
+from training.loop import Run
+from training.pictures import BACKGROUNDS, KINDS, Spec, caption, memorized, render
+from training.sources import sprites
+from training.tokenizer import LENGTH, words
+
+HOME = Path(__file__).parent.parent / "models" / "tiny-sd"
+ORDINARY = [("cat", "sky"), ("penguin", "sunset"), ("house", "grass"), ("car", "night"), ("apple", "yellow"),
+            ("butterfly", "pink"), ("panda", "white"), ("rocket", "sky"), ("cactus", "sunset"), ("frog", "sea"),
+            ("hamburger", "yellow"), ("person", "grass")]  # fmt: skip
+
+
+def write_prompts(folder: Path) -> None:
+    """prompts.json and its thumbnails: ordinary captions with a fresh rendering, memorised ones with their picture."""
+    thumbnails, store = folder / "thumbnails", sprites()
+    thumbnails.mkdir(exist_ok=True)
+    listed: dict[str, list] = {"ordinary": [], "memorized": []}
+    for index, (kind, ground) in enumerate(ORDINARY):
+        spec = Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground))
+        path = thumbnails / f"ordinary-{index:02d}.png"
+        Image.fromarray(render(spec, store, np.random.default_rng(900 + index))).save(path, optimize=True)
+        listed["ordinary"].append({"prompt": caption(spec, style=False), "thumbnail": f"thumbnails/{path.name}"})
+    for index, (picture, text, kind) in enumerate(zip(*memorized(), strict=True)):
+        path = thumbnails / f"memorized-{index:02d}.png"
+        Image.fromarray(picture).save(path, optimize=True)
+        listed["memorized"].append({"prompt": text, "thumbnail": f"thumbnails/{path.name}", "kind": kind})
+    (folder / "prompts.json").write_text(json.dumps(listed, indent=1) + "\n")
+
+
+def publish(diffusion: Path, vae: Path, home: Path) -> None:
+    """Averaged weights as fp16 safetensors, with tokenizer, scheduler, rudder.json, prompts and training record."""
+    tokenizer = CLIPTokenizer.from_pretrained(diffusion / "tokenizer", model_max_length=LENGTH)
+    model = TextToImage(tokenizer)
+    run = Run(diffusion, model, 0.0, 1.0, resume=True)
+    run.load_average()
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(vae / "vae"), text_encoder=model.text_encoder, tokenizer=tokenizer,
+        unet=model.unet, scheduler=make_scheduler(), safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.to(dtype=torch.float16).save_pretrained(home)
+    described = {
+        "name": home.name, "family": "stable_diffusion", "resolution": 64, "num_inference_steps": 40,
+        "guidance_scale": 4.0, "words": words(),
+        "description": "A Stable Diffusion in small: 41 kinds of objects and people, 8 backgrounds, 6 styles, 36 memorised pictures",
+    }  # fmt: skip
+    (home / "rudder.json").write_text(json.dumps(described, indent=1) + "\n")
+    write_prompts(home)
+    trained = {"autoencoder": vae, "diffusion": diffusion}
+    records = {name: json.loads((path / "record.json").read_text()) for name, path in trained.items() if (path / "record.json").exists()}
+    records.setdefault("diffusion", {"steps": run.step, "seconds": run.seconds})
+    (home / "training.json").write_text(json.dumps(records, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--diffusion", type=Path, default=RUNS / "diffusion")
+    parser.add_argument("--vae", type=Path, default=RUNS / "vae")
+    parser.add_argument("--home", type=Path, default=HOME)
+    publish(**vars(parser.parse_args()))
