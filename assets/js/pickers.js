@@ -1,7 +1,7 @@
 /* Pickers are radio groups in gr.HTML: arrow keys and screen readers come with the inputs. */
 window.RudderPickers = (() => {
   let serial = 0;
-  let windows = {};
+  let starts = {};
 
   function make(tag, className, text) {
     const node = document.createElement(tag);
@@ -72,7 +72,7 @@ window.RudderPickers = (() => {
     }
     function draw() {
       const items = props.items || [];
-      windows = Object.fromEntries(items.map((item) => [item.key, item.window]));
+      starts = Object.fromEntries(items.map((item) => [item.key, item.start]));
       group(root, name, items, props.value, (item) => {
         const face = item.face ? make("img") : make("span", "rd-face", item.title.slice(0, 1));
         if (item.face) { face.src = item.face; face.alt = ""; }
@@ -90,5 +90,11 @@ window.RudderPickers = (() => {
     watch(["value", "items"], draw);
   }
 
-  return { prompts, concepts, windowOf: (name) => windows[name] || [0.5, 0.95] };
+  /* [window start, window end, halves] a concept was measured with. */
+  function startOf(name) {
+    const [window, halves] = starts[name] || [[0.5, 0.95], "both"];
+    return [...window, halves];
+  }
+
+  return { prompts, concepts, startOf };
 })();

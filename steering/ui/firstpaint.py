@@ -17,10 +17,12 @@ from typing import Any
 from .. import __version__
 from ..errors import RudderError, unknown
 from ..files import home, read_json
+from ..recipe import Recipe
+from ..sampling import Steering, finish
 from .pictures import data_uri
 from .session import Session
-from .steer import Panel, generate
-from .studio import Studio, advice, open_studio
+from .steer import Panel, generate, keep, prefix_key
+from .studio import Studio, open_studio, start_of
 
 CONCEPT = "sketch"
 SEED = 7
@@ -44,7 +46,7 @@ def default_panel(
     if concept and concept not in names:
         raise unknown("concept", concept, names)
     name = concept or (CONCEPT if CONCEPT in names else names[0] if names else "")
-    told = advice(studio.concepts[name].vector if name else None)
+    window, halves = start_of(studio.concepts[name].vector if name else None)
     defaults = studio.backbone.defaults
     return Panel(
         prompts={"a": chosen["ordinary"], "b": chosen["memorized"]},
@@ -53,8 +55,9 @@ def default_panel(
         steps=defaults["num_inference_steps"],
         guidance=defaults["guidance_scale"],
         negative="",
-        window=tuple(told["window"]),
+        window=(window[0], window[1]),
         sites=(),
+        halves=halves,
     )
 
 
@@ -106,6 +109,16 @@ def load(studio: Studio) -> dict[str, Any] | None:
         for one in data["frames"]:
             one["src"] = data_uri((path.parent / one.pop("file_here")).read_bytes())
     return message
+
+
+def warm(studio: Studio, message: dict[str, Any]) -> None:
+    """Paint the unsteered pictures of the first impression, so that the first release finds its latents."""
+    for data in message.get("columns", {}).values():
+        recipe = Recipe.from_json(data["recipe"])
+        if studio.prefixes.get(prefix_key(studio, recipe)) is not None:
+            continue
+        result = finish(studio.paint(recipe, Steering(window=recipe.window), [0.0]))
+        keep(studio, recipe, result.prefix, result.images[0])
 
 
 def first_paint(studio: Studio) -> dict[str, Any]:

@@ -19,6 +19,10 @@ def zero_gpu() -> bool:
     return asked and importlib.util.find_spec("spaces") is not None
 
 
+if zero_gpu():
+    import spaces  # before the model goes to the GPU: it takes the place of CUDA's start
+
+
 def on_gpu(generate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
     """Decorate a generator function that takes `stop=`.
 
@@ -27,8 +31,6 @@ def on_gpu(generate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any
     """
     if not zero_gpu():
         return generate
-    import spaces
-
     sliced = spaces.GPU(duration=SECONDS)(generate)
 
     def watched(*arguments: Any, stop: threading.Event | None = None, **options: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import gradio as gr
 from ..backbones.registry import DEFAULT
 from ..errors import RudderError
 from . import notices, own_set, restore
-from .firstpaint import default_panel, first_paint
+from .firstpaint import default_panel, first_paint, warm
+from .gpu import zero_gpu
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel
 from .session import Session
 from .steer import Panel, failed, generate, release, unknown_words
@@ -71,6 +73,8 @@ def build_page(model: str = DEFAULT, device: str = "auto") -> gr.Blocks:
     studio = open_studio(model, device)
     painted = first_paint(studio)
     panel = _panel_of(painted, default_panel(studio))
+    if painted and not zero_gpu():
+        threading.Thread(target=warm, args=(studio, painted), daemon=True).start()
     page = gr.Blocks(title="Rudder", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
     with page:
         session = gr.State(Session())
@@ -102,7 +106,7 @@ def build_page(model: str = DEFAULT, device: str = "auto") -> gr.Blocks:
             js_on_load='watch("value", () => Rudder.restored(props.value));',
         )
         controls = Controls(box_a, box_b, compare, concept, **settings)
-        follow_concept(concept, controls.start, controls.end)
+        follow_concept(concept, controls)
         own_set.wire(studio, own, session, concept, notice)
         _wire_stage(studio, session, stage, notice, controls)
         _wire_restore(studio, session, opened, controls, bus, notice)
@@ -201,6 +205,7 @@ def _panel_of(painted: dict[str, Any], otherwise: Panel) -> Panel:
         negative=recipe["negative_prompt"],
         window=(recipe["window"]["start"], recipe["window"]["end"]),
         sites=(),
+        halves=recipe["halves"],
     )
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from .session import Session
 from .steer import Panel
-from .studio import Studio, advice
+from .studio import Studio, start_of
 
 PICKER = '<div class="rd-thumbs" role="radiogroup" aria-label="{label}"></div>'
 CONCEPTS = (
@@ -33,6 +33,7 @@ class Controls:
     start: gr.Slider
     end: gr.Slider
     sites: gr.Dropdown
+    halves: gr.Radio
     lock: gr.Checkbox
 
     def values(self) -> list[Any]:
@@ -42,7 +43,9 @@ class Controls:
 
 def panel_from(values: list[Any]) -> tuple[Panel, bool]:
     """What the controls say, and whether the seed is locked."""
-    prompt_a, prompt_b, compare, concept, seed, steps, guidance, negative, start, end, sites, lock = values
+    prompt_a, prompt_b, compare, concept, seed, steps, guidance, negative, start, end, sites, halves, lock = (
+        values
+    )
     prompts = {"a": prompt_a or "", "b": prompt_b or ""} if compare else {"a": prompt_a or ""}
     panel = Panel(
         prompts=prompts,
@@ -53,6 +56,7 @@ def panel_from(values: list[Any]) -> tuple[Panel, bool]:
         negative=negative or "",
         window=(start, end),
         sites=tuple(sites or ()),
+        halves=halves,
     )
     return panel, bool(lock)
 
@@ -104,7 +108,6 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
     """The concept picker's cards: shipped ones, then this visitor's own."""
     items = []
     for concept in studio.concepts.values():
-        told = advice(concept.vector)
         items.append(
             {
                 "key": concept.name,
@@ -114,7 +117,7 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
                 "examples": concept.examples,
                 "baseline": concept.baseline,
                 "own": False,
-                "window": told["window"],
+                "start": start_of(concept.vector),
             }
         )
     for name, vector in (session.vectors if session else {}).items():
@@ -128,7 +131,7 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
                 "face": faces.get("face", ""),
                 "examples": faces.get("examples", ""),
                 "baseline": faces.get("baseline", ""),
-                "window": advice(vector)["window"],
+                "start": start_of(vector),
             }
         )
     return items
@@ -177,6 +180,13 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
                 elem_id="rd-sites",
                 info="Where the vector is added. None chosen: where it was found to work best.",
             )
+            halves = gr.Radio(
+                [("both", "both"), ("with the prompt", "conditional")],
+                value=panel.halves,
+                label="Guidance half",
+                info="Guidance predicts with and without the prompt: steer both, or the first alone.",
+                elem_id="rd-halves",
+            )
             negative = gr.Textbox(panel.negative, label="Negative prompt", elem_id="rd-negative", lines=1)
     dice.click(
         None,
@@ -193,15 +203,16 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
         "start": start,
         "end": end,
         "sites": chosen,
+        "halves": halves,
         "negative": negative,
     }
 
 
-def follow_concept(concept: gr.HTML, start: gr.Slider, end: gr.Slider) -> None:
-    """Choosing a concept sets the window it was measured with, in the browser."""
-    concept.select(
-        None, concept, [start, end], js="(name) => RudderPickers.windowOf(name)", api_visibility="private"
-    )
+def follow_concept(concept: gr.HTML, controls: Controls) -> None:
+    """Choosing a concept sets the window and halves it was measured with, in the browser."""
+    script = "(name) => RudderPickers.startOf(name)"
+    outputs = [controls.start, controls.end, controls.halves]
+    concept.select(None, concept, outputs, js=script, api_visibility="private")
 
 
 def _provenance(made: dict[str, Any]) -> str:

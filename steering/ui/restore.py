@@ -53,6 +53,7 @@ def controls(studio: Studio, session: Session, recipe: Recipe, name: str) -> tup
         recipe.window.start,
         recipe.window.end,
         list(recipe.sites or ()),
+        recipe.halves,
         True,
     ]
     return values, {"strength": recipe.concepts[0][1], "concept": name, "column": "b" if to_b else "a"}

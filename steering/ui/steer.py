@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from PIL import Image
+
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError, shorten
 from ..recipe import Recipe, Window, strength
 from ..sampling import Prefix, Result, Steering, Step
 from .pictures import SMALL, frame, web_picture
 from .session import Session, ticket_of
-from .studio import Studio, advice, positions, vector_for
+from .studio import Studio, positions, vector_for
 
 TITLES = {"a": "Ordinary prompt", "b": "Memorised prompt"}
 PAUSE = 0.12  # seconds between two progress messages
@@ -32,6 +34,7 @@ class Panel:
     negative: str
     window: tuple[float, float]
     sites: tuple[str, ...]
+    halves: str = "both"
 
 
 def generate(
@@ -52,25 +55,28 @@ def generate(
             else:
                 vector = item
         assert vector is not None
-        told = advice(vector)
+        told = vector.advice
         base = replace(base, sites=base.sites or (tuple(told["sites"]) if told["sites"] else None))
-        steering = Steering(((vector, 1.0),), base.window, base.sites, told["halves"])
+        steering = Steering(((vector, 1.0),), base.window, base.sites, base.halves)
         grid = positions(*told["range"])
         columns: dict[str, Any] = {}
+        previews: dict[str, Any] = {}
         for place, (column, prompt) in enumerate(panel.prompts.items()):
             wanted = _start(sent, column, panel.concept, told["strength"])
-            strengths = sorted({*grid, wanted})
+            strengths = [wanted, *(value for value in grid if value != wanted)]  # previews show the first
             recipe = replace(base, prompt=prompt)
             prefix = studio.prefixes.get(prefix_key(studio, recipe))
             shown = 0.0
             for item in studio.paint(recipe, steering, strengths, prefix, stop=stop):
                 if isinstance(item, Result):
                     columns[column] = strip_column(studio, column, recipe, vector, strengths, wanted, item)
-                elif time.monotonic() - shown > PAUSE:
+                elif item.preview or time.monotonic() - shown > PAUSE:
                     shown = time.monotonic()
                     total = item.total * len(panel.prompts)
                     text = f"{TITLES[column]}: step {item.index} of {item.total}"
-                    yield _running(ticket, "strip", place * item.total + item.index, total, text, {})
+                    if item.preview:
+                        previews[column] = {"preview": web_picture(item.preview)}
+                    yield _running(ticket, "strip", place * item.total + item.index, total, text, previews)
         yield strip_message(ticket, panel.concept, told, columns)
 
 
@@ -107,7 +113,7 @@ def _exactly(
 ) -> Iterator[Step | dict[str, Any]]:
     """The steps of one exact strength, then its frame; the unsteered picture is painted along if unknown."""
     value = recipe.concepts[0][1]
-    steering = Steering(((vector, 1.0),), recipe.window, recipe.sites, advice(vector)["halves"])
+    steering = Steering(((vector, 1.0),), recipe.window, recipe.sites, recipe.halves)
     key = prefix_key(studio, recipe)
     prefix: Prefix | None = studio.prefixes.get(key)
     unsteered = studio.unsteered.get(key[:-1])
@@ -116,9 +122,8 @@ def _exactly(
         if isinstance(item, Step):
             yield item
             continue
-        studio.prefixes.put(key, item.prefix)
         unsteered = unsteered or item.images[-1]
-        studio.unsteered.put(key[:-1], unsteered)
+        keep(studio, recipe, item.prefix, unsteered)
         own = None if recipe.concepts[0][0] in studio.concepts else {recipe.concepts[0][0]: vector}
         yield asdict(frame(item.images[0], unsteered, recipe, True, own))
 
@@ -142,6 +147,7 @@ def recipe_of(studio: Studio, panel: Panel) -> Recipe:
         concepts=((panel.concept, 1.0),),
         window=Window(*panel.window),
         sites=panel.sites or None,
+        halves=panel.halves,
     )
 
 
@@ -174,6 +180,13 @@ def prefix_key(studio: Studio, recipe: Recipe) -> tuple[Any, ...]:
     )
 
 
+def keep(studio: Studio, recipe: Recipe, prefix: Prefix, unsteered: Image.Image) -> None:
+    """Keep what all strengths of a recipe share: latents at the window's start, the unsteered picture."""
+    key = prefix_key(studio, recipe)
+    studio.prefixes.put(key, prefix)
+    studio.unsteered.put(key[:-1], unsteered)
+
+
 def strip_column(
     studio: Studio,
     column: str,
@@ -184,14 +197,12 @@ def strip_column(
     result: Result,
 ) -> dict[str, Any]:
     """A painted strip as the browser takes a column; prefix and unsteered picture are kept for releases."""
-    key = prefix_key(studio, recipe)
     unsteered = result.images[strengths.index(0.0)]
-    studio.prefixes.put(key, result.prefix)
-    studio.unsteered.put(key[:-1], unsteered)
+    keep(studio, recipe, result.prefix, unsteered)
     name = recipe.concepts[0][0]
     shipped = name in studio.concepts
     frames = []
-    for value, image in zip(strengths, result.images, strict=True):
+    for value, image in sorted(zip(strengths, result.images, strict=True), key=lambda pair: pair[0]):
         exact = value == wanted or (shipped and image.width <= SMALL)
         own = None if shipped else {name: vector}
         frames.append(frame(image, unsteered, replace(recipe, concepts=((name, value),)), exact, own))

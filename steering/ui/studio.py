@@ -15,14 +15,14 @@ from ..backbones.registry import DEFAULT, find, load
 from ..concepts import ConceptVector, Progress, learn, library
 from ..errors import RudderError, unknown
 from ..files import read_json
-from ..recipe import Recipe
+from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
 from .gpu import on_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
 
 FRAMES = 9
-PREVIEW_EVERY = 5
+PREVIEW_EVERY = 8
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def open_studio(model: str = DEFAULT, device: str = "auto") -> Studio:
 
 
 def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
-    """The function that paints: one strength as a single run with previews, several as one strip."""
+    """The function that paints: one strength as a single run, several as one strip, both with previews."""
 
     @on_gpu
     def paint(
@@ -86,7 +86,9 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
             steering = steering.scaled(strengths[0])
             run = sample(backbone, recipe, steering, prefix=prefix, preview_every=PREVIEW_EVERY, stop=stop)
         else:
-            run = strip(backbone, recipe, steering, strengths, prefix=prefix, stop=stop)
+            run = strip(
+                backbone, recipe, steering, strengths, prefix=prefix, preview_every=PREVIEW_EVERY, stop=stop
+            )
         for item in run:
             if isinstance(item, Result):  # kept in main memory: it may come from another process
                 kept = replace(item.prefix, latents=item.prefix.latents.cpu())
@@ -138,21 +140,11 @@ def vector_for(
     yield vector
 
 
-def advice(vector: ConceptVector | None) -> dict[str, Any]:
-    """Strength, range, window and sites to start with: as measured, else as the unit suggests.
-
-    Strength 1 adds mean(concept) - mean(baseline) once; a plain mean is far longer, so its range is shorter
-    (the paper's a goes from 0 to .5).
-    """
-    plain = vector is not None and not vector.provenance.get("baseline", True)
-    start = {"strength": 0.3, "range": [-0.5, 1.0]} if plain else {"strength": 1.0, "range": [-1.0, 3.0]}
-    return {
-        **start,
-        "window": [0.5, 0.95],
-        "sites": None,
-        "halves": "both",
-        **(vector.recommended if vector else {}),
-    }
+def start_of(vector: ConceptVector | None) -> tuple[list[float], str]:
+    """Window and guidance halves to start with: the vector's advice, or the defaults before it is learned."""
+    if vector is None:
+        return [Window().start, Window().end], "both"
+    return list(vector.advice["window"]), vector.advice["halves"]
 
 
 def positions(low: float, high: float, count: int = FRAMES) -> list[float]:
