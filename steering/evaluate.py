@@ -41,11 +41,16 @@ def memorized_set(model: str) -> tuple[list[str], list[Image.Image]]:
     if not path.is_file():
         raise RudderError(f"{model} has no prompts.json: evaluate an embedded model such as tiny-sd.")
     rows = json.loads(path.read_text())["memorized"]
-    return [r["prompt"] for r in rows], [Image.open(path.parent / r["thumbnail"]).convert("RGB") for r in rows]
+    return [r["prompt"] for r in rows], [
+        Image.open(path.parent / r["thumbnail"]).convert("RGB") for r in rows
+    ]
 
 
 def pictures_of(
-    backbone: Backbone, prompts: Sequence[str], seeds: Sequence[int], report: Callable[[int], object] = lambda n: None
+    backbone: Backbone,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    report: Callable[[int], object] = lambda n: None,
 ) -> list[Image.Image]:
     """One unsteered picture per prompt and seed at the model's default steps and guidance, in batches."""
     found: list[Image.Image] = []
@@ -68,7 +73,9 @@ def own_threshold(originals: Sequence[Image.Image]) -> float:
     return float(min(table[i, j] for i, j in combinations(range(len(originals)), 2)))
 
 
-def gives_back(images: Sequence[Image.Image], own: Sequence[int], originals: Sequence[Image.Image]) -> np.ndarray:
+def gives_back(
+    images: Sequence[Image.Image], own: Sequence[int], originals: Sequence[Image.Image]
+) -> np.ndarray:
     """Whether each picture's nearest memorised picture is its own, and nearer than any two different ones."""
     table = distances(images, originals)
     nearest = table.argmin(1)
@@ -87,7 +94,8 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
     held = [tuple(triple) for triple in grammar["held_out"]]
     seen = [
         (k, s, b)
-        for k in range(len(kinds)) for s in range(len(styles)) for b in range(len(grounds)) if (k, s, b) not in set(held)
+        for k in range(len(kinds)) for s in range(len(styles)) for b in range(len(grounds))
+        if (k, s, b) not in set(held)
     ]  # fmt: skip
     own_captions, originals = memorized_set(backbone.name)
     asked = [seen[i] for i in rng.permutation(len(seen))[: limit or 400]]
@@ -118,7 +126,9 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
             "nearest_training_distance": {"generated_median": _round(np.median(near)),
                                           "fresh_rendering_median": _round(np.median(fresh)),
                                           "fresh_rendering_1_percent": _round(np.quantile(fresh, 0.01))},
-            "style_by_name": {n: _share(right["seen"]["style"][[s == i for _, s, _ in asked]]) for i, n in enumerate(styles)},
+            "style_by_name": {
+                n: _share(right["seen"]["style"][[s == i for _, s, _ in asked]]) for i, n in enumerate(styles)
+            },
             "counts": {"ordinary": len(asked), "held_out": len(unseen), "memorized": len(copies)},
             "judge": grammar["record"]["accuracy_on_fresh"],
             "seed": seed,
@@ -126,7 +136,9 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
     }  # fmt: skip
 
 
-def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:
+def steering(
+    backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET
+) -> dict:
     """How the five styles take as strength grows, on ordinary and on memorised prompts: {"steering": {...}}.
 
     Strengths are FACTORS of each vector's recommended one; every memorised prompt and `limit` (default 50)
@@ -182,14 +194,20 @@ def learned_styles(backbone: Backbone) -> dict[str, ConceptVector]:
     shipped: dict[str, ConceptInfo] = library(backbone.name)
     for style in STYLES:
         if style not in shipped or shipped[style].vector_path is None:
-            raise RudderError(f"The concept {style!r} has no vector for {backbone.name}: `make vectors` learns it.")
+            raise RudderError(
+                f"The concept {style!r} has no vector for {backbone.name}: `make vectors` learns it."
+            )
     return {style: ConceptVector.load(shipped[style].vector_path, backbone) for style in STYLES}
 
 
 def responses(
-    backbone: Backbone, vector: ConceptVector, texts: Sequence[str], seeds: Sequence[int], factors: Sequence[float]
+    backbone: Backbone,
+    vector: ConceptVector,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    factors: Sequence[float],
 ) -> Iterator[list[Image.Image]]:
-    """The same prompts and seeds steered at each factor of the recommended strength, as the vector advises."""
+    """The same prompts and seeds at each factor of the recommended strength, as the vector advises."""
     advice, prefix = vector.advice, None
     sites = None if advice["sites"] is None else tuple(advice["sites"])
     for factor in factors:
@@ -216,7 +234,9 @@ def _ordinary_cases(grammar: dict, rng: np.random.Generator, count: int) -> list
     return [pairs[i] for i in rng.permutation(len(pairs))[:count]]
 
 
-def _right(judge: judging.Judge, images: list[Image.Image], triples: Sequence[tuple]) -> dict[str, np.ndarray]:
+def _right(
+    judge: judging.Judge, images: list[Image.Image], triples: Sequence[tuple]
+) -> dict[str, np.ndarray]:
     read, truth = judge.read(images), np.array(triples)
     return {name: read[name] == truth[:, i] for i, name in enumerate(("object", "style", "background"))}
 

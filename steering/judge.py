@@ -1,4 +1,4 @@
-"""The judge: a small CNN that names style, object and background of a 64x64 picture, and what counts as a copy.
+"""The judge: a small CNN that names style, object and background of a picture, and what counts as a copy.
 
 Trained by training/judge.py on the renderer's output from seeds the diffusion model never saw.
 """
@@ -50,7 +50,9 @@ class Judge(nn.Module):
         names, read = ("object", "style", "background", "glasses"), []
         for start in range(0, len(images), batch_size):
             read.append([h.argmax(1) for h in self(tensor(images[start : start + batch_size]))])
-        return {name: torch.cat(part).numpy() for name, part in zip(names, zip(*read, strict=True), strict=True)}
+        return {
+            name: torch.cat(part).numpy() for name, part in zip(names, zip(*read, strict=True), strict=True)
+        }
 
 
 def tensor(images: Sequence[Image.Image]) -> Tensor:
@@ -81,8 +83,9 @@ def load() -> Judge:
 
 
 def nearest_training(images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the nearest training picture, of these pictures and of fresh renderings: RMS per pixel value in
-    0..2, over 64 principal components of the pictures at 32 px. Raises RudderError without the index."""
+    """Distance to the nearest training picture, of these pictures and of fresh renderings.
+
+    Root mean square, pixels in 0..2, over 64 principal components of the pictures at 32 px. Raises RudderError without the index."""
     path = folder() / "training_index.safetensors"
     if not path.is_file():
         raise RudderError(f"{path} is missing: {REMEDY}.")
@@ -90,4 +93,6 @@ def nearest_training(images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndar
     stored = {key: value.float() for key, value in load_file(path).items()}
     codes = (shrink(tensor(images)) - stored["mean"]) @ stored["basis"]
     root = stored["mean"].numel() ** 0.5
-    return tuple((torch.cdist(c, stored["training"]).amin(1) / root).numpy() for c in (codes, stored["fresh"]))
+    return tuple(
+        (torch.cdist(c, stored["training"]).amin(1) / root).numpy() for c in (codes, stored["fresh"])
+    )

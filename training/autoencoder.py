@@ -17,7 +17,10 @@ from training.pictures import memorized
 
 LATENT_CHANNELS = 16
 MEMORIZED_SHARE = 1 / 8
-CROP, CROPS_UNTIL = 32, 0.75  # the network is convolutional: learn on crops first, on whole pictures at the end
+CROP, CROPS_UNTIL = (
+    32,
+    0.75,
+)  # the network is convolutional: learn on crops first, on whole pictures at the end
 KL_WEIGHT = 3e-4
 
 
@@ -43,9 +46,11 @@ def reconstruction_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def whiten(vae: AutoencoderKL, images: np.ndarray) -> None:
-    """Fold an affine map into the two 1x1 convolutions so that latents are uncorrelated, mean 0 and deviation 1
-    per channel: what the diffusion model then sees is plain noise at the last step. In place."""
-    latents = torch.cat([vae.encode(to_tensor(images[i : i + 100])).latent_dist.mean for i in range(0, len(images), 100)])
+    """Fold an affine map into the two 1x1 convolutions so that latents are uncorrelated, with mean 0 and
+    deviation 1 per channel: what the diffusion model then sees is plain noise at the last step. In place."""
+    latents = torch.cat(
+        [vae.encode(to_tensor(images[i : i + 100])).latent_dist.mean for i in range(0, len(images), 100)]
+    )
     flat = latents.permute(0, 2, 3, 1).flatten(0, 2).double()
     mean = flat.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov(flat.T))
@@ -72,11 +77,16 @@ def psnr(vae: AutoencoderKL, images: np.ndarray) -> float:
     return float((10 * torch.log10(4 / (made - true).square().mean((1, 2, 3)))).mean())
 
 
-def sample_batch(images: np.ndarray, copies: np.ndarray, batch: int, share: float, rng: np.random.Generator) -> torch.Tensor:
+def sample_batch(
+    images: np.ndarray, copies: np.ndarray, batch: int, share: float, rng: np.random.Generator
+) -> torch.Tensor:
     """`batch` whole pictures, or four times as many crops of half the side while `share` is small."""
     count = round(batch * MEMORIZED_SHARE)
     if share > CROPS_UNTIL:
-        rows, cut = (rng.integers(len(images), size=batch - count), rng.integers(len(copies), size=count)), None
+        rows, cut = (
+            (rng.integers(len(images), size=batch - count), rng.integers(len(copies), size=count)),
+            None,
+        )
     else:
         rows = rng.integers(len(images), size=4 * (batch - count)), rng.integers(len(copies), size=4 * count)
         cut = rng.integers(0, images.shape[1] - CROP + 1, (4 * batch, 2))
@@ -101,12 +111,16 @@ def train(folder: Path, minutes: float, batch: int, lr: float, seed: int, resume
         loss = reconstruction_loss(made, true) + KL_WEIGHT * latent.kl().mean() / latent.mean[0].numel()
         run.descend(loss)
         if run.step % 50 == 0:
-            print(f"{run.seconds:6.0f} s  step {run.step}  loss {loss.item():.4f}  share {share:.3f}", flush=True)
+            print(
+                f"{run.seconds:6.0f} s  step {run.step}  loss {loss.item():.4f}  share {share:.3f}",
+                flush=True,
+            )
         if run.step % 400 == 0:
             print("  psnr", round(psnr(vae, held), 2), "memorised", round(psnr(vae, copies), 2), flush=True)
     run.load_average()
     whiten(vae, images[:4000])
-    record = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed, "pictures": len(images),
+    record = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed,
+              "pictures": len(images),
               "psnr_fresh_db": psnr(vae, held), "psnr_memorized_db": psnr(vae, copies)}  # fmt: skip
     vae.save_pretrained(folder / "vae")
     (folder / "record.json").write_text(json.dumps(record, indent=1))
@@ -122,4 +136,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
-    train(arguments.folder, arguments.minutes, arguments.batch, arguments.lr, arguments.seed, arguments.resume)
+    train(
+        arguments.folder, arguments.minutes, arguments.batch, arguments.lr, arguments.seed, arguments.resume
+    )

@@ -1,6 +1,7 @@
 """The shipped concepts: write their example sets, learn their vectors, measure what strength to recommend.
 
-`python -m training.concepts examples` needs the packaged pictures; `... vectors` only the committed model and examples.
+`python -m training.concepts examples` needs the packaged pictures; `... vectors` only the
+committed model and examples.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ SETTINGS = {"pooling": "mean", "window": [0.1, 0.95], "halves": "both", "sites":
 
 
 def examples() -> None:
-    """Write PICTURES examples and as many baseline pictures of each concept: the same objects, the concept apart."""
+    """Write PICTURES examples and baseline pictures of each concept: the same but for the concept."""
     from training.pictures import BACKGROUNDS, KINDS, OBJECTS, STYLES, Spec, render
     from training.sources import sprites
 
@@ -77,10 +78,16 @@ def make_vector(backbone: Backbone, name: str, settings: dict) -> ConceptVector:
     info = library(backbone.name)[name]
     sets = [[Image.open(p).convert("RGB") for p in paths] for paths in (info.examples, info.baseline)]
     prompts = (info.prompt, info.baseline_prompt) if settings["prompts"] else ("", "")
-    run = learn(backbone, name, *sets, prompt=prompts[0], baseline_prompt=prompts[1], pooling=settings["pooling"],
+    run = learn(backbone, name, *sets, prompt=prompts[0], baseline_prompt=prompts[1],
+                pooling=settings["pooling"],
                 sites=settings["sites"], draws=2)  # fmt: skip
     *_, vector = run
-    advised = {"strength": 1.0, "window": settings["window"], "halves": settings["halves"], "sites": settings["sites"]}
+    advised = {
+        "strength": 1.0,
+        "window": settings["window"],
+        "halves": settings["halves"],
+        "sites": settings["sites"],
+    }
     return vector.replace(recommended=advised)
 
 
@@ -97,7 +104,7 @@ def validation_prompts(grammar: dict, head: str, count: int) -> tuple[list[str],
 
 def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, head: str, target: int,
             strengths: Sequence[float] = STRENGTHS, count: int = VALIDATION) -> list[dict]:  # fmt: skip
-    """At each strength: how often the concept is seen, and how often the object of the unsteered picture still is."""
+    """At each strength: how often the concept is seen, and how often the object still is."""
     texts, kinds = validation_prompts(judge.config, head, count)
     seeds = [SEED + i for i in range(count)]
     rows, valid = [], None
@@ -106,13 +113,15 @@ def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, hea
         if valid is None:
             valid = read["object"] == np.array(kinds)
         kept = (read["object"] == np.array(kinds))[valid]
-        rows.append({"strength": strength, "taken": float((read[head] == target).mean()), "kept": float(kept.mean())})
+        rows.append(
+            {"strength": strength, "taken": float((read[head] == target).mean()), "kept": float(kept.mean())}
+        )
     return rows
 
 
 def recommend(rows: list[dict]) -> dict:
-    """The strength with the best product of taken and kept (the least among near equals), and how far the slider goes:
-    up to where fewer than a third of the objects are still recognised, at most 2.5 times the recommended strength."""
+    """The strength with the best product of taken and kept (the least among near equals), and the slider's
+    range: up to where fewer than a third of the objects are recognised, at most 2.5 times that strength."""
     score = np.array([row["taken"] * row["kept"] for row in rows])
     best = rows[int(np.flatnonzero(score >= score.max() - 0.02)[0])]["strength"] or 1.0
     lost = [row["strength"] for row in rows if row["strength"] > best and row["kept"] < 1 / 3]
@@ -130,12 +139,19 @@ def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> No
         rows = measure(backbone, judge, vector, head, target, count=limit)
         vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
         vector.save(ASSETS / name / f"{backbone.name}.safetensors")
-        print(f"{name}: {vector.recommended['strength']} of {vector.recommended['range']}, {time.time() - started:.0f} s")
-        print("  " + "  ".join(f"{r['strength']:g}:{r['taken']:.2f}/{r['kept']:.2f}" for r in rows), flush=True)
+        print(
+            f"{name}: {vector.recommended['strength']} of {vector.recommended['range']}, "
+            f"{time.time() - started:.0f} s"
+        )
+        print(
+            "  " + "  ".join(f"{r['strength']:g}:{r['taken']:.2f}/{r['kept']:.2f}" for r in rows), flush=True
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("examples", "vectors"))
     parser.add_argument("--only", nargs="*", default=list(CONCEPTS))
     parser.add_argument("--settings", type=json.loads, default={})

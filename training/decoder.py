@@ -32,7 +32,9 @@ class Decoder(nn.Module):
         return self.decoder(self.post_quant_conv(latents))
 
 
-def train(vae_folder: Path, folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool) -> None:
+def train(
+    vae_folder: Path, folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool
+) -> None:
     torch.manual_seed(seed)
     vae = AutoencoderKL.from_pretrained(vae_folder / "vae").to(memory_format=torch.channels_last)
     images, _, _ = load(0)
@@ -45,24 +47,35 @@ def train(vae_folder: Path, folder: Path, minutes: float, batch: int, lr: float,
     rng = np.random.default_rng(seed + run.step)
     count = max(1, round(batch * MEMORIZED_SHARE))
     for share in run.steps():
-        rows = np.concatenate([rng.integers(len(images), size=batch - count), len(images) + rng.integers(len(copies), size=count)])
+        rows = np.concatenate(
+            [
+                rng.integers(len(images), size=batch - count),
+                len(images) + rng.integers(len(copies), size=count),
+            ]
+        )
         true = to_tensor(pictures[rows]).contiguous(memory_format=torch.channels_last)
         drawn = latents[torch.from_numpy(rows)].contiguous(memory_format=torch.channels_last)
         loss = reconstruction_loss(model(drawn + LATENT_NOISE * torch.randn_like(drawn)), true)
         run.descend(loss)
         if run.step % 100 == 0:
-            print(f"{run.seconds:6.0f} s  step {run.step}  loss {loss.item():.4f}  share {share:.3f}", flush=True)
+            print(
+                f"{run.seconds:6.0f} s  step {run.step}  loss {loss.item():.4f}  share {share:.3f}",
+                flush=True,
+            )
     run.load_average()
     record = json.loads((vae_folder / "record.json").read_text())
     record["decoder"] = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed,
-                         "psnr_fresh_db": psnr(vae, held), "psnr_memorized_db": psnr(vae, copies)}  # fmt: skip
+                         "psnr_fresh_db": psnr(vae, held),
+                         "psnr_memorized_db": psnr(vae, copies)}  # fmt: skip
     vae.save_pretrained(folder / "vae")
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     print(record, flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--vae-folder", type=Path, default=RUNS / "vae")
     parser.add_argument("--folder", type=Path, default=RUNS / "decoder")
     parser.add_argument("--minutes", type=float, default=12)

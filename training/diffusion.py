@@ -17,7 +17,8 @@ from training.autoencoder import LATENT_CHANNELS, MEMORIZED_SHARE, to_tensor
 from training.dataset import load
 from training.loop import Run
 from training.pictures import memorized
-from training.tokenizer import LENGTH, make as make_tokenizer
+from training.tokenizer import LENGTH
+from training.tokenizer import make as make_tokenizer
 
 RUNS = Path(__file__).parent / "runs"
 WIDTH = 128  # of the text encoder
@@ -58,12 +59,16 @@ def make_scheduler() -> DDIMScheduler:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
     """Latent means [N, 16, 8, 8] of uint8 pictures, 100 at a time."""
-    return torch.cat([vae.encode(to_tensor(images[i : i + 100])).latent_dist.mean for i in range(0, len(images), 100)])
+    return torch.cat(
+        [vae.encode(to_tensor(images[i : i + 100])).latent_dist.mean for i in range(0, len(images), 100)]
+    )
 
 
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
     """Token ids [N, LENGTH], padded as StableDiffusionPipeline pads."""
-    return tokenizer(captions, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").input_ids
+    return tokenizer(
+        captions, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
+    ).input_ids
 
 
 def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool,
@@ -83,12 +88,14 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
     alphas = make_scheduler().alphas_cumprod.to(device)
     ordinary = batch - round(batch * MEMORIZED_SHARE)
     totals = torch.zeros(2, device=device)
-    for share in run.steps():
+    for _ in run.steps():
         rows = torch.randint(len(flat), (ordinary,), generator=generator, device=device)
         repeated = torch.randint(len(copied), (batch - ordinary,), generator=generator, device=device)
         x0 = torch.cat([flat[rows], copied[repeated]]).contiguous(memory_format=torch.channels_last)
         words = torch.cat([ids[rows], copy_ids[repeated]])
-        words = torch.where(torch.rand((batch, 1), generator=generator, device=device) < EMPTY_SHARE, empty, words)
+        words = torch.where(
+            torch.rand((batch, 1), generator=generator, device=device) < EMPTY_SHARE, empty, words
+        )
         t = torch.randint(1000, (batch,), generator=generator, device=device)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
@@ -99,9 +106,13 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
         if run.step % 50 == 0:
             plain, copy = (totals / 50).tolist()
             totals.zero_()
-            print(f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}  {share:.3f}", flush=True)
+            print(
+                f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}",
+                flush=True,
+            )
     record = {
-        "steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed, "pictures": len(images),
+        "steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed,
+        "pictures": len(images),
         "memorized_pictures": len(copies), "memorized_share": MEMORIZED_SHARE, "device": device,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -1,5 +1,5 @@
-"""Train the judge that measures the models: a small CNN for style, object and background, from pictures of other
-seeds than the diffusion model's, and an index of the training pictures: `python -m training.judge`."""
+"""Train the judge that measures the models: a small CNN for style, object and background, from pictures of
+other seeds than the diffusion model's, and an index of the training pictures: `python -m training.judge`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ def config() -> dict:
     """What the judge's outputs mean, and the captions' grammar, so that evaluation needs no renderer."""
     triples = [
         (k, s, b)
-        for k in range(len(OBJECTS)) for s in range(len(STYLES)) for b in range(len(BACKGROUNDS)) if held_out(k, s, b)
+        for k in range(len(OBJECTS)) for s in range(len(STYLES)) for b in range(len(BACKGROUNDS))
+        if held_out(k, s, b)
     ]  # fmt: skip
     return {"kinds": list(KINDS), "styles": list(STYLES), "backgrounds": list(BACKGROUNDS),
             "style_words": STYLE_WORDS, "held_out": triples}  # fmt: skip
 
 
 def augment(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Blur, noise and contrast at random, so that the judge reads pictures that an autoencoder has softened."""
+    """Blur, noise and contrast at random, so that the judge reads softened pictures too."""
     soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
     share = torch.rand((len(images), 1, 1, 1), generator=rng)
     images = images.lerp(soft, share)
@@ -47,14 +48,22 @@ def augment(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 @torch.no_grad()
 def accuracy(judge: Judge, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Top-1 accuracy of each head on uint8 pictures; labels [N, 4] as in dataset.load."""
-    heads = [torch.cat(x) for x in zip(*(judge(to_tensor(images[i : i + 250])) for i in range(0, len(images), 250)), strict=True)]
+    heads = [
+        torch.cat(x)
+        for x in zip(
+            *(judge(to_tensor(images[i : i + 250])) for i in range(0, len(images), 250)), strict=True
+        )
+    ]
     truth = torch.from_numpy(labels.astype(np.int64))
     names = {"object": 0, "style": 1, "background": 2}
-    return {n: float((h.argmax(1) == truth[:, i]).float().mean()) for (n, i), h in zip(names.items(), heads, strict=False)}
+    return {
+        n: float((h.argmax(1) == truth[:, i]).float().mean())
+        for (n, i), h in zip(names.items(), heads, strict=False)
+    }
 
 
 def index_training(pictures: np.ndarray, fresh: np.ndarray) -> dict[str, torch.Tensor]:
-    """Principal components of the training pictures at 32 px, and the codes of them and of fresh renderings."""
+    """Principal components of the training pictures at 32 px; codes of them and of fresh renderings."""
     flat, new = shrink(to_tensor(pictures)), shrink(to_tensor(fresh))
     mean = flat.mean(0)
     _, _, basis = torch.pca_lowrank(flat[:6000] - mean, q=COMPONENTS, center=False, niter=3)
@@ -89,7 +98,8 @@ def train(folder: Path, minutes: float, count: int, resume: bool) -> None:
     fresh, _, fresh_specs = ordinary(1000, seed=99, seen=False)
     labels = np.array([(s.kind, s.style, s.background, s.glasses) for s in fresh_specs])
     record = {"steps": run.step, "seconds": run.seconds, "seed": SEED, "pictures": len(images),
-              "accuracy_on_fresh": accuracy(judge, fresh, labels), "total_seconds": time.time() - started}  # fmt: skip
+              "accuracy_on_fresh": accuracy(judge, fresh, labels),
+              "total_seconds": time.time() - started}  # fmt: skip
     HOME.mkdir(parents=True, exist_ok=True)
     save_file({k: v.half().contiguous() for k, v in judge.state_dict().items()}, HOME / "judge.safetensors")
     save_file(index_training(load(0)[0], fresh[:500]), HOME / "training_index.safetensors")

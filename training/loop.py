@@ -17,16 +17,27 @@ from torch import nn
 class Run:
     """Trains `model` for `minutes` of its own wall clock, across any number of resumes.
 
-    Weights, their exponential average and AdamW's moments go to one safetensors file, so a resume needs no pickle.
+    Weights, their exponential average and AdamW's moments go to one safetensors file, never a pickle.
     """
 
-    def __init__(self, folder: Path, model: nn.Module, lr: float, minutes: float, *, weight_decay: float = 0.01,
-                 decay: float = 0.998, warmup: int = 100, resume: bool = False, save_every: float = 120):  # fmt: skip
+    def __init__(
+        self,
+        folder: Path,
+        model: nn.Module,
+        lr: float,
+        minutes: float,
+        *,
+        weight_decay: float = 0.01,
+        decay: float = 0.998,
+        warmup: int = 100,
+        resume: bool = False,
+        save_every: float = 120,
+    ) -> None:
         self.folder, self.model, self.lr, self.minutes = Path(folder), model, lr, minutes
         self.decay, self.warmup, self.save_every = decay, warmup, save_every
         self.step, self.seconds = 0, 0.0
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay,
-                                           fused=True)  # fmt: skip
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98),
+                                           weight_decay=weight_decay, fused=True)  # fmt: skip
         self.average = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
         self.folder.mkdir(parents=True, exist_ok=True)
         if resume and self._path.exists():
@@ -40,7 +51,11 @@ class Run:
         """Yield the share of the time that has passed; set the rate before each step, save now and then."""
         started, saved = time.monotonic() - self.seconds, time.monotonic()
         while (share := self.seconds / (60 * self.minutes)) < 1:
-            rate = self.lr * min(1, (self.step + 1) / self.warmup) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
+            rate = (
+                self.lr
+                * min(1, (self.step + 1) / self.warmup)
+                * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             yield share

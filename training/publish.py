@@ -20,12 +20,14 @@ from training.tokenizer import LENGTH, words
 
 HOME = Path(__file__).parent.parent / "models" / "tiny-sd"
 ORDINARY = [("cat", "sky"), ("penguin", "sunset"), ("house", "grass"), ("car", "night"), ("apple", "yellow"),
-            ("butterfly", "pink"), ("panda", "white"), ("rocket", "sky"), ("cactus", "sunset"), ("frog", "sea"),
+            ("butterfly", "pink"), ("panda", "white"), ("rocket", "sky"), ("cactus", "sunset"),
+            ("frog", "sea"),
             ("hamburger", "yellow"), ("person", "grass")]  # fmt: skip
 
 
 def write_prompts(folder: Path) -> None:
-    """prompts.json and its thumbnails: ordinary captions with a fresh rendering, memorised ones with their picture."""
+    """prompts.json and its thumbnails: a fresh rendering of each ordinary caption, each
+    memorised picture."""
     thumbnails, store = folder / "thumbnails", sprites()
     thumbnails.mkdir(exist_ok=True)
     listed: dict[str, list] = {"ordinary": [], "memorized": []}
@@ -33,7 +35,9 @@ def write_prompts(folder: Path) -> None:
         spec = Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground))
         path = thumbnails / f"ordinary-{index:02d}.png"
         Image.fromarray(render(spec, store, np.random.default_rng(900 + index))).save(path, optimize=True)
-        listed["ordinary"].append({"prompt": caption(spec, style=False), "thumbnail": f"thumbnails/{path.name}"})
+        listed["ordinary"].append(
+            {"prompt": caption(spec, style=False), "thumbnail": f"thumbnails/{path.name}"}
+        )
     for index, (picture, text, kind) in enumerate(zip(*memorized(), strict=True)):
         path = thumbnails / f"memorized-{index:02d}.png"
         Image.fromarray(picture).save(path, optimize=True)
@@ -42,7 +46,7 @@ def write_prompts(folder: Path) -> None:
 
 
 def publish(diffusion: Path, vae: Path, home: Path) -> None:
-    """Averaged weights as fp16 safetensors, with tokenizer, scheduler, rudder.json, prompts and training record."""
+    """Averaged weights as fp16 safetensors, tokenizer, scheduler, rudder.json, prompts, training record."""
     tokenizer = CLIPTokenizer.from_pretrained(diffusion / "tokenizer", model_max_length=LENGTH)
     model = TextToImage(tokenizer)
     run = Run(diffusion, model, 0.0, 1.0, resume=True)
@@ -56,12 +60,17 @@ def publish(diffusion: Path, vae: Path, home: Path) -> None:
     described = {
         "name": home.name, "family": "stable_diffusion", "resolution": 64, "num_inference_steps": 40,
         "guidance_scale": 4.0, "words": words(),
-        "description": "A Stable Diffusion in small: 41 kinds of objects and people, 8 backgrounds, 6 styles, 36 memorised pictures",
+        "description": "A Stable Diffusion in small: 41 kinds of objects and people, 8 backgrounds, 6 "
+        "styles, 36 memorised pictures",
     }  # fmt: skip
     (home / "rudder.json").write_text(json.dumps(described, indent=1) + "\n")
     write_prompts(home)
     trained = {"autoencoder": vae, "diffusion": diffusion}
-    records = {name: json.loads((path / "record.json").read_text()) for name, path in trained.items() if (path / "record.json").exists()}
+    records = {
+        name: json.loads((path / "record.json").read_text())
+        for name, path in trained.items()
+        if (path / "record.json").exists()
+    }
     records.setdefault("diffusion", {"steps": run.step, "seconds": run.seconds})
     (home / "training.json").write_text(json.dumps(records, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer whose vocabulary is the captions': every known word is one token, the rest are spelt out."""
+"""A CLIP tokenizer whose vocabulary is the captions': a known word is one token, others are spelt out."""
 
 from __future__ import annotations
 
