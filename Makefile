@@ -2,6 +2,7 @@
 # make test   ruff and the tests, browser tests included where there is a Chromium
 # make bench  measure speed into benchmarks/results.json
 # make tables put the committed measurements into README.md and the model card
+# make train  make the embedded model anew (hours; RESUME=--resume goes on where it stopped)
 # make pictures  paint the README's pictures anew
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +17,7 @@ CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
 # pip run by the machine's own Python into the virtual environment: works also where `venv` comes without pip
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: app test lint format bench tables pictures chromium clean help
+.PHONY: app test lint format bench tables pictures train chromium clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -41,6 +42,18 @@ tables: $(BIN)/.app
 
 pictures: $(BIN)/.dev chromium
 	$(BIN)/python -m benchmarks.pictures
+
+RESUME ?=
+train: $(BIN)/.dev
+	train="$(BIN)/python -m training"
+	$$train.dataset
+	$$train.autoencoder --minutes 17 $(RESUME)
+	$$train.diffusion --minutes 60 $(RESUME)
+	$$train.decoder --minutes 12 $(RESUME)
+	$$train.publish --vae training/runs/decoder
+	$$train.judge --minutes 5 $(RESUME)
+	$$train.concepts examples
+	$$train.concepts vectors
 
 # One line where browser tests cannot run; Debian's package where it may be installed.
 chromium:

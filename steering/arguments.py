@@ -96,18 +96,13 @@ def terms(
         vectors[vector.name] = vector
         if name in carried or _is_file(name):
             own[vector.name] = vector
-        pairs.append((vector.name, _usual(vector, recommended) if value is None else value))
+        usual = vector.advice["strength"] if recommended else 1.0
+        pairs.append((vector.name, usual if value is None else value))
     return vectors, pairs, own
 
 
 def _is_file(name: str) -> bool:
     return name.endswith(".safetensors") or "/" in name
-
-
-def _usual(vector: ConceptVector, recommended: bool) -> float:
-    """The strength when none is given: 1 in a strip; 0.3 for a mean without a baseline, which is longer."""
-    unmeasured = 1.0 if vector.provenance.get("baseline", True) else 0.3
-    return float(vector.recommended.get("strength", unmeasured)) if recommended else 1.0
 
 
 def vector_for(name: str, model: str) -> ConceptVector:
@@ -136,19 +131,20 @@ def settled(
     vectors: dict[str, ConceptVector],
     window: str | None,
     sites: Sequence[str] | None,
+    halves: str | None,
     fresh: bool,
 ) -> Recipe:
-    """The recipe with concepts, window and sites: given ones, else (`fresh`) the first concept's measured."""
-    measured = vectors[pairs[0][0]].recommended if fresh else {}
-    kept = Window(*measured["window"]) if "window" in measured else recipe.window
-    alone = len(vectors) == 1 and measured.get("sites")
-    chosen = tuple(measured["sites"]) if alone else recipe.sites
-    return replace(
-        recipe,
-        concepts=tuple(pairs),
-        window=window_of(window) if window else kept,
-        sites=tuple(sites) if sites else chosen,
-    )
+    """The recipe with concepts, window, sites and halves: given ones, else (`fresh`) the first's advice."""
+    recipe = replace(recipe, concepts=tuple(pairs))
+    if fresh:
+        told = vectors[pairs[0][0]].advice
+        alone = len(vectors) == 1 and told["sites"]
+        recipe = replace(recipe, window=Window(*told["window"]), halves=told["halves"])
+        recipe = replace(recipe, sites=tuple(told["sites"])) if alone else recipe
+    changes: dict[str, Any] = {"halves": halves} if halves else {}
+    changes |= {"window": window_of(window)} if window else {}
+    changes |= {"sites": tuple(sites)} if sites else {}
+    return replace(recipe, **changes)
 
 
 def window_of(text: str) -> Window:

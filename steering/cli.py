@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,6 +37,21 @@ from .arguments import (
 )
 from .console import emit, progress, say, table, watched
 from .errors import RudderError, shorten
+from .options import (
+    Device,
+    From,
+    Guidance,
+    Halves,
+    Json,
+    Model,
+    Negative,
+    Out,
+    Pooling,
+    Prompt,
+    Seed,
+    Steps,
+    What,
+)
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -54,43 +68,6 @@ concept_app = typer.Typer(
     help="Learn, list and look into concept vectors.", no_args_is_help=True, rich_markup_mode="rich"
 )
 app.add_typer(concept_app, name="concept")
-
-Prompt = Annotated[str | None, typer.Argument(help="What to paint; leave it out for no prompt at all.")]
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="Embedded model, diffusers folder or hub id (tiny-sd).")
-]
-Seed = Annotated[int | None, typer.Option("--seed", "-s", help="Seed of the noise (0).")]
-Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps (the model's own, 40).")]
-Guidance = Annotated[
-    float | None, typer.Option("--guidance", "-g", help="Guidance scale (the model's own, 4).")
-]
-Negative = Annotated[str | None, typer.Option("--negative", help="What to keep away from.")]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", help="Where to save; by default a name made from prompt and seed, here."),
-]
-From = Annotated[
-    Path | None,
-    typer.Option(
-        "--from", help="A PNG that Rudder made: its recipe is used, options given here override it."
-    ),
-]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")]
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON object on stdout, for machines; errors as {'error': ...}.")
-]
-
-
-class Pooling(StrEnum):
-    mean = "mean"
-    max = "max"
-    map = "map"
-
-
-class What(StrEnum):
-    prompts = "prompts"
-    steering = "steering"
-    all = "all"
 
 
 @app.command(epilog="Example:  rudder generate 'a pencil sketch of a red apple' --seed 3 --out apple.png")
@@ -113,7 +90,7 @@ def generate(
 
     count = whole("The number of pictures", count, 1, 1000)
     backbone, recipe, _ = request(source, model, device, prompt, seed, steps, guidance, negative)
-    recipe = replace(recipe, concepts=(), sites=None)
+    recipe = replace(recipe, concepts=(), sites=None, halves="both")
     pictures, started = [], perf_counter()
     for index in range(count):
         one = replace(recipe, seed=recipe.seed + index)
@@ -158,6 +135,9 @@ def steer(
     site: Annotated[
         list[str] | None, typer.Option("--site", help="Only this site of the vectors; repeat for several.")
     ] = None,
+    halves: Annotated[
+        Halves | None, typer.Option(help="Which half of guidance to steer (the concept's own, else both).")
+    ] = None,
     out: Out = None,
     scale: Annotated[int, typer.Option(help="How many times a strip's frames are enlarged.")] = 2,
     source: From = None,
@@ -182,9 +162,8 @@ def steer(
             "or use `rudder generate`."
         )
     vectors, pairs, own = terms(asked, vectors, backbone, recommended=factors is None)
-    recipe = settled(recipe, pairs, vectors, window, site, fresh=source is None)
-    halves = vectors[pairs[0][0]].recommended.get("halves", "both")
-    steering = Steering.from_recipe(recipe, vectors, halves)
+    recipe = settled(recipe, pairs, vectors, window, site, halves and halves.value, fresh=source is None)
+    steering = Steering.from_recipe(recipe, vectors)
     path, started = (
         out or Path(f"{slug(recipe.prompt)}-{slug(pairs[0][0])}-{recipe.seed}.png"),
         perf_counter(),

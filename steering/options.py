@@ -1,0 +1,51 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Prompt = Annotated[str | None, typer.Argument(help="What to paint; leave it out for no prompt at all.")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Embedded model, diffusers folder or hub id (tiny-sd).")
+]
+Seed = Annotated[int | None, typer.Option("--seed", "-s", help="Seed of the noise (0).")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps (the model's own, 40).")]
+Guidance = Annotated[
+    float | None, typer.Option("--guidance", "-g", help="Guidance scale (the model's own, 4).")
+]
+Negative = Annotated[str | None, typer.Option("--negative", help="What to keep away from.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Where to save; by default a name made from prompt and seed, here."),
+]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", help="A PNG that Rudder made: its recipe is used, options given here override it."
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout, for machines; errors as {'error': ...}.")
+]
+
+
+class Pooling(StrEnum):
+    mean = "mean"
+    max = "max"
+    map = "map"
+
+
+class Halves(StrEnum):
+    both = "both"
+    conditional = "conditional"
+
+
+class What(StrEnum):
+    prompts = "prompts"
+    steering = "steering"
+    all = "all"
