@@ -254,6 +254,7 @@ def _pushes(
         )
     where = {"device": backbone.device, "dtype": backbone.dtype}
     scale = torch.tensor(factors).view(-1, 1, 1, 1)
+    count = max(len(factors), len(run.condition) // (2 if run.guided else 1))
     made: dict[tuple[int, ...], dict[Site, Tensor]] = {}
     pushes = {}
     for i in steps:
@@ -268,17 +269,18 @@ def _pushes(
                     total[name] = total[name] + v if name in total else v
             names = find_sites(backbone, total)
             made[rows] = {
-                site: _halved(scale * total[site.name], run.guided, steering.halves).to(**where)
+                site: _halved(scale * total[site.name], run.guided, steering.halves, count).to(**where)
                 for site in names
             }
         pushes[i] = made[rows]
     return pushes
 
 
-def _halved(v: Tensor, guided: bool, halves: str) -> Tensor:
-    """[B, ...] to [2 B, ...] for [unconditional, conditional]; a single row for both broadcasts by itself."""
+def _halved(v: Tensor, guided: bool, halves: str, count: int) -> Tensor:
+    """[1 or B, ...] to [2 B, ...] for [unconditional, conditional]; one row for all broadcasts by itself."""
     if not guided or (halves == "both" and len(v) == 1):
         return v
+    v = v.expand(count, *v.shape[1:])
     return torch.cat([v if halves == "both" else torch.zeros_like(v), v])
 
 

@@ -170,6 +170,15 @@ def test_a_strip_equals_single_runs(backbone, vector, halves: str, guidance: flo
     assert torch.equal(exact.latents, finish(sample(backbone, recipe, steering.scaled(1.5))).latents)
 
 
+@pytest.mark.parametrize("halves", ["both", "conditional"])
+def test_a_steered_batch_of_prompts_equals_single_runs(backbone, vector, halves: str):
+    steering, prompts = Steering(((vector, 1.5),), halves=halves), ["a red apple", "a cat", "a dog"]
+    together = finish(sample(backbone, RECIPE, steering, seeds=[1, 2, 3], prompts=prompts)).latents
+    for i, prompt in enumerate(prompts):
+        alone = finish(sample(backbone, RECIPE, steering, seeds=[i + 1], prompts=[prompt])).latents
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=1e-4)
+
+
 def test_the_halves_of_guidance_differ(backbone, vector):
     both = finish(sample(backbone, RECIPE, Steering(((vector, 2.0),)))).latents
     conditional = finish(sample(backbone, RECIPE, Steering(((vector, 2.0),), halves="conditional"))).latents

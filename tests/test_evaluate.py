@@ -1,0 +1,110 @@
+"""The judge, what counts as given back, and the committed model's own claims on a few samples."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from steering import evaluate, judge
+from steering.concepts import library
+from steering.errors import RudderError
+from steering.files import home
+from tests.tiny import pictures
+
+
+@pytest.fixture(scope="module")
+def committed() -> judge.Judge:
+    return judge.load()
+
+
+def test_judge_reads_the_shipped_examples(committed):
+    """Example sets were rendered from seeds that the judge was never trained on."""
+    for style in evaluate.STYLES:
+        info = library("tiny-sd")[style]
+        read = committed.read([Image.open(path) for path in info.examples])
+        plain = committed.read([Image.open(path) for path in info.baseline])
+        assert (read["style"] == committed.config["styles"].index(style)).mean() >= 0.9
+        assert (plain["style"] == committed.config["styles"].index(style)).mean() <= 0.1
+
+
+def test_judge_takes_any_size(committed):
+    assert set(committed.read(pictures(2, size=40))) == {"object", "style", "background", "glasses"}
+
+
+def test_judge_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(judge, "folder", lambda: tmp_path)
+    with pytest.raises(RudderError, match="missing.*git checkout"):
+        judge.load()
+    with pytest.raises(RudderError, match="missing"):
+        judge.nearest_training(pictures(1))
+
+
+def test_a_training_picture_is_nearer_than_noise():
+    thumbnails = sorted((home() / "models" / "tiny-sd" / "thumbnails").glob("ordinary-*.png"))
+    drawn, fresh = judge.nearest_training([Image.open(path) for path in thumbnails])
+    noise, _ = judge.nearest_training(pictures(4, size=64))
+    assert np.median(drawn) < noise.min()
+    assert fresh.shape == (500,)
+
+
+def test_gives_back_is_strict():
+    originals = pictures(4, size=64, seed=3)
+    assert evaluate.gives_back(originals, [0, 1, 2, 3], originals).all()
+    assert not evaluate.gives_back(originals, [1, 2, 3, 0], originals).any()
+    blended = [Image.blend(a, b, 0.5) for a, b in zip(originals, originals[1:] + originals[:1], strict=True)]
+    between = evaluate.distances(blended, originals)
+    assert between.shape == (4, 4)
+    assert np.allclose(*np.sort(between).T[:2], rtol=0.02)
+
+
+def test_distances_are_rms_of_unit_pixels():
+    black, white = (Image.new("RGB", (64, 64), colour) for colour in ("black", "white"))
+    assert evaluate.distances([black], [black, white]) == pytest.approx(np.array([[0.0, 1.0]]))
+
+
+def test_held_out_triples_are_never_asked_as_seen(committed):
+    held = {tuple(triple) for triple in committed.config["held_out"]}
+    assert len(held) == 60
+    assert all(k < 40 and s < 6 and b < 8 for k, s, b in held)
+
+
+def test_memorised_set_is_whole():
+    texts, images = evaluate.memorized_set("tiny-sd")
+    assert len(set(texts)) == len(images) == 36
+    assert evaluate.own_threshold(images) > 0.05
+
+
+def test_model_without_prompts(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUDDER_HOME", str(tmp_path))
+    with pytest.raises(RudderError, match="prompts.json"):
+        evaluate.memorized_set("other")
+
+
+@pytest.fixture(scope="module")
+def tiny_sd():
+    from steering.backbones.registry import load
+
+    return load("tiny-sd")
+
+
+def test_committed_model_recalls_and_follows(tiny_sd):
+    """A few samples of the report; the figures of record are in models/tiny-sd/evaluation.json."""
+    with torch.inference_mode():
+        found = evaluate.prompts(tiny_sd, limit=6, progress=lambda done, total, message: None)["prompts"]
+    kept = {"style", "background", "object", "object_held_out", "memorized_recall", "ordinary_copy_rate"}
+    assert kept <= set(found)
+    assert found["counts"] == {"ordinary": 6, "held_out": 6, "memorized": 6}
+    assert found["memorized_recall"] >= 0.5
+    assert found["style"] >= 0.5
+
+
+def test_record_has_the_keys_of_the_report():
+    record = json.loads((home() / "models" / "tiny-sd" / "evaluation.json").read_text())
+    assert set(record) == {"prompts", "steering"}
+    curve = record["steering"]["curve"]
+    for group in ("ordinary", "memorized"):
+        assert len(curve[group]["style_taken"]) == len(curve["factor"])

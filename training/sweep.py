@@ -1,0 +1,84 @@
+"""Which sites, window, pooling and guidance half steer best? `python -m training.sweep` tries and tells.
+
+For each setting and a few styles: the best product of style taken and object kept over ordinary prompts, and
+what the same strength does to memorised ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from steering import judge as judging
+from steering.backbones.registry import load
+from steering.evaluate import gives_back, memorized_set, responses
+from training.concepts import CONCEPTS, SEED, SETTINGS, make_vector, validation_prompts
+
+TARGET = Path(__file__).parent / "sweep.json"
+STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+VARIANTS = (
+    {},
+    {"pooling": "map"},
+    {"halves": "conditional"},
+    {"prompts": False},
+    {"window": [0.5, 0.95]},
+    {"window": [0.25, 0.95]},
+    {"window": [0.0, 0.7]},
+)
+
+
+def try_setting(backbone, judge, settings: dict, style: str, count: int) -> dict:
+    """One setting on one style: shares at each strength, ordinary and memorised prompts in one batch."""
+    vector = make_vector(backbone, style, settings)
+    target = judge.config["styles"].index(CONCEPTS[style][3])
+    texts, kinds = validation_prompts(judge.config, "style", count)
+    captions, originals = memorized_set(backbone.name)
+    own = np.linspace(0, len(captions) - 1, count).astype(int)
+    rows = []
+    seeds = [SEED + i for i in range(2 * count)]
+    wanted = texts + [captions[i] for i in own]
+    for strength, images in zip(
+        STRENGTHS, responses(backbone, vector, wanted, seeds, STRENGTHS), strict=True
+    ):
+        read = judge.read(images)
+        taken = read["style"] == target
+        rows.append(
+            {
+                "strength": strength,
+                "taken": float(taken[:count].mean()),
+                "kept": float((read["object"][:count] == np.array(kinds)).mean()),
+                "taken_memorized": float(taken[count:].mean()),
+                "picture_kept": float(gives_back(images[count:], own, originals).mean()),
+            }
+        )
+    best = max(rows, key=lambda row: row["taken"] * row["kept"])
+    return {"settings": settings, "style": style, "best": best, "rows": rows}
+
+
+def main(styles: list[str], variants: list[dict], count: int, target: Path) -> None:
+    backbone, judge, found = load("tiny-sd"), judging.load(), []
+    for change in variants:
+        for style in styles:
+            started = time.time()
+            found.append(try_setting(backbone, judge, SETTINGS | change, style, count))
+            best = found[-1]["best"]
+            print(
+                f"{json.dumps(change):40} {style:10} {time.time() - started:4.0f} s  best {best}", flush=True
+            )
+    target.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--styles", nargs="*", default=["sketch", "neon", "oil"])
+    parser.add_argument("--variants", type=json.loads, default=list(VARIANTS))
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--target", type=Path, default=TARGET)
+    arguments = parser.parse_args()
+    main(arguments.styles, arguments.variants, arguments.count, arguments.target)
