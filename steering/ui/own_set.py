@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ..concepts import ConceptVector, Progress
-from ..errors import RudderError
+from ..errors import Cancelled, RudderError
 from ..images import Limits, open_images
 from . import notices
 from .panels import concept_items
@@ -152,15 +152,21 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, concept: gr.HTML, notic
 
     def on_learn(owner: Session, pictures: Any, baseline: Any, name: str, caption: str) -> Iterator[Any]:
         def items() -> Iterator[Any]:
+            try:
+                yield from told()
+            except Cancelled as stopped:
+                yield {"text": str(stopped), "busy": False}, gr.skip(), gr.skip(), gr.skip()
+
+        def told() -> Iterator[Any]:
             last = 0.0
             for item in learn_set(studio, owner, pictures, baseline, name, caption):
                 if isinstance(item, str):
-                    told = {"text": f"Learned {item!r}: press Generate to steer with it.", "busy": False}
-                    yield told, *picked(owner, item), gr.skip()
+                    said = {"text": f"Learned {item!r}: press Generate to steer with it.", "busy": False}
+                    yield said, *picked(owner, item), gr.skip()
                 elif time.monotonic() - last > 0.12:
                     last = time.monotonic()
-                    told = {"done": item.done, "total": item.total, "text": item.message, "busy": True}
-                    yield told, gr.skip(), gr.skip(), gr.skip()
+                    said = {"done": item.done, "total": item.total, "text": item.message, "busy": True}
+                    yield said, gr.skip(), gr.skip(), gr.skip()
 
         yield from notices.guarded(
             items(), lambda told: ({"text": "", "busy": False}, gr.skip(), gr.skip(), told)

@@ -13,7 +13,7 @@ from PIL import Image
 from ..backbones.base import Backbone
 from ..backbones.registry import DEFAULT, find, load
 from ..concepts import ConceptVector, Progress, learn, library
-from ..errors import RudderError, unknown
+from ..errors import Cancelled, unknown
 from ..files import read_json
 from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
@@ -105,7 +105,7 @@ def _learner(backbone: Backbone) -> Callable[..., Iterator[Progress | ConceptVec
     def learner(*arguments: Any, stop: threading.Event | None = None, **options: Any) -> Iterator[Any]:
         for item in learn(backbone, *arguments, **options):
             if stop is not None and stop.is_set():
-                raise RudderError("Learning was stopped: nothing was kept, press Learn to start again.")
+                raise Cancelled("Learning was stopped: nothing was kept, start again when you like.")
             yield item
 
     return learner
