@@ -85,7 +85,7 @@ def gives_back(
 def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:
     """Prompt-following, recall of the memorised, copies among the ordinary: {"prompts": {...}}.
 
-    `limit` bounds each group of captions (400 ordinary, 120 held out, 180 memorised without it). Shares in
+    `limit` bounds each group of captions (300 ordinary, 120 held out, 108 memorised without it). Shares in
     0..1; distances are those of `judge.nearest_training`. Raises RudderError without judge or prompts.json.
     """
     judge, rng = judging.load(), np.random.default_rng(seed)
@@ -98,9 +98,9 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
         if (k, s, b) not in set(held)
     ]  # fmt: skip
     own_captions, originals = memorized_set(backbone.name)
-    asked = [seen[i] for i in rng.permutation(len(seen))[: limit or 400]]
+    asked = [seen[i] for i in rng.permutation(len(seen))[: limit or 300]]
     unseen = [held[i] for i in np.resize(rng.permutation(len(held)), min(limit or 120, 120))]
-    copies = np.resize(np.arange(len(own_captions)), min(limit or 180, 5 * len(own_captions)))
+    copies = np.resize(np.arange(len(own_captions)), min(limit or 108, 3 * len(own_captions)))
     texts = [caption(grammar, kinds[k], grounds[b], styles[s]) for k, s, b in asked + unseen]
     texts += [own_captions[i] for i in copies]
     seeds = [seed + i for i in range(len(texts))]

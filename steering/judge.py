@@ -85,8 +85,8 @@ def load() -> Judge:
 def nearest_training(images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
     """Distance to the nearest training picture, of these pictures and of fresh renderings.
 
-    Root mean square, pixels in 0..2, over 64 principal components of the pictures at 32 px. Raises RudderError
-    without the index.
+    Root mean square, pixels in 0..2, over 64 principal components of the pictures at 32 px. Raises
+    RudderError without the index.
     """
     path = folder() / "training_index.safetensors"
     if not path.is_file():

@@ -38,9 +38,16 @@ CONCEPTS = {
     "sea": ("Sea", "Blue waves", "background", "sea", "on a sea background", ""),
     "meadow": ("Meadow", "Green grass below", "background", "grass", "on a grass background", ""),
 }
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-VALIDATION = 16  # prompts a concept; evaluation uses others
-SETTINGS = {"pooling": "mean", "window": [0.1, 0.95], "halves": "both", "sites": None, "prompts": True}
+STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.5)
+VALIDATION = 12  # prompts a concept; evaluation uses others
+SETTINGS = {
+    "pooling": "mean",
+    "window": [0.1, 0.95],
+    "halves": "both",
+    "sites": None,
+    "prompts": True,
+    "draws": 2,
+}
 
 
 def examples() -> None:
@@ -80,7 +87,7 @@ def make_vector(backbone: Backbone, name: str, settings: dict) -> ConceptVector:
     prompts = (info.prompt, info.baseline_prompt) if settings["prompts"] else ("", "")
     run = learn(backbone, name, *sets, prompt=prompts[0], baseline_prompt=prompts[1],
                 pooling=settings["pooling"],
-                sites=settings["sites"], draws=2)  # fmt: skip
+                sites=settings["sites"], draws=settings["draws"])  # fmt: skip
     *_, vector = run
     advised = {
         "strength": 1.0,

@@ -110,7 +110,7 @@ def train(folder: Path, minutes: float, count: int, resume: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "runs" / "judge")
-    parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--count", type=int, default=12_000)
+    parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--count", type=int, default=8_000)
     parser.add_argument("--resume", action="store_true")
     train(**vars(parser.parse_args()))

@@ -19,7 +19,7 @@ from steering.evaluate import gives_back, memorized_set, responses
 from training.concepts import CONCEPTS, SEED, SETTINGS, make_vector, validation_prompts
 
 TARGET = Path(__file__).parent / "sweep.json"
-STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+STRENGTHS = (0.0, 1.0, 2.0, 4.0, 8.0)
 VARIANTS = (
     {},
     {"pooling": "map"},
@@ -64,7 +64,7 @@ def main(styles: list[str], variants: list[dict], count: int, target: Path) -> N
     for change in variants:
         for style in styles:
             started = time.time()
-            found.append(try_setting(backbone, judge, SETTINGS | change, style, count))
+            found.append(try_setting(backbone, judge, SETTINGS | {"draws": 1} | change, style, count))
             best = found[-1]["best"]
             print(
                 f"{json.dumps(change):40} {style:10} {time.time() - started:4.0f} s  best {best}", flush=True
@@ -78,7 +78,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--styles", nargs="*", default=["sketch", "neon", "oil"])
     parser.add_argument("--variants", type=json.loads, default=list(VARIANTS))
-    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--count", type=int, default=6)
     parser.add_argument("--target", type=Path, default=TARGET)
     arguments = parser.parse_args()
     main(arguments.styles, arguments.variants, arguments.count, arguments.target)
