@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,10 +70,12 @@ Rudder.watchEnter(panel);
 def build_page(model: str = DEFAULT, device: str = "auto") -> gr.Blocks:
     """The whole page for one model. Raises RudderError when the model cannot be loaded."""
     studio = open_studio(model, device)
-    painted = first_paint(studio)
+    return page_of(studio, first_paint(studio))
+
+
+def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
+    """The whole page for an opened studio, with the stage showing `painted` first."""
     panel = _panel_of(painted, default_panel(studio))
-    if painted and not zero_gpu():
-        threading.Thread(target=warm, args=(studio, painted), daemon=True).start()
     page = gr.Blocks(title="Rudder", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
     with page:
         session = gr.State(Session())
@@ -221,7 +222,9 @@ def serve(arguments: list[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        page = build_page(asked.model, asked.device)
+        studio = open_studio(asked.model, asked.device)
+        painted = first_paint(studio)
+        page = page_of(studio, painted)
     except RudderError as wrong:
         print(wrong, file=sys.stderr)
         raise SystemExit(2) from wrong
@@ -233,5 +236,10 @@ def serve(arguments: list[str] | None = None) -> None:
         footer_links=[],
         favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"),
         ssr_mode=False,
+        prevent_thread_lock=True,
+        _frontend=False,  # else Gradio gives up when a busy machine needs 3 s to answer the first request
         **launch_look(),
     )
+    if not zero_gpu():
+        warm(studio, painted)
+    page.block_thread()
