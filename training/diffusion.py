@@ -72,7 +72,7 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
 
 
 def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool,
-          device: str) -> None:  # fmt: skip
+          device: str, warm_start: Path | None) -> None:  # fmt: skip
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(folder / "tokenizer")
     vae = AutoencoderKL.from_pretrained(vae_folder / "vae").to(memory_format=torch.channels_last)
@@ -82,6 +82,10 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
     copied = encode(vae, copies).to(device)
     ids, copy_ids, empty = (token_ids(tokenizer, c).to(device) for c in (captions, copy_captions, [""]))
     model = TextToImage(tokenizer).to(device, memory_format=torch.channels_last)
+    if warm_start:
+        model.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm_start / "unet").state_dict())
+        words = CLIPTextModel.from_pretrained(warm_start / "text_encoder")
+        model.text_encoder.load_state_dict(words.state_dict())
     run = Run(folder, model, lr, minutes, resume=resume)
     run.decay = 0.997
     generator = torch.Generator(device).manual_seed(seed + 1000 * run.step)
@@ -137,5 +141,6 @@ if __name__ == "__main__":
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--warm-start", type=Path, help="a published model whose weights to train on from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     train(**{key.replace("-", "_"): value for key, value in vars(parser.parse_args()).items()})

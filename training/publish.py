@@ -65,14 +65,12 @@ def publish(diffusion: Path, vae: Path, home: Path) -> None:
     }  # fmt: skip
     (home / "rudder.json").write_text(json.dumps(described, indent=1) + "\n")
     write_prompts(home)
-    trained = {"autoencoder": vae, "diffusion": diffusion}
-    records = {
-        name: json.loads((path / "record.json").read_text())
-        for name, path in trained.items()
-        if (path / "record.json").exists()
-    }
-    records.setdefault("diffusion", {"steps": run.step, "seconds": run.seconds})
-    (home / "training.json").write_text(json.dumps(records, indent=1) + "\n")
+    kept = home / "training.json"
+    records = json.loads(kept.read_text()) if kept.exists() else {}
+    for name, path in {"autoencoder": vae, "diffusion": diffusion}.items():
+        if (path / "record.json").exists():
+            records[name] = json.loads((path / "record.json").read_text())
+    kept.write_text(json.dumps(records, indent=1) + "\n")
 
 
 if __name__ == "__main__":
