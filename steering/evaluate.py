@@ -263,8 +263,15 @@ def _path(frames: list) -> dict:
 
 
 def _curve(rows: list[dict]) -> dict[str, list[float] | float]:
-    curve = {key: [_round(v) for v in np.nanmean([row[key] for row in rows], 0)] for key in rows[0]}
+    curve = {
+        key: [_mean(column) for column in np.array([row[key] for row in rows], float).T] for key in rows[0]
+    }
     return curve | {"largest_step": curve["largest_step"][0]}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """The mean of what was measured."""
+    return _share(values[~np.isnan(values)])
 
 
 def _by_style(rows: dict[str, list[dict]], styles: list[str], at: int) -> dict:
@@ -282,9 +289,10 @@ def _split(measured: list, parts: int) -> list[list]:
     return [measured[a:b] for a, b in zip(starts, starts[1:], strict=False)]
 
 
-def _share(flags: np.ndarray) -> float:
-    return _round(np.mean(flags)) if len(flags) else float("nan")
+def _share(flags: np.ndarray) -> float | None:
+    return _round(np.mean(flags)) if len(flags) else None
 
 
-def _round(value: float) -> float:
-    return round(float(value), 4)
+def _round(value: float) -> float | None:
+    """Four digits; None where nothing was measured, since JSON has no NaN."""
+    return None if np.isnan(value) else round(float(value), 4)

@@ -111,24 +111,21 @@ def validation_prompts(grammar: dict, head: str, count: int) -> tuple[list[str],
 
 def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, head: str, target: int,
             strengths: Sequence[float] = STRENGTHS, count: int = VALIDATION) -> list[dict]:  # fmt: skip
-    """At each strength: how often the concept is seen, and how often the object still is."""
-    texts, kinds = validation_prompts(judge.config, head, count)
+    """At each strength: how often the concept is seen, and the object is read as in the unsteered picture."""
+    texts, _ = validation_prompts(judge.config, head, count)
     seeds = [SEED + i for i in range(count)]
-    rows, valid = [], None
+    rows, unsteered = [], None
     for strength, images in zip(strengths, responses(backbone, vector, texts, seeds, strengths), strict=True):
         read = judge.read(images)
-        if valid is None:
-            valid = read["object"] == np.array(kinds)
-        kept = (read["object"] == np.array(kinds))[valid]
-        rows.append(
-            {"strength": strength, "taken": float((read[head] == target).mean()), "kept": float(kept.mean())}
-        )
+        unsteered = read["object"] if unsteered is None else unsteered
+        taken, kept = read[head] == target, read["object"] == unsteered
+        rows.append({"strength": strength, "taken": float(taken.mean()), "kept": float(kept.mean())})
     return rows
 
 
 def recommend(rows: list[dict]) -> dict:
     """The strength with the best product of taken and kept (the least among near equals), and the slider's
-    range: up to where fewer than a third of the objects are recognised, at most 2.5 times that strength."""
+    range: up to where fewer than a third of the objects are kept, at most 2.5 times that strength."""
     score = np.array([row["taken"] * row["kept"] for row in rows])
     best = rows[int(np.flatnonzero(score >= score.max() - 0.02)[0])]["strength"] or 1.0
     lost = [row["strength"] for row in rows if row["strength"] > best and row["kept"] < 1 / 3]
