@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Steer what a diffusion model paints: learn a concept from pictures, then slide its strength.",
-    epilog="Start with:  rudder steer 'a red apple' --concept sketch --strengths -1:2:9 --out strip.png",
+    epilog="Start with:  rudder steer 'an apple' --concept sketch --strengths -4:8:9 --out strip.png",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -70,7 +70,7 @@ concept_app = typer.Typer(
 app.add_typer(concept_app, name="concept")
 
 
-@app.command(epilog="Example:  rudder generate 'a pencil sketch of a red apple' --seed 3 --out apple.png")
+@app.command(epilog="Example:  rudder generate 'a pencil sketch of an apple' --seed 3 --out apple.png")
 def generate(
     prompt: Prompt = None,
     model: Model = None,
@@ -104,10 +104,10 @@ def generate(
 
 @app.command(
     epilog="[bold]Examples[/]\n\n"
-    "One picture:  rudder steer 'a red apple' --concept sketch=1.2 --out apple.png\n\n"
-    "A strip:  rudder steer 'a red apple' --concept sketch --strengths -1:2:9 --out strip.png\n\n"
+    "One picture:  rudder steer 'an apple' --concept sketch=6 --out apple.png\n\n"
+    "A strip:  rudder steer 'an apple' --concept sketch --strengths -4:8:9 --out strip.png\n\n"
     "Two at once, one away:  rudder steer 'a man' -c oil=0.8 -c glasses=-1\n\n"
-    "Your own vector:  rudder steer 'a red apple' -c ./mine.safetensors=1.5"
+    "Your own vector:  rudder steer 'an apple' -c ./mine.safetensors=1.5"
 )
 def steer(
     prompt: Prompt = None,

@@ -23,7 +23,7 @@ from .vectors import ConceptVector
 
 Report = Callable[[int, int, str], object]
 STYLES = ("sketch", "oil", "neon", "pixel", "blueprint")
-FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # of the recommended strength
+FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # of the recommended strength
 BATCH = 32
 QUIET: Report = lambda done, total, message: None  # noqa: E731
 

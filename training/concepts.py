@@ -38,11 +38,11 @@ CONCEPTS = {
     "sea": ("Sea", "Blue waves", "background", "sea", "on a sea background", ""),
     "meadow": ("Meadow", "Green grass below", "background", "grass", "on a grass background", ""),
 }
-STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.5)
-VALIDATION = 12  # prompts a concept; evaluation uses others
+STRENGTHS = (0.0, 1.0, 2.0, 4.0, 8.0)
+VALIDATION = 6  # prompts a concept; evaluation uses others
 SETTINGS = {
     "pooling": "mean",
-    "window": [0.1, 0.95],
+    "window": [0.25, 0.95],
     "halves": "both",
     "sites": None,
     "prompts": True,

@@ -26,7 +26,7 @@ VARIANTS = (
     {"halves": "conditional"},
     {"prompts": False},
     {"window": [0.5, 0.95]},
-    {"window": [0.25, 0.95]},
+    {"window": [0.1, 0.95]},
     {"window": [0.0, 0.7]},
 )
 
