@@ -4,7 +4,7 @@ window.RudderHelm = (() => {
 
   const skeleton = (label) => `
     <div class="rd-helm-row">
-      <span class="rd-helm-label">${label}</span>
+      <span class="rd-helm-label">${label}</span><span class="rd-top"></span>
       <label class="rd-exact"><span class="rd-sr">Exact strength</span><input type="number" step="any"></label>
     </div>
     <div class="rd-track">
@@ -13,7 +13,7 @@ window.RudderHelm = (() => {
     </div>
     <div class="rd-curve" aria-hidden="true">
       <svg preserveAspectRatio="none" viewBox="0 0 100 100"></svg>
-      <div class="rd-dots"></div><i class="rd-cursor"></i><span class="rd-top"></span>
+      <div class="rd-dots"></div><i class="rd-cursor"></i>
     </div>`;
 
   function build(root, label, { onMove, onRelease }) {
@@ -89,7 +89,7 @@ window.RudderHelm = (() => {
             dots.append(dot);
           }
         }
-        top.textContent = curves.length ? `${Math.round(highest)}` : "";
+        top.textContent = `Below: how far each picture has moved, up to ${Math.round(highest)} of 255 grey levels`;
         ticks.replaceChildren(...strip.map((at, index) => {
           const tick = document.createElement("span");
           tick.style.left = `${100 * share(at)}%`;

@@ -153,7 +153,7 @@ window.RudderStage = (() => {
       if (!state.busy) return;
       state.ticket += 1;
       trigger("stop", { ticket: state.ticket });
-      settle("Stopped. The pictures are the ones from before.");
+      settle("Stopped. Pictures as before.");
     }
 
     function say(text, part) {
