@@ -16,9 +16,9 @@ FOLDER = REPOSITORY / "assets" / "readme"
 CONCEPT = "sketch"
 SEED = 7  # the page's own
 STRIPS = {  # file: (kind of prompt, strengths)
-    "ordinary.png": ("ordinary", "0:12:7"),
-    "memorised.png": ("memorized", "0:12:7"),
-    "too-far.png": ("ordinary", "12:60:7"),
+    "ordinary.png": ("ordinary", "0:6:7"),
+    "memorised.png": ("memorized", "0:6:7"),
+    "too-far.png": ("ordinary", "6:30:7"),
 }
 
 

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Steer what a diffusion model paints: learn a concept from pictures, then slide its strength.",
-    epilog="Start with:  rudder steer 'an apple' --concept sketch --strengths -4:8:9 --out strip.png",
+    epilog="Start with:  rudder steer 'an apple' --concept sketch --strengths -3:6:10 --out strip.png",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -104,8 +104,8 @@ def generate(
 
 @app.command(
     epilog="[bold]Examples[/]\n\n"
-    "One picture:  rudder steer 'an apple' --concept sketch=6 --out apple.png\n\n"
-    "A strip:  rudder steer 'an apple' --concept sketch --strengths -4:8:9 --out strip.png\n\n"
+    "One picture:  rudder steer 'an apple' --concept sketch=3 --out apple.png\n\n"
+    "A strip:  rudder steer 'an apple' --concept sketch --strengths -3:6:10 --out strip.png\n\n"
     "Two at once, one away:  rudder steer 'a man' -c oil=0.8 -c glasses=-1\n\n"
     "Your own vector:  rudder steer 'an apple' -c ./mine.safetensors=1.5"
 )

@@ -111,7 +111,7 @@ def validation_prompts(grammar: dict, head: str, count: int) -> tuple[list[str],
 
 def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, head: str, target: int,
             strengths: Sequence[float] = STRENGTHS, count: int = VALIDATION) -> list[dict]:  # fmt: skip
-    """At each strength: how often the concept is seen, and the object is read as in the unsteered picture."""
+    """At each strength: how often the concept is seen, and the object is read as unsteered."""
     texts, _ = validation_prompts(judge.config, head, count)
     seeds = [SEED + i for i in range(count)]
     rows, unsteered = [], None
@@ -124,7 +124,7 @@ def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, hea
 
 
 def recommend(rows: list[dict]) -> dict:
-    """The least strength that takes three quarters as often as the best one does; the slider goes twice as far.
+    """The least strength that takes three quarters as often as the best; the slider goes twice as far.
 
     Stronger ones take a little more often and leave nothing of the picture.
     """
