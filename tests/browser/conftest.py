@@ -94,7 +94,7 @@ def app(browser: object, home: Path, tmp_path_factory: pytest.TempPathFactory) -
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(600):
             assert process.poll() is None, log.read_text()
             try:
                 urllib.request.urlopen(address, timeout=2).close()
@@ -132,7 +132,7 @@ class Visit:
 
     def notice(self) -> str:
         """The sentence of the notice on show."""
-        self.page.wait_for_selector(".rd-notice.is-shown", timeout=30_000)
+        self.page.wait_for_selector(".rd-notice.is-shown")
         return self.page.inner_text(".rd-notice p")
 
     def picture(self, name: str) -> str:
@@ -165,6 +165,8 @@ def visit(browser: object, app: str) -> Iterator[object]:
 
     def enter(**options: object) -> Visit:
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        context.set_default_timeout(60_000)
+        context.set_default_navigation_timeout(120_000)
         one = Visit(context.new_page())
         opened.append((context, one))
         one.page.on("console", lambda said: one.trouble.append(said.text) if said.type == "error" else None)
