@@ -122,8 +122,10 @@ class Visit:
         """Until the stage is idle or running."""
         self.page.wait_for_selector(f".rd-stage[data-phase={phase}]", timeout=timeout)
 
-    def generate(self, wait: bool = True) -> None:
-        """Press Generate; by default until the pictures are there."""
+    def generate(self, wait: bool = True, steps: int = 8) -> None:
+        """Press Generate, with few steps; by default until the pictures are there."""
+        self.page.fill("#rd-steps input[type=number]", str(steps))
+        self.page.press("#rd-steps input[type=number]", "Tab")
         self.page.wait_for_timeout(150)  # Gradio takes typed values in after a moment
         self.page.click(".rd-generate")
         self.wait("running")
