@@ -44,16 +44,19 @@ pictures: $(BIN)/.dev chromium
 	$(BIN)/python -m benchmarks.pictures
 
 RESUME ?=
-train: $(BIN)/.dev
+train: $(BIN)/.train
 	train="$(BIN)/python -m training"
 	$$train.dataset
 	$$train.autoencoder --minutes 17 $(RESUME)
-	$$train.diffusion --minutes 60 $(RESUME)
+	$$train.diffusion --minutes 120 $(RESUME)
 	$$train.decoder --minutes 12 $(RESUME)
 	$$train.publish --vae training/runs/decoder
 	$$train.judge --minutes 5 $(RESUME)
 	$$train.concepts examples
 	$$train.concepts vectors
+	$(BIN)/python -m steering.ui.firstpaint
+	$(BIN)/python -m steering calibrate --model tiny-sd --out assets/calibrations/tiny-sd.json
+	$(BIN)/python -m steering evaluate --model tiny-sd --what all --out models/tiny-sd/evaluation.json
 
 # One line where browser tests cannot run; Debian's package where it may be installed.
 chromium:
@@ -78,9 +81,14 @@ $(BIN)/.app: requirements.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(BIN)/.dev: $(BIN)/.app requirements-dev.txt training/requirements.txt
+$(BIN)/.dev: $(BIN)/.app requirements-dev.txt
 	@echo "Installing what the tests need ..."
 	$(PIP) install -r requirements-dev.txt
+	touch $@
+
+$(BIN)/.train: $(BIN)/.app training/requirements.txt
+	@echo "Installing what training needs ..."
+	$(PIP) install -r training/requirements.txt
 	touch $@
 
 clean:

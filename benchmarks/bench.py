@@ -84,9 +84,7 @@ def in_turn(one: Timed, other: Timed, recipes: list[Recipe]) -> tuple[list[float
     return ones, others
 
 
-def measure_sampling(
-    backbone: Backbone, vector: ConceptVector, recipes: list[Recipe]
-) -> dict[str, list[float]]:
+def measure_sampling(backbone: Backbone, vector: ConceptVector, recipes: list[Recipe]) -> dict[str, list[float]]:
     """Every repeated value of the sampler's figures."""
     pipe = plain_pipeline(backbone)
     told = vector.advice  # its sites and halves, but the default window of 18 steps in 40
@@ -95,9 +93,7 @@ def measure_sampling(
     def plain(recipe: Recipe) -> Any:
         generator = torch.Generator().manual_seed(recipe.seed)
         count, scale = recipe.num_inference_steps, recipe.guidance_scale
-        return pipe(
-            recipe.prompt, num_inference_steps=count, guidance_scale=scale, generator=generator
-        ).images
+        return pipe(recipe.prompt, num_inference_steps=count, guidance_scale=scale, generator=generator).images
 
     def full(recipe: Recipe) -> Any:
         return finish(sample(backbone, recipe, steering))
@@ -132,8 +128,7 @@ def recipes_for(backbone: Backbone, repeats: int) -> list[Recipe]:
     prompts = [entry["prompt"] for entry in known] or ["a red apple", "a cat", "a house", "a car"]
     settings = {key: backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale")}
     return [
-        Recipe(model=backbone.name, prompt=prompts[k % len(prompts)], seed=1000 + k, **settings)
-        for k in range(repeats)
+        Recipe(model=backbone.name, prompt=prompts[k % len(prompts)], seed=1000 + k, **settings) for k in range(repeats)
     ]
 
 
@@ -141,9 +136,7 @@ def vector_of(backbone: Backbone, concept: str | None) -> ConceptVector:
     """The named concept's vector, or the first that ships; learned on the spot where a model has none."""
     shipped = library(backbone.name)
     if concept is not None and concept not in shipped:
-        raise RudderError(
-            f"There is no concept named {concept!r}: choose one of {', '.join(shipped) or 'none'}."
-        )
+        raise RudderError(f"There is no concept named {concept!r}: choose one of {', '.join(shipped) or 'none'}.")
     chosen = [shipped[concept]] if concept else list(shipped.values())
     for info in chosen:
         if info.vector_path is not None:
@@ -185,9 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="tiny-sd")
     parser.add_argument("--concept", help="the first that ships, if not given")
     parser.add_argument("--repeats", type=int, default=9, help="pairs of runs")
-    parser.add_argument(
-        "--starts", type=int, default=3, help="cold starts of the page; 0 leaves the page out"
-    )
+    parser.add_argument("--starts", type=int, default=3, help="cold starts of the page; 0 leaves the page out")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="torch threads (2)")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
@@ -213,9 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
         "machine": told,
         "versions": {name: version(name) for name in PACKAGES},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": " ".join(
-            ["python -m benchmarks.bench", *(sys.argv[1:] if arguments is None else arguments)]
-        ),
+        "command": " ".join(["python -m benchmarks.bench", *(sys.argv[1:] if arguments is None else arguments)]),
     }
     asked.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps({k: v for k, v in result.items() if not isinstance(v, (dict, list))}, indent=2))

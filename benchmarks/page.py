@@ -93,9 +93,7 @@ def _app(model: str, port: int, threads: int, log: Path) -> Iterator[subprocess.
         "OMP_NUM_THREADS": str(threads),
     }
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=REPOSITORY, env=environment, stdout=out, stderr=out
-        )
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=REPOSITORY, env=environment, stdout=out, stderr=out)
         try:
             yield process
         finally:

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from .backbones.base import Backbone, Site
@@ -75,6 +76,35 @@ def push(backbone: Backbone, vectors: Mapping[Site, Tensor], halves: str = "both
     return _hooked(backbone, {site: adder(vector) for site, vector in vectors.items()})
 
 
+@contextmanager
+def attention_over_tokens(backbone: Backbone) -> Iterator[list[Tensor]]:
+    """Read how each cross-attention of this thread's forward passes spreads over the prompt's tokens.
+
+    Yields a list to which every layer appends float32 [B, L], the mean over heads and positions: rows sum to
+    1. RudderError for a network without cross-attention.
+    """
+    owner, found = threading.current_thread(), []
+    layers = [m for name, m in backbone.network.named_modules() if name.endswith(".attn2")]
+    if not layers:
+        raise RudderError(f"{backbone.name} has no cross-attention to read: use a model with prompts.")
+
+    def before(module, inputs, named):
+        if threading.current_thread() is not owner:
+            return
+        hidden = inputs[0] if inputs else named["hidden_states"]
+        query, key = module.to_q(hidden), module.to_k(named["encoder_hidden_states"])
+        query, key = (rearrange(x, "b n (h d) -> b h n d", h=module.heads) for x in (query, key))
+        weights = (module.scale * query @ key.transpose(-1, -2)).float().softmax(-1)
+        found.append(weights.mean(dim=(1, 2)).detach())
+
+    with ExitStack() as stack:
+        with backbone.lock:
+            for layer in layers:
+                handle = layer.register_forward_pre_hook(before, with_kwargs=True)
+                stack.callback(_release, backbone, handle)
+        yield found
+
+
 def find_sites(backbone: Backbone, names: Iterable[str]) -> list[Site]:
     """The sites of these names; RudderError for one the backbone does not have."""
     sites = backbone.sites()
@@ -97,12 +127,8 @@ def _hooked(backbone: Backbone, actions: Mapping[Site, Callable[[Tensor], Tensor
         yield
 
 
-def _register(
-    backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor | None], owner: threading.Thread
-):
-    if (
-        site.part == "nonlinearity"
-    ):  # the last SiLU feeds conv2: its input is that call's output, whoever made it
+def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor | None], owner: threading.Thread):
+    if site.part == "nonlinearity":  # the last SiLU feeds conv2: its input is that call's output, whoever made it
 
         def before(module, inputs):
             if threading.current_thread() is not owner:
@@ -142,13 +168,7 @@ def _replaced(output: Any, tensor: Tensor) -> Any:
 
 def _shaped(backbone: Backbone, site: Site, vector: Tensor) -> Tensor:
     """Any accepted shape to [B, C, 1 or H, 1 or W]."""
-    v = (
-        vector[None, :, None, None]
-        if vector.ndim == 1
-        else vector[:, :, None, None]
-        if vector.ndim == 2
-        else vector
-    )
+    v = vector[None, :, None, None] if vector.ndim == 1 else vector[:, :, None, None] if vector.ndim == 2 else vector
     if v.ndim != 4 or v.shape[1] != site.channels or tuple(v.shape[2:]) not in ((1, 1), site.size):
         raise RudderError(
             f"A tensor of shape {shorten(tuple(vector.shape))} does not fit site {site.name}: give "
@@ -156,9 +176,7 @@ def _shaped(backbone: Backbone, site: Site, vector: Tensor) -> Tensor:
             f"[B, {site.channels}] or [B, {site.channels}, {site.size[0]}, {site.size[1]}]."
         )
     if not torch.isfinite(v).all():
-        raise RudderError(
-            f"The tensor for site {site.name} has values that are not finite: learn the vector again."
-        )
+        raise RudderError(f"The tensor for site {site.name} has values that are not finite: learn the vector again.")
     return v.to(device=backbone.device, dtype=backbone.dtype)
 
 
@@ -175,7 +193,5 @@ def _fit(v: Tensor, h: Tensor, halves: str) -> Tensor:
     if batch in (1, size):
         return v
     if size != 2 * batch:
-        raise RudderError(
-            f"{batch} vectors cannot be added to a batch of {size}: give 1, {size} or half as many."
-        )
+        raise RudderError(f"{batch} vectors cannot be added to a batch of {size}: give 1, {size} or half as many.")
     return torch.cat([v, v])

@@ -71,8 +71,7 @@ def concepts_asked(given: Sequence[str], recipe: Recipe) -> list[tuple[str, floa
             pairs.append((name, float(value)))
         except ValueError as error:
             raise RudderError(
-                f"{shorten(value)!r} is no strength for {shorten(name)!r}: write a number, as in "
-                "--concept sketch=1.0."
+                f"{shorten(value)!r} is no strength for {shorten(name)!r}: write a number, as in --concept sketch=1.0."
             ) from error
     return pairs
 
@@ -152,9 +151,7 @@ def window_of(text: str) -> Window:
     try:
         start, end = map(float, text.split(":"))
     except ValueError as error:
-        raise RudderError(
-            f"{shorten(text)!r} is no window: give start:end as fractions, such as 0.5:0.95."
-        ) from error
+        raise RudderError(f"{shorten(text)!r} is no window: give start:end as fractions, such as 0.5:0.95.") from error
     return Window(start, end)
 
 
@@ -227,9 +224,7 @@ def film(images: Sequence[Image.Image], strengths: Sequence[float], scale: int) 
     for k, (image, value) in enumerate(zip(images, strengths, strict=True)):
         left = k * (width + gap)
         sheet.paste(image.resize((width, height), Image.Resampling.NEAREST), (left, 0))
-        draw.text(
-            (left + width / 2, height + label / 2), f"{value:+g}" if value else "0", "black", font, "mm"
-        )
+        draw.text((left + width / 2, height + label / 2), f"{value:+g}" if value else "0", "black", font, "mm")
     return sheet
 
 
@@ -266,9 +261,7 @@ def warned(backbone: Backbone, recipe: Recipe) -> list[str]:
     return words
 
 
-def saved(
-    image: Image.Image, path: Path, recipe: Recipe, vectors: dict[str, ConceptVector] | None = None
-) -> Path:
+def saved(image: Image.Image, path: Path, recipe: Recipe, vectors: dict[str, ConceptVector] | None = None) -> Path:
     with writing(path):
         write_png(image, path, recipe, vectors)
     return path

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -95,9 +95,7 @@ def generate(
     for index in range(count):
         one = replace(recipe, seed=recipe.seed + index)
         result = watched(sample(backbone, one), f"painting seed {one.seed}")
-        path = numbered(
-            out or Path(f"{slug(one.prompt)}-{one.seed}.png"), index if out and count > 1 else None
-        )
+        path = numbered(out or Path(f"{slug(one.prompt)}-{one.seed}.png"), index if out and count > 1 else None)
         pictures.append({"path": str(saved(result.images[0], path, one)), "seed": one.seed})
     _painted(pictures, recipe, warned(backbone, recipe), started, json_)
 
@@ -113,9 +111,7 @@ def steer(
     prompt: Prompt = None,
     concept: Annotated[
         list[str] | None,
-        typer.Option(
-            "--concept", "-c", help="name=strength or file.safetensors=strength; repeat for several."
-        ),
+        typer.Option("--concept", "-c", help="name=strength or file.safetensors=strength; repeat for several."),
     ] = None,
     strengths: Annotated[
         str | None,
@@ -188,9 +184,7 @@ def concept_learn(
     images: Annotated[list[Path], typer.Argument(help="Pictures that show it: files, folders or zips.")],
     baseline: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--baseline", "-b", help="Pictures without it: file, folder or zip; repeat for several."
-        ),
+        typer.Option("--baseline", "-b", help="Pictures without it: file, folder or zip; repeat for several."),
     ] = None,
     prompt: Annotated[str, typer.Option(help="A prompt the pictures are read under.")] = "",
     baseline_prompt: Annotated[str, typer.Option(help="The same for the baseline.")] = "",
@@ -198,45 +192,42 @@ def concept_learn(
         list[str] | None,
         typer.Option("--site", help="Where to learn it; repeat for several (the model's own)."),
     ] = None,
-    pooling: Annotated[
-        Pooling, typer.Option(help="Mean or max over the plane, or the full map.")
-    ] = Pooling.mean,
+    pooling: Annotated[Pooling, typer.Option(help="Mean or max over the plane, or the full map.")] = Pooling.mean,
+    timestep: Annotated[
+        list[int] | None, typer.Option(help="Noise the pictures to this timestep; repeat (25, 100, ... 925).")
+    ] = None,
     draws: Annotated[int, typer.Option(help="Noise draws a picture and timestep.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    measure: Annotated[bool, typer.Option(help="Afterwards find its range by painting a few pictures with it.")] = True,
     model: Model = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The vector file (NAME.safetensors).")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The vector file (NAME.safetensors).")] = None,
     device: Device = "cpu",
     json_: Json = False,
 ) -> None:
     """Learn a concept vector from pictures, best against a baseline that differs in nothing else."""
-    from .concepts import Progress, learn
+    from .concepts import TIMESTEPS, learn
     from .images import open_images
+    from .saturation import saturate
 
     shown = open_images(picture_files(images))
     without = open_images(picture_files(baseline)) if baseline else None
     backbone = backbone_for(model, device)
-    vector = None
-    with progress(f"learning {shorten(name, 30)}") as report:
-        for item in learn(
-            backbone,
-            name,
-            shown,
-            without,
-            prompt=prompt,
-            baseline_prompt=baseline_prompt,
-            sites=site or None,
-            draws=draws,
-            pooling=pooling.value,
-            seed=seed,
-        ):
-            if isinstance(item, Progress):
-                report(item.done, item.total, item.message)
-            else:
-                vector = item
-    if vector is None:
-        raise RudderError("Learning ended without a vector: start it again.")
+    run = learn(
+        backbone,
+        name,
+        shown,
+        without,
+        prompt=prompt,
+        baseline_prompt=baseline_prompt,
+        sites=site or None,
+        timesteps=timestep or TIMESTEPS,
+        draws=draws,
+        pooling=pooling.value,
+        seed=seed,
+    )
+    vector = _last(run, f"learning {shorten(name, 30)}")
+    if measure:
+        vector = _last(saturate(backbone, vector, prompt=baseline_prompt), "measuring its range")
     path = out or Path(f"{slug(name)}.safetensors")
     with writing(path):
         vector.save(path)
@@ -275,16 +266,17 @@ def concept_list(model: Model = None, json_: Json = False) -> None:
 
     found = library(model or "tiny-sd").values()
     keys = ("name", "description", "examples", "baseline", "vector")
-    values = [
-        (c.name, c.description, len(c.examples), len(c.baseline), c.vector_path is not None) for c in found
-    ]
+    values = [(c.name, c.description, len(c.examples), len(c.baseline), c.vector_path is not None) for c in found]
     emit([dict(zip(keys, row, strict=True)) for row in values], json_, table(keys, values))
 
 
 @app.command(epilog="Example:  rudder evaluate --model tiny-sd --what all --json --out evaluation.json")
 def evaluate(
     model: Model = None,
-    what: Annotated[What, typer.Option(help="Prompt-following, steering, or both.")] = What.all,
+    what: Annotated[
+        What,
+        typer.Option(help="Prompt-following, steering, detection of memorised pictures, editability, or all."),
+    ] = What.all,
     seed: Annotated[int, typer.Option(help="First seed of the pictures.")] = 0,
     limit: Annotated[int | None, typer.Option(help="At most this many captions (for a quick look).")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON here.")] = None,
@@ -295,18 +287,66 @@ def evaluate(
     from .recipe import whole
 
     limit = None if limit is None else whole("The limit", limit, 1, 1_000_000)
-    from . import evaluate as measures
+    from . import detection, evaluate
 
     backbone, values = backbone_for(model, device), {}
-    for name in ("prompts", "steering"):
+    measures = {
+        "prompts": evaluate.prompts,
+        "steering": evaluate.steering,
+        "detection": detection.detection,
+        "editability": detection.editability,
+    }
+    for name, measure in measures.items():
         if what.value in (name, "all"):
             with progress(f"measuring {name}") as report:
-                values |= getattr(measures, name)(backbone, seed=seed, limit=limit, progress=report)
+                values |= measure(backbone, seed=seed, limit=limit, progress=report)
     if out:
         with writing(out):
             out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     rows = [(block, *pair) for block, measured in values.items() for pair in flat(measured)]
     emit(values, json_, table(["block", "measure", "value"], rows))
+
+
+@app.command(
+    epilog="[bold]Examples[/]\n\n"
+    "An embedded model, on its own samples:  rudder calibrate --model tiny-sd\n\n"
+    "Your model:  rudder calibrate -m ./my-sd --memorized known.csv --ordinary fresh/ --ordinary more.zip"
+)
+def calibrate(
+    model: Model = None,
+    memorized: Annotated[
+        list[Path] | None,
+        typer.Option(help="Pictures known to be memorised: files, folders or zips; repeat for several."),
+    ] = None,
+    ordinary: Annotated[
+        list[Path] | None,
+        typer.Option(help="Pictures known not to be, of the same kinds; repeat for several."),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Noise draws a picture.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the noise and of the halves.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file (NAME-calibration.json).")] = None,
+    device: Device = "cpu",
+    json_: Json = False,
+) -> None:
+    """Find where in a model memorised pictures are spikiest, on one half of the pictures; report on the other."""
+    from .calibration import calibrate as run
+    from .calibration import listed
+    from .detection import samples
+
+    if bool(memorized) != bool(ordinary):
+        raise RudderError("Both groups are needed: give --memorized and --ordinary, or neither for tiny-sd.")
+    backbone = backbone_for(model, device)
+    if memorized:
+        found = [*listed(picture_files(memorized), True), *listed(picture_files(ordinary), False)]
+    else:
+        with progress("painting samples") as report:
+            found = samples(backbone, seed=seed, progress=report)
+    made = _last(run(backbone, found, draws=draws, seed=seed), "calibrating")
+    path = out or Path(f"{slug(backbone.name)}-calibration.json")
+    with writing(path):
+        made.save(path)
+    value = {"path": str(path), "probe": vars(made.probe), "threshold": made.threshold, **made.report}
+    emit(value, json_, f"{path}\n" + table(["measure", "value"], flat(value)))
 
 
 @app.command()
@@ -333,9 +373,7 @@ def models(json_: Json = False) -> None:
 def page(
     model: Model = None,
     port: Annotated[int, typer.Option("--port", "-p", help="The port to serve on.")] = 7860,
-    host: Annotated[
-        str | None, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")
-    ] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Serve the page on this machine, at http://localhost:7860; Ctrl-C ends it."""
@@ -378,6 +416,18 @@ def _failed(error: Exception, as_json: bool) -> int:
         usage = "" if isinstance(error, RudderError) else " (`rudder --help` shows how)"
         say(f"rudder: {sentence}{usage}")
     return 2
+
+
+def _last(run: Iterator[Any], title: str) -> Any:
+    """What a run ends with, its Progress shown."""
+    from .concepts import Progress
+
+    item = None
+    with progress(title) as report:
+        for item in run:
+            if isinstance(item, Progress):
+                report(item.done, item.total, item.message)
+    return item
 
 
 def _painted(

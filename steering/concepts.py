@@ -52,8 +52,7 @@ class ConceptInfo:
 def library(model: str = "tiny-sd") -> dict[str, ConceptInfo]:
     """The shipped concepts by name, with the vector files made for `model`; {} when none are there."""
     return {
-        path.parent.name: _concept(path.parent, model)
-        for path in sorted(_concepts_folder().glob("*/concept.json"))
+        path.parent.name: _concept(path.parent, model) for path in sorted(_concepts_folder().glob("*/concept.json"))
     }
 
 
@@ -85,9 +84,7 @@ def learn(
         raise RudderError("There are no pictures to learn from: give at least one that shows the concept.")
     if pooling not in POOLINGS:
         raise unknown("pooling", pooling, POOLINGS)
-    names = [
-        site.name for site in find_sites(backbone, backbone.defaults["sites"] if sites is None else sites)
-    ]
+    names = [site.name for site in find_sites(backbone, backbone.defaults["sites"] if sites is None else sites)]
     steps = tuple(sorted({whole("A timestep", t, 0, 999) for t in timesteps}))
     draws = whole("The number of noise draws", draws, 1, 1000)
     batch_size = whole("The batch size", batch_size, 1, 1024)
@@ -179,9 +176,7 @@ def _average(
 
 def _generator(*key: int) -> torch.Generator:
     """A generator whose stream depends on every part of the key."""
-    return torch.Generator().manual_seed(
-        int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
-    )
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
 
 def _concepts_folder() -> Path:

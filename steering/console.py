@@ -77,9 +77,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
     right = [bool(rows) and all(isinstance(row[k], (int, float)) for row in rows) for k in range(len(header))]
     lines = [
-        "  ".join(
-            text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, right, strict=True)
-        ).rstrip()
+        "  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, right, strict=True)).rstrip()
         for row in cells
     ]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

@@ -20,9 +20,7 @@ def unknown(kind: str, name: object, known: Iterable[str], remedy: str = "choose
     close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     listed = ", ".join(options[:12]) + (f" and {len(options) - 12} more" if len(options) > 12 else "")
-    return RudderError(
-        f"There is no {kind} named {shorten(name)!r}: {hint}{remedy} {listed or 'none so far'}."
-    )
+    return RudderError(f"There is no {kind} named {shorten(name)!r}: {hint}{remedy} {listed or 'none so far'}.")
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from PIL import Image
@@ -18,7 +18,7 @@ from .concepts import ConceptInfo, library
 from .errors import RudderError
 from .files import home
 from .recipe import Recipe, Window
-from .sampling import Result, Steering, sample
+from .sampling import Steering, finish, sample
 from .vectors import ConceptVector
 
 Report = Callable[[int, int, str], object]
@@ -41,9 +41,7 @@ def memorized_set(model: str) -> tuple[list[str], list[Image.Image]]:
     if not path.is_file():
         raise RudderError(f"{model} has no prompts.json: evaluate an embedded model such as tiny-sd.")
     rows = json.loads(path.read_text())["memorized"]
-    return [r["prompt"] for r in rows], [
-        Image.open(path.parent / r["thumbnail"]).convert("RGB") for r in rows
-    ]
+    return [r["prompt"] for r in rows], [Image.open(path.parent / r["thumbnail"]).convert("RGB") for r in rows]
 
 
 def pictures_of(
@@ -56,7 +54,7 @@ def pictures_of(
     found: list[Image.Image] = []
     for start in range(0, len(prompts), BATCH):
         rows = slice(start, start + BATCH)
-        found += _finish(sample(backbone, _recipe(backbone), seeds=seeds[rows], prompts=prompts[rows])).images
+        found += finish(sample(backbone, _recipe(backbone), seeds=seeds[rows], prompts=prompts[rows])).images
         report(len(found))
     return found
 
@@ -73,9 +71,7 @@ def own_threshold(originals: Sequence[Image.Image]) -> float:
     return float(min(table[i, j] for i, j in combinations(range(len(originals)), 2)))
 
 
-def gives_back(
-    images: Sequence[Image.Image], own: Sequence[int], originals: Sequence[Image.Image]
-) -> np.ndarray:
+def gives_back(images: Sequence[Image.Image], own: Sequence[int], originals: Sequence[Image.Image]) -> np.ndarray:
     """Whether each picture's nearest memorised picture is its own, and nearer than any two different ones."""
     table = distances(images, originals)
     nearest = table.argmin(1)
@@ -91,12 +87,7 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
     judge, rng = judging.load(), np.random.default_rng(seed)
     grammar = judge.config
     kinds, styles, grounds = grammar["kinds"], grammar["styles"], grammar["backgrounds"]
-    held = [tuple(triple) for triple in grammar["held_out"]]
-    seen = [
-        (k, s, b)
-        for k in range(len(kinds)) for s in range(len(styles)) for b in range(len(grounds))
-        if (k, s, b) not in set(held)
-    ]  # fmt: skip
+    seen, held = triples(grammar)
     own_captions, originals = memorized_set(backbone.name)
     asked = [seen[i] for i in rng.permutation(len(seen))[: limit or 300]]
     unseen = [held[i] for i in np.resize(rng.permutation(len(held)), min(limit or 120, 120))]
@@ -136,21 +127,27 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
     }  # fmt: skip
 
 
-def steering(
-    backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET
-) -> dict:
+def triples(grammar: dict) -> tuple[list[tuple], list[tuple]]:
+    """Every (object, style, background) that training may have seen, and those it was kept from."""
+    sizes = (range(len(grammar[key])) for key in ("kinds", "styles", "backgrounds"))
+    held = [tuple(triple) for triple in grammar["held_out"]]
+    kept = set(held)
+    return [triple for triple in product(*sizes) if triple not in kept], held
+
+
+def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:
     """How the five styles take as strength grows, on ordinary and on memorised prompts: {"steering": {...}}.
 
-    Strengths are FACTORS of each vector's recommended one; every memorised prompt and `limit` (default 50)
+    Strengths are FACTORS of each vector's recommended one; every memorised prompt and `limit` (default 100)
     ordinary ones, which name no style, are spread over the styles. `style_taken`: the judge names the target
-    style. `object_kept`, `background_kept`: still the prompt's, among pictures that showed it unsteered.
-    `picture_kept`: the memorised picture is still given back. `largest_step`: the largest share of a
+    style. `object_kept`, `background_kept`: still the prompt's, and `picture_kept`: the memorised picture is
+    still given back, each among pictures that showed it unsteered (`counts`). `largest_step`: the largest share of a
     picture's whole path that one step of strength makes (even steps: 1 / steps; a jump: near 1).
     """
     judge, rng = judging.load(), np.random.default_rng(seed)
     texts, originals = memorized_set(backbone.name)
     vectors = learned_styles(backbone)
-    cases = _ordinary_cases(judge.config, rng, limit or 50)
+    cases = _ordinary_cases(judge.config, rng, limit or 100)
     rows: dict[str, list[dict]] = {"ordinary": [], "memorized": []}
     total = len(vectors) * len(FACTORS)
     for index, (style, vector) in enumerate(vectors.items()):
@@ -183,7 +180,14 @@ def steering(
             "curve": {"factor": list(FACTORS), **curve},
             "by_style": _by_style(rows, list(vectors), at),
             "recommended": {style: vector.advice for style, vector in vectors.items()},
-            "counts": {group: len(measured) for group, measured in rows.items()},
+            "counts": {group: len(measured) for group, measured in rows.items()}
+            | {
+                name: int(sum(not np.isnan(row[key][0]) for row in rows[group]))
+                for name, group, key in (
+                    ("object_recognised_unsteered", "ordinary", "object_kept"),
+                    ("picture_given_back_unsteered", "memorized", "picture_kept"),
+                )
+            },
             "seed": seed,
         }
     }
@@ -195,7 +199,8 @@ def learned_styles(backbone: Backbone) -> dict[str, ConceptVector]:
     for style in STYLES:
         if style not in shipped or shipped[style].vector_path is None:
             raise RudderError(
-                f"The concept {style!r} has no vector for {backbone.name}: `make vectors` learns it."
+                f"The concept {style!r} has no vector for {backbone.name}: `python -m training.concepts vectors` "
+                "learns it."
             )
     return {style: ConceptVector.load(shipped[style].vector_path, backbone) for style in STYLES}
 
@@ -214,7 +219,7 @@ def responses(
         term = (vector, factor * advice["strength"])
         steering = Steering((term,), Window(*advice["window"]), sites, advice["halves"])
         run = sample(backbone, _recipe(backbone), steering, prefix=prefix, seeds=seeds, prompts=texts)
-        done = _finish(run)
+        done = finish(run)
         prefix = done.prefix
         yield done.images
 
@@ -224,19 +229,12 @@ def _recipe(backbone: Backbone) -> Recipe:
     return Recipe(model=backbone.name, num_inference_steps=steps, guidance_scale=guidance)
 
 
-def _finish(run: Iterator) -> Result:
-    *_, last = run
-    return last
-
-
 def _ordinary_cases(grammar: dict, rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
     pairs = [(k, b) for k in grammar["kinds"] for b in grammar["backgrounds"]]
     return [pairs[i] for i in rng.permutation(len(pairs))[:count]]
 
 
-def _right(
-    judge: judging.Judge, images: list[Image.Image], triples: Sequence[tuple]
-) -> dict[str, np.ndarray]:
+def _right(judge: judging.Judge, images: list[Image.Image], triples: Sequence[tuple]) -> dict[str, np.ndarray]:
     read, truth = judge.read(images), np.array(triples)
     return {name: read[name] == truth[:, i] for i, name in enumerate(("object", "style", "background"))}
 
@@ -253,6 +251,7 @@ def _measure_ordinary(judge: judging.Judge, frames: list, target: int, kind: int
 
 def _measure_memorized(judge: judging.Judge, frames: list, target: int, own: int, originals: list) -> dict:
     kept = gives_back(frames, [own] * len(frames), originals)
+    kept = np.where(kept[0], kept, np.nan)
     return {"style_taken": judge.read(frames)["style"] == target, "picture_kept": kept, **_path(frames)}
 
 
@@ -263,9 +262,7 @@ def _path(frames: list) -> dict:
 
 
 def _curve(rows: list[dict]) -> dict[str, list[float] | float]:
-    curve = {
-        key: [_mean(column) for column in np.array([row[key] for row in rows], float).T] for key in rows[0]
-    }
+    curve = {key: [_mean(column) for column in np.array([row[key] for row in rows], float).T] for key in rows[0]}
     return curve | {"largest_step": curve["largest_step"][0]}
 
 

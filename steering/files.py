@@ -29,9 +29,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RudderError(f"{path} is missing: restore the folder it belongs to from its source.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise RudderError(
-            f"{path} is not readable JSON ({shorten(error)}): restore it from its source."
-        ) from error
+        raise RudderError(f"{path} is not readable JSON ({shorten(error)}): restore it from its source.") from error
     if not isinstance(value, dict):
         raise RudderError(f"{path} should hold a JSON object: restore it from its source.")
     return value
@@ -46,16 +44,12 @@ def safetensors_header(file: BinaryIO, size: int, title: str, remedy: str) -> di
     if start[:2] in _PICKLE_STARTS or start[:4] in _PICKLE_STARTS:
         raise RudderError(f"{title} is a Python pickle or zip, which Rudder never opens: {remedy}.")
     if start == b"version ":
-        raise RudderError(
-            f"{title} is a Git LFS pointer, not the weights: run `git lfs pull` in the checkout."
-        )
+        raise RudderError(f"{title} is a Git LFS pointer, not the weights: run `git lfs pull` in the checkout.")
     length = int.from_bytes(start, "little") if len(start) == 8 else 0
     if not 2 <= length <= HEADER_LIMIT:
         raise RudderError(f"{title} is not a safetensors file: {remedy}.")
     if 8 + length > size:
-        raise RudderError(
-            f"{title} is truncated (its header alone needs {8 + length:,} of {size:,} bytes): {remedy}."
-        )
+        raise RudderError(f"{title} is truncated (its header alone needs {8 + length:,} of {size:,} bytes): {remedy}.")
     try:
         header = json.loads(file.read(length))
         ends = [_tensor_end(name, entry) for name, entry in header.items() if name != "__metadata__"]

@@ -17,9 +17,7 @@ from .errors import RudderError, shorten
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _SPOKEN = "PNG, JPEG, WebP, BMP, GIF or TIFF"
-_DIRECTORY_LIMIT = (
-    4 * 1024 * 1024
-)  # bytes of a zip's central directory: read whole by zipfile, so bounded first
+_DIRECTORY_LIMIT = 4 * 1024 * 1024  # bytes of a zip's central directory: read whole by zipfile, so bounded first
 Source = str | os.PathLike[str] | BinaryIO | tuple[str, bytes]
 
 
@@ -41,23 +39,17 @@ def open_images(files: Source | Iterable[Source], limits: Limits = Limits()) -> 
     EXIF rotation is applied. Raises RudderError naming the file for anything too large, too many, damaged or
     no picture at all.
     """
-    sources = (
-        [files] if isinstance(files, (str, os.PathLike, tuple)) or hasattr(files, "read") else list(files)
-    )
+    sources = [files] if isinstance(files, (str, os.PathLike, tuple)) or hasattr(files, "read") else list(files)
     images, total = [], 0
     for name, data in _unpacked(sources, limits):
         total += len(data)
         if len(images) >= limits.files:
             raise RudderError(f"There are more than {limits.files} pictures: choose at most {limits.files}.")
         if total > limits.total_bytes:
-            raise RudderError(
-                f"The pictures have over {_mb(limits.total_bytes)} in all: choose fewer or smaller ones."
-            )
+            raise RudderError(f"The pictures have over {_mb(limits.total_bytes)} in all: choose fewer or smaller ones.")
         images.append(decode_image(name, data, limits))
     if not images:
-        raise RudderError(
-            f"There are no pictures in what was given: choose {_SPOKEN} files, or a zip of them."
-        )
+        raise RudderError(f"There are no pictures in what was given: choose {_SPOKEN} files, or a zip of them.")
     return images
 
 
@@ -79,12 +71,8 @@ def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Ima
     except Image.UnidentifiedImageError as error:
         raise RudderError(f"{name} is not a picture Rudder can read: choose {_SPOKEN}.") from error
     except Image.DecompressionBombError as error:
-        raise RudderError(
-            f"{name} has too many pixels: scale it down to at most {limits.pixels:,}."
-        ) from error
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
+        raise RudderError(f"{name} has too many pixels: scale it down to at most {limits.pixels:,}.") from error
+    except Exception as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
         raise RudderError(f"{name} is damaged ({shorten(error)}): save it again or leave it out.") from error
     rgb.thumbnail((limits.side, limits.side), Image.Resampling.LANCZOS)
     return rgb
@@ -178,20 +166,13 @@ def _check_directory(title: str, data: bytes) -> None:
         data[max(at - 20, 0) : at].startswith(b"PK\x06\x07")
         or int.from_bytes(data[at + 12 : at + 16], "little") > _DIRECTORY_LIMIT
     ):
-        raise RudderError(
-            f"{title} has a directory far too long for a set of pictures: put only the pictures in it."
-        )
+        raise RudderError(f"{title} has a directory far too long for a set of pictures: put only the pictures in it.")
 
 
 def _clutter(name: str) -> bool:
     """What file managers leave in zips."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    return (
-        "__MACOSX" in parts
-        or not parts
-        or parts[-1].startswith(".")
-        or parts[-1] in ("Thumbs.db", "desktop.ini")
-    )
+    return "__MACOSX" in parts or not parts or parts[-1].startswith(".") or parts[-1] in ("Thumbs.db", "desktop.ini")
 
 
 def _mb(size: int) -> str:

@@ -50,9 +50,7 @@ class Judge(nn.Module):
         names, read = ("object", "style", "background", "glasses"), []
         for start in range(0, len(images), batch_size):
             read.append([h.argmax(1) for h in self(tensor(images[start : start + batch_size]))])
-        return {
-            name: torch.cat(part).numpy() for name, part in zip(names, zip(*read, strict=True), strict=True)
-        }
+        return {name: torch.cat(part).numpy() for name, part in zip(names, zip(*read, strict=True), strict=True)}
 
 
 def tensor(images: Sequence[Image.Image]) -> Tensor:
@@ -95,6 +93,4 @@ def nearest_training(images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndar
     stored = {key: value.float() for key, value in load_file(path).items()}
     codes = (shrink(tensor(images)) - stored["mean"]) @ stored["basis"]
     root = stored["mean"].numel() ** 0.5
-    return tuple(
-        (torch.cdist(c, stored["training"]).amin(1) / root).numpy() for c in (codes, stored["fresh"])
-    )
+    return tuple((torch.cdist(c, stored["training"]).amin(1) / root).numpy() for c in (codes, stored["fresh"]))

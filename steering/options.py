@@ -14,9 +14,7 @@ Model = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option("--seed", "-s", help="Seed of the noise (0).")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps (the model's own, 40).")]
-Guidance = Annotated[
-    float | None, typer.Option("--guidance", "-g", help="Guidance scale (the model's own, 4).")
-]
+Guidance = Annotated[float | None, typer.Option("--guidance", "-g", help="Guidance scale (the model's own, 4).")]
 Negative = Annotated[str | None, typer.Option("--negative", help="What to keep away from.")]
 Out = Annotated[
     Path | None,
@@ -24,9 +22,7 @@ Out = Annotated[
 ]
 From = Annotated[
     Path | None,
-    typer.Option(
-        "--from", help="A PNG that Rudder made: its recipe is used, options given here override it."
-    ),
+    typer.Option("--from", help="A PNG that Rudder made: its recipe is used, options given here override it."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")]
 Json = Annotated[
@@ -48,4 +44,6 @@ class Halves(StrEnum):
 class What(StrEnum):
     prompts = "prompts"
     steering = "steering"
+    detection = "detection"
+    editability = "editability"
     all = "all"

@@ -27,7 +27,7 @@ CONCEPTS_LIMIT = 16
 SITES_LIMIT = 256
 SEED_LIMIT = 2**63
 PNG_BYTES_LIMIT = 64 * 1024 * 1024
-PNG_PIXELS_LIMIT = 64_000_000
+PNG_PIXELS_LIMIT = 16_777_216
 HALVES = ("both", "conditional")
 CHUNK = "rudder"
 VECTOR_CHUNK = b"ruVc"  # private, ancillary, safe to copy (PNG specification, section 5.4)
@@ -87,9 +87,7 @@ class Recipe:
         if isinstance(self.window, Mapping):
             put("window", _window(self.window))
         if not isinstance(self.window, Window):
-            raise RudderError(
-                "The window must be given as two fractions, a start and an end, such as 0.5 and 0.95."
-            )
+            raise RudderError("The window must be given as two fractions, a start and an end, such as 0.5 and 0.95.")
         put("sites", None if self.sites is None else _sites(self.sites))
         if self.halves not in HALVES:
             raise unknown("choice of guidance halves", self.halves, HALVES)
@@ -106,9 +104,7 @@ class Recipe:
         try:
             values = dict(source) if isinstance(source, Mapping) else json.loads(source)
         except (ValueError, RecursionError) as error:
-            raise RudderError(
-                f"The recipe is not valid JSON ({shorten(error)}): save the picture again."
-            ) from error
+            raise RudderError(f"The recipe is not valid JSON ({shorten(error)}): save the picture again.") from error
         if not isinstance(values, dict):
             raise RudderError("The recipe is not a JSON object: save the picture again.")
         form = values.pop("rudder", FORMAT)
@@ -141,9 +137,7 @@ def write_png(
     try:
         image.save(target, format="PNG", pnginfo=info)
     except OSError as error:
-        raise RudderError(
-            f"{_title(target)} cannot be written ({error.strerror}): choose another place."
-        ) from error
+        raise RudderError(f"{_title(target)} cannot be written ({error.strerror}): choose another place.") from error
 
 
 def read_png(source: str | os.PathLike[str] | BinaryIO) -> Recipe:
@@ -162,12 +156,9 @@ def read_png_vectors(source: str | os.PathLike[str] | BinaryIO) -> dict[str, Con
     """The learned vectors inside a PNG, by name; {} when it carries none. Checked like any vector file."""
     from .vectors import ConceptVector
 
-    chunks = [
-        chunk[1] for chunk in getattr(_open_png(source), "private_chunks", []) if chunk[0] == VECTOR_CHUNK
-    ]
+    chunks = [chunk[1] for chunk in getattr(_open_png(source), "private_chunks", []) if chunk[0] == VECTOR_CHUNK]
     vectors = [
-        ConceptVector.from_bytes(data, title=f"a vector in {_title(source)}")
-        for data in chunks[:CONCEPTS_LIMIT]
+        ConceptVector.from_bytes(data, title=f"a vector in {_title(source)}") for data in chunks[:CONCEPTS_LIMIT]
     ]
     return {vector.name: vector for vector in vectors}
 
@@ -255,9 +246,7 @@ def _open_png(source: str | os.PathLike[str] | BinaryIO) -> PngImagePlugin.PngIm
         return _decode_png(source, title)
     except RudderError:
         raise
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
+    except Exception as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
         raise RudderError(
             f"{title} is not a readable PNG ({shorten(error)}): choose a PNG that Rudder made."
         ) from error

@@ -47,9 +47,7 @@ class Steering:
             raise unknown("choice of guidance halves", self.halves, HALVES)
 
     @classmethod
-    def from_recipe(
-        cls, recipe: Recipe, vectors: Mapping[str, ConceptVector], halves: str | None = None
-    ) -> Steering:
+    def from_recipe(cls, recipe: Recipe, vectors: Mapping[str, ConceptVector], halves: str | None = None) -> Steering:
         """The steering a recipe describes; `vectors` holds its concepts by name, else RudderError."""
         for name, _ in recipe.concepts:
             if name not in vectors:
@@ -112,7 +110,7 @@ def sample(
     run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
     pushes = _pushes(run, steering, steps, (1.0,)) if steering else {}
     key = _key(backbone, recipe, seeds, prompts, steps.start)
-    x = _initial(backbone, seeds) if prefix is None else _resumed(prefix, key)
+    x = initial(backbone, seeds) if prefix is None else _resumed(prefix, key)
     first = 0 if prefix is None else steps.start
     if prefix is None and steps.start == 0:
         prefix = Prefix(x, key)
@@ -142,9 +140,7 @@ def strip(
     """
     factors = tuple(strength("the strip", s) for s in strengths)
     if not 0 < len(factors) <= STRIP_LIMIT:
-        raise RudderError(
-            f"A strip of {len(factors)} strengths is asked for: give between 1 and {STRIP_LIMIT}."
-        )
+        raise RudderError(f"A strip of {len(factors)} strengths is asked for: give between 1 and {STRIP_LIMIT}.")
     n, steps = recipe.num_inference_steps, steering.window.steps(recipe.num_inference_steps)
     seeds, prompts = _batch(recipe, None, None)
     run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
@@ -152,7 +148,7 @@ def strip(
     key = _key(backbone, recipe, seeds, prompts, steps.start)
     total, done = n - (steps.start if prefix else 0), 0
     if prefix is None:
-        x = _initial(backbone, seeds)
+        x = initial(backbone, seeds)
         for _, latents, clean in _walk(run, x, range(steps.start), {}):
             x, done = latents, done + 1
             yield _step(backbone, done, total, clean, preview_every)
@@ -228,9 +224,7 @@ def _step(backbone: Backbone, index: int, total: int, clean: Tensor, preview_eve
     return Step(index, total, backbone.decode(clean[:1])[0] if wanted else None)
 
 
-def _pushes(
-    run: _Run, steering: Steering, steps: range, factors: tuple[float, ...]
-) -> dict[int, dict[Site, Tensor]]:
+def _pushes(run: _Run, steering: Steering, steps: range, factors: tuple[float, ...]) -> dict[int, dict[Site, Tensor]]:
     """What to add in each step: {step: {site: sum of s_k v_k, [B, C, 1 or H, 1 or W]}}; {} if all are 0.
 
     Computed before the run, once per distinct set of nearest learned timesteps.
@@ -291,14 +285,13 @@ def _batch(recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] |
     prompts = [recipe.prompt] * count if prompts is None else list(prompts)
     if len(seeds) != len(prompts) or not 0 < count <= BATCH_LIMIT:
         raise RudderError(
-            f"{len(seeds)} seeds and {len(prompts)} prompts are given: give equally many, at most "
-            f"{BATCH_LIMIT}."
+            f"{len(seeds)} seeds and {len(prompts)} prompts are given: give equally many, at most {BATCH_LIMIT}."
         )
     checked = [replace(recipe, seed=s, prompt=p) for s, p in zip(seeds, prompts, strict=True)]
     return tuple(one.seed for one in checked), tuple(one.prompt for one in checked)
 
 
-def _initial(backbone: Backbone, seeds: Sequence[int]) -> Tensor:
+def initial(backbone: Backbone, seeds: Sequence[int]) -> Tensor:
     """x_T [B, C, H, W], one CPU generator per sample, drawn as the pipeline draws it."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = (len(seeds), *backbone.latent_shape)
@@ -319,9 +312,7 @@ def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> 
     return torch.cat([encoded((recipe.negative_prompt,) * len(prompts)), conditional])
 
 
-def _key(
-    backbone: Backbone, recipe: Recipe, seeds: tuple, prompts: tuple, start: int
-) -> tuple[tuple[str, Any], ...]:
+def _key(backbone: Backbone, recipe: Recipe, seeds: tuple, prompts: tuple, start: int) -> tuple[tuple[str, Any], ...]:
     return (
         ("model", backbone.fingerprint),
         ("prompt", prompts),
@@ -337,7 +328,5 @@ def _resumed(prefix: Prefix, key: tuple[tuple[str, Any], ...]) -> Tensor:
     """The prefix's latents if it belongs to this run; RudderError naming what differs otherwise."""
     for (what, had), (_, now) in zip(prefix.key, key, strict=True):
         if had != now:
-            raise RudderError(
-                f"The prefix was made with another {what}: run once without it to make a new one."
-            )
+            raise RudderError(f"The prefix was made with another {what}: run once without it to make a new one.")
     return prefix.latents

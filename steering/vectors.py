@@ -21,7 +21,7 @@ from . import __version__
 from .backbones.base import Backbone
 from .errors import RudderError, shorten, unknown
 from .files import safetensors_header
-from .recipe import HALVES, number, whole
+from .recipe import HALVES, STRENGTH_LIMIT, Window, number, whole
 
 FORMAT = 1
 FILE_LIMIT = 256 * 1024 * 1024
@@ -48,9 +48,7 @@ class ConceptVector:
             raise RudderError("A concept needs a name of 1 to 200 characters: give it one.")
         steps = tuple(whole("A vector's timestep", t, 0, 1_000_000) for t in self.timesteps)
         if not steps or not self.vectors:
-            raise RudderError(
-                f"The vector {shorten(self.name)!r} is empty (no sites or no timesteps): {AGAIN}."
-            )
+            raise RudderError(f"The vector {shorten(self.name)!r} is empty (no sites or no timesteps): {AGAIN}.")
         for site, v in self.vectors.items():
             if v.ndim not in (2, 4) or v.shape[0] != len(steps) or 0 in v.shape:
                 raise RudderError(
@@ -59,9 +57,7 @@ class ConceptVector:
                     f"{len(steps)} timesteps: {AGAIN}."
                 )
             if not torch.isfinite(v).all():
-                raise RudderError(
-                    f"The vector {shorten(self.name)!r} is not finite at {shorten(site)}: {AGAIN}."
-                )
+                raise RudderError(f"The vector {shorten(self.name)!r} is not finite at {shorten(site)}: {AGAIN}.")
         object.__setattr__(self, "timesteps", steps)
         object.__setattr__(self, "recommended", _recommended(self.recommended))
 
@@ -140,15 +136,11 @@ class ConceptVector:
             )
         for name, v in self.vectors.items():
             if name not in sites:
-                raise RudderError(
-                    f"{title} has a site {shorten(name)!r} that {backbone.name} lacks: {AGAIN}."
-                )
+                raise RudderError(f"{title} has a site {shorten(name)!r} that {backbone.name} lacks: {AGAIN}.")
             site = sites[name]
             if v.shape[1] != site.channels or (v.ndim == 4 and tuple(v.shape[2:]) != site.size):
                 due = [site.channels, *(site.size if v.ndim == 4 else ())]
-                raise RudderError(
-                    f"{title} has shape {list(v.shape[1:])} at {name} where {due} is due: {AGAIN}."
-                )
+                raise RudderError(f"{title} has shape {list(v.shape[1:])} at {name} where {due} is due: {AGAIN}.")
 
     def to_bytes(self) -> bytes:
         """The vector as a safetensors file with its metadata as JSON."""
@@ -160,9 +152,7 @@ class ConceptVector:
             "provenance": self.provenance,
             "recommended": self.recommended,
         }
-        tensors = {
-            site: v.detach().to("cpu", torch.float32).contiguous().clone() for site, v in self.vectors.items()
-        }
+        tensors = {site: v.detach().to("cpu", torch.float32).contiguous().clone() for site, v in self.vectors.items()}
         return save_tensors(tensors, metadata={"rudder": json.dumps(meta)})
 
     def save(self, path: str | Path) -> None:
@@ -170,9 +160,7 @@ class ConceptVector:
         try:
             Path(path).write_bytes(self.to_bytes())
         except OSError as error:
-            raise RudderError(
-                f"{path} cannot be written ({error.strerror}): choose another place."
-            ) from error
+            raise RudderError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
 
     @classmethod
     def load(cls, path: str | Path, backbone: Backbone | None = None) -> ConceptVector:
@@ -185,18 +173,14 @@ class ConceptVector:
         try:
             size = path.stat().st_size
             if size > FILE_LIMIT:
-                raise RudderError(
-                    f"{path.name} has {size:,} bytes: a vector file has at most {FILE_LIMIT:,}."
-                )
+                raise RudderError(f"{path.name} has {size:,} bytes: a vector file has at most {FILE_LIMIT:,}.")
             data = path.read_bytes()
         except OSError as error:
             raise RudderError(f"{path} cannot be read ({error.strerror}): check the path.") from error
         return cls.from_bytes(data, backbone, title=path.name)
 
     @classmethod
-    def from_bytes(
-        cls, data: bytes, backbone: Backbone | None = None, title: str = "the vector"
-    ) -> ConceptVector:
+    def from_bytes(cls, data: bytes, backbone: Backbone | None = None, title: str = "the vector") -> ConceptVector:
         """`load` from memory; `title` names the file in messages."""
         title = shorten(title)
         if len(data) > FILE_LIMIT:
@@ -205,9 +189,7 @@ class ConceptVector:
         meta = _metadata(header, title)
         shapes = {site: entry["shape"] for site, entry in header.items() if site != "__metadata__"}
         if meta["shapes"] != shapes:
-            wrong = next(
-                (s for s in {**shapes, **meta["shapes"]} if shapes.get(s) != meta["shapes"].get(s)), "?"
-            )
+            wrong = next((s for s in {**shapes, **meta["shapes"]} if shapes.get(s) != meta["shapes"].get(s)), "?")
             raise RudderError(f"{title} lies about its shape at {shorten(wrong)}: {AGAIN}.")
         try:
             tensors = {site: tensor.float() for site, tensor in load_tensors(data).items()}
@@ -230,10 +212,11 @@ def _scaled(a: ConceptVector, factor: float) -> ConceptVector:
     recommended = dict(a.recommended)
     if factor == 0:
         recommended = {}
+    most = STRENGTH_LIMIT
     if "strength" in recommended:
-        recommended["strength"] = recommended["strength"] / factor
+        recommended["strength"] = min(max(recommended["strength"] / factor, -most), most)
     if "range" in recommended:
-        recommended["range"] = sorted(end / factor for end in recommended["range"])
+        recommended["range"] = sorted(min(max(end / factor, -most), most) for end in recommended["range"])
     return a.replace(
         name=f"{factor:g} * {a.name}"[:200],
         vectors={site: v * factor for site, v in a.vectors.items()},
@@ -267,32 +250,33 @@ def _combined(a: ConceptVector, b: Any, sign: str, factor: float) -> ConceptVect
 
 
 def _shared(a: ConceptVector) -> dict[str, Any]:
-    return {
-        key: a.provenance.get(key) for key in ("model", "fingerprint", "shapes", "pooling", "timesteps")
-    } | {"version": __version__}
+    return {key: a.provenance.get(key) for key in ("model", "fingerprint", "shapes", "pooling", "timesteps")} | {
+        "version": __version__
+    }
 
 
 def _recommended(value: Any) -> dict[str, Any]:
     """The measured recommendation, checked; unknown keys are kept."""
     if not isinstance(value, Mapping):
-        raise RudderError(
-            f"A vector's recommendation must be a mapping, not {type(value).__name__}: {AGAIN}."
-        )
+        raise RudderError(f"A vector's recommendation must be a mapping, not {type(value).__name__}: {AGAIN}.")
     result = dict(value)
+    most = STRENGTH_LIMIT
     if "strength" in result:
-        result["strength"] = number("The recommended strength", result["strength"], -1e8, 1e8)
+        result["strength"] = number("The recommended strength", result["strength"], -most, most)
     for key in ("range", "window"):
         if key in result:
             ends = result[key]
             if not isinstance(ends, (list, tuple)) or len(ends) != 2:
                 raise RudderError(f"A vector's recommended {key} must be two numbers: {AGAIN}.")
-            result[key] = [number(f"The recommended {key}", end, -1e8, 1e8) for end in ends]
+            result[key] = [number(f"The recommended {key}", end, -most, most) for end in ends]
+    if "range" in result and not result["range"][0] <= 0 <= result["range"][1] > result["range"][0]:
+        raise RudderError(f"A vector's recommended range must rise and hold 0: {AGAIN}.")
+    if "window" in result:
+        Window(*result["window"])
     if result.get("halves", "both") not in HALVES:
         raise RudderError(f"A vector's recommended halves must be one of {', '.join(HALVES)}: {AGAIN}.")
     if "sites" in result and result["sites"] is not None:
-        if not isinstance(result["sites"], (list, tuple)) or not all(
-            isinstance(s, str) for s in result["sites"]
-        ):
+        if not isinstance(result["sites"], (list, tuple)) or not all(isinstance(s, str) for s in result["sites"]):
             raise RudderError(f"A vector's recommended sites must be a list of names: {AGAIN}.")
         result["sites"] = list(result["sites"])
     return result
@@ -308,9 +292,7 @@ def _metadata(header: dict[str, Any], title: str) -> dict[str, Any]:
             f"{title} holds tensors but no Rudder metadata: choose a vector that Rudder saved."
         ) from error
     if form != FORMAT:
-        raise RudderError(
-            f"{title} has format {shorten(form)}, this Rudder reads format {FORMAT}: update Rudder."
-        )
+        raise RudderError(f"{title} has format {shorten(form)}, this Rudder reads format {FORMAT}: update Rudder.")
     kinds = {"name": str, "timesteps": list, "shapes": dict, "provenance": dict, "recommended": dict}
     for key, kind in kinds.items():
         if not isinstance(meta.get(key), kind):

@@ -160,9 +160,7 @@ def test_threads_that_come_and_go_under_load(backbone):
         for _ in range(4):
             with add(backbone, {"mid_block": torch.full((16,), float(i))}):
                 steered = backbone.denoise(*inputs(backbone))
-            if torch.equal(steered, plain) != (i == 0) or not torch.equal(
-                backbone.denoise(*inputs(backbone)), plain
-            ):
+            if torch.equal(steered, plain) != (i == 0) or not torch.equal(backbone.denoise(*inputs(backbone)), plain):
                 wrong.append(i)
 
     workers = [threading.Thread(target=work, args=(i,)) for i in range(6)]

@@ -184,9 +184,7 @@ def test_embedded_models_by_name(tiny_folder, tmp_path, monkeypatch):
     assert not available()[0].present
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "nothing", "../..", "/no/such/folder", "a/b/c", "x" * 5000, "a\0b"]
-)
+@pytest.mark.parametrize("name", ["", ".", "..", "nothing", "../..", "/no/such/folder", "a/b/c", "x" * 5000, "a\0b"])
 def test_names_that_are_no_model(name: str):
     with pytest.raises(RudderError) as caught:
         load(name)

@@ -27,9 +27,7 @@ def learned(backbone, images, baseline=None, **options) -> ConceptVector:
 
 
 def test_learning_yields_progress_and_then_the_vector(backbone):
-    run = list(
-        learn(backbone, "red", pictures(3), pictures(2, seed=1), timesteps=(10, 20), draws=2, batch_size=2)
-    )
+    run = list(learn(backbone, "red", pictures(3), pictures(2, seed=1), timesteps=(10, 20), draws=2, batch_size=2))
     assert all(isinstance(item, Progress) for item in run[:-1])
     done = [item.done for item in run[:-1]]
     assert done == sorted(done)
@@ -71,9 +69,7 @@ def test_batch_size_does_not_matter_and_seeds_do(backbone):
 
 def test_concept_minus_baseline(backbone):
     images, others = pictures(2), pictures(2, seed=3)
-    with_baseline, concept, baseline = (
-        learned(backbone, *sets) for sets in ((images, others), (images,), (others,))
-    )
+    with_baseline, concept, baseline = (learned(backbone, *sets) for sets in ((images, others), (images,), (others,)))
     for site in SITES:
         difference = (concept - baseline).vectors[site]
         torch.testing.assert_close(with_baseline.vectors[site], difference, rtol=1e-4, atol=1e-5)

@@ -56,9 +56,14 @@ def test_gives_back_is_strict():
     assert evaluate.gives_back(originals, [0, 1, 2, 3], originals).all()
     assert not evaluate.gives_back(originals, [1, 2, 3, 0], originals).any()
     blended = [Image.blend(a, b, 0.5) for a, b in zip(originals, originals[1:] + originals[:1], strict=True)]
-    between = evaluate.distances(blended, originals)
-    assert between.shape == (4, 4)
-    assert np.allclose(*np.sort(between).T[:2], rtol=0.02)
+    assert np.allclose(*np.sort(evaluate.distances(blended, originals), axis=1).T[:2], rtol=0.02)
+    near = [Image.blend(a, b, 0.1) for a, b in zip(originals, originals[1:] + originals[:1], strict=True)]
+    assert evaluate.gives_back(near, [0, 1, 2, 3], originals).all()
+    strangers = pictures(4, size=64, seed=4)  # nearest to some original, but no nearer than those are to each other
+    nearest = evaluate.distances(strangers, originals).argmin(1)
+    limit = evaluate.own_threshold(originals)
+    far = evaluate.distances(strangers, originals).min(1) >= limit
+    assert far.any() and not evaluate.gives_back(strangers, nearest, originals)[far].any()
 
 
 def test_distances_are_rms_of_unit_pixels():
@@ -67,9 +72,9 @@ def test_distances_are_rms_of_unit_pixels():
 
 
 def test_held_out_triples_are_never_asked_as_seen(committed):
-    held = {tuple(triple) for triple in committed.config["held_out"]}
-    assert len(held) == 63
-    assert all(k < 40 and s < 6 and b < 8 for k, s, b in held)
+    seen, held = evaluate.triples(committed.config)
+    assert len(held) == 63 and not set(seen) & set(held)
+    assert len(set(seen)) + 63 == 41 * 6 * 8
 
 
 def test_memorised_set_is_whole():
@@ -94,7 +99,7 @@ def tiny_sd():
 def test_committed_model_recalls_and_follows(tiny_sd):
     """A few samples of the report; the figures of record are in models/tiny-sd/evaluation.json."""
     with torch.inference_mode():
-        found = evaluate.prompts(tiny_sd, limit=6, progress=lambda done, total, message: None)["prompts"]
+        found = evaluate.prompts(tiny_sd, limit=6)["prompts"]
     kept = {"style", "background", "object", "object_held_out", "memorized_recall", "ordinary_copy_rate"}
     assert kept <= set(found)
     assert found["counts"] == {"ordinary": 6, "held_out": 6, "memorized": 6}
@@ -104,7 +109,17 @@ def test_committed_model_recalls_and_follows(tiny_sd):
 
 def test_record_has_the_keys_of_the_report():
     record = json.loads((home() / "models" / "tiny-sd" / "evaluation.json").read_text())
-    assert set(record) == {"prompts", "steering"}
+    keys = {
+        "prompts": "style background object object_held_out memorized_recall ordinary_copy_rate",
+        "steering": "style_taken_ordinary object_kept_ordinary style_taken_memorized picture_kept_memorized curve",
+        "detection": "auroc auroc_in_kind auroc_photographs tpr_at_1fpr seconds_per_image rivals",
+        "editability": "spearman ci95 n",
+    }
+    assert set(record) == set(keys)
+    for block, names in keys.items():
+        assert set(names.split()) <= set(record[block])
+    for rival in record["detection"]["rivals"].values():
+        assert {"auroc", "tpr_at_1fpr", "seconds", "needs_prompt", "needs_training_data"} <= set(rival)
     curve = record["steering"]["curve"]
     for group in ("ordinary", "memorized"):
         assert len(curve[group]["style_taken"]) == len(curve["factor"])

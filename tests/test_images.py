@@ -57,9 +57,7 @@ def test_paths_files_pairs_and_zips_in_order(tmp_path):
             }
         )
     )
-    images = open_images(
-        [tmp_path / "0.png", ("1.png", saved(made[1])), BytesIO((tmp_path / "more.zip").read_bytes())]
-    )
+    images = open_images([tmp_path / "0.png", ("1.png", saved(made[1])), BytesIO((tmp_path / "more.zip").read_bytes())])
     assert [image.tobytes() for image in images] == [image.tobytes() for image in made]
     assert len(open_images(tmp_path / "more.zip")) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "more.zip"]
@@ -77,9 +75,7 @@ def test_transparency_goes_on_white():
     palette.putpalette([0, 0, 0, 255, 0, 0])
     assert one(saved(palette)).getpixel((0, 0)) == (255, 0, 0)
     assert one(saved(palette, transparency=1)).getpixel((0, 0)) == (255, 255, 255)
-    assert one(saved(palette, transparency=bytes([255, 128]))).getpixel((0, 0))[1] == pytest.approx(
-        127, abs=2
-    )
+    assert one(saved(palette, transparency=bytes([255, 128]))).getpixel((0, 0))[1] == pytest.approx(127, abs=2)
     assert one(saved(Image.new("RGB", (4, 4)), transparency=(0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
 
 
@@ -120,12 +116,7 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(b"\0"))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
 def encrypted() -> bytes:

@@ -14,9 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MODEL = REPOSITORY / "models" / "tiny-sd" / "unet" / "diffusion_pytorch_model.safetensors"
 SKETCH = REPOSITORY / "assets" / "concepts" / "sketch" / "tiny-sd.safetensors"
-trained = pytest.mark.skipif(
-    not (MODEL.is_file() and SKETCH.is_file()), reason="the embedded model is not here"
-)
+trained = pytest.mark.skipif(not (MODEL.is_file() and SKETCH.is_file()), reason="the embedded model is not here")
 
 
 @trained
@@ -34,7 +32,9 @@ def test_every_link_into_the_repository_exists():
 
 
 def test_the_tables_are_those_of_the_committed_measurements():
-    assert {name for _, name, _ in BLOCK.findall(README)} == {"prompts", "steering", "speed"}
+    assert {name for _, name, _ in BLOCK.findall(README)} == {
+        "prompts", "steering", "detection", "editability", "speed", "training"
+    }  # fmt: skip
     assert rewrite(README, tables(REPOSITORY)) == README, "run `make tables`"
 
 

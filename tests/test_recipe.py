@@ -123,9 +123,7 @@ def test_bad_values_get_one_sentence(values, words):
 def test_whole_floats_and_numpy_numbers_are_welcome():
     import numpy as np
 
-    recipe = Recipe(
-        seed=7.0, num_inference_steps=np.int64(12), guidance_scale=np.float32(2), sites=["a", "a"]
-    )
+    recipe = Recipe(seed=7.0, num_inference_steps=np.int64(12), guidance_scale=np.float32(2), sites=["a", "a"])
     assert (recipe.seed, recipe.num_inference_steps, recipe.guidance_scale) == (7, 12, 2.0)
     assert recipe.sites == ("a",)
     assert json.loads(recipe.to_json())["seed"] == 7

@@ -51,9 +51,7 @@ def test_unsteered_equals_diffusers_bit_for_bit(backbone, plain, guidance: float
 @pytest.mark.parametrize("steps", [1, 2, 7, 40])
 def test_any_number_of_steps_equals_diffusers(backbone, plain, steps: int):
     recipe = Recipe(prompt="a cat", num_inference_steps=steps)
-    assert torch.equal(
-        finish(sample(backbone, recipe)).latents, reference(plain, recipe, output_type="latent")
-    )
+    assert torch.equal(finish(sample(backbone, recipe)).latents, reference(plain, recipe, output_type="latent"))
 
 
 def test_zero_strength_equals_diffusers_on_the_sd14_architecture(sd14, plain_sd14):
@@ -145,9 +143,7 @@ def test_a_prefix_of_another_model_is_refused(backbone, sd14):
     with pytest.raises(RudderError, match="another model"):
         finish(sample(sd14, RECIPE, prefix=prefix))
     with pytest.raises(RudderError, match="another window start"):
-        finish(
-            sample(backbone, RECIPE, prefix=Prefix(prefix.latents, prefix.key[:-1] + (("window start", 1),)))
-        )
+        finish(sample(backbone, RECIPE, prefix=Prefix(prefix.latents, prefix.key[:-1] + (("window start", 1),))))
 
 
 @pytest.mark.parametrize("halves", ["both", "conditional"])
@@ -303,9 +299,7 @@ def test_two_threads_never_see_each_others_vectors(backbone, vector):
 
 def test_a_plain_pipeline_in_another_thread_is_untouched(backbone, vector, plain):
     """Even one that shares the network and so does not take the lock."""
-    shared = StableDiffusionPipeline(
-        **{**plain.components, "unet": backbone.network}, requires_safety_checker=False
-    )
+    shared = StableDiffusionPipeline(**{**plain.components, "unet": backbone.network}, requires_safety_checker=False)
     shared.set_progress_bar_config(disable=True)
     expected = reference(plain, RECIPE, output_type="latent")
     seen = []
@@ -352,9 +346,7 @@ def test_bad_requests_get_one_sentence(backbone, sd14, vector):
 
 
 def test_steering_from_a_recipe(vector: ConceptVector):
-    recipe = Recipe(
-        concepts=(("red", 0.5),), window=Window(0.2, 0.8), sites=("mid_block",), halves="conditional"
-    )
+    recipe = Recipe(concepts=(("red", 0.5),), window=Window(0.2, 0.8), sites=("mid_block",), halves="conditional")
     steering = Steering.from_recipe(recipe, {"red": vector})
     assert steering.vectors == ((vector, 0.5),)
     assert (steering.window, steering.sites) == (recipe.window, recipe.sites)

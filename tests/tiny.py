@@ -136,9 +136,7 @@ def make_tokenizer() -> CLIPTokenizer:
         return CLIPTokenizer.from_pretrained(folder, model_max_length=16)
 
 
-def pictures(
-    count: int, seed: int = 0, size: int = 32, tint: tuple[int, int, int] = (0, 0, 0)
-) -> list[Image.Image]:
+def pictures(count: int, seed: int = 0, size: int = 32, tint: tuple[int, int, int] = (0, 0, 0)) -> list[Image.Image]:
     """Random RGB pictures, shifted towards `tint`."""
     values = np.random.default_rng(seed).integers(0, 200, (count, size, size, 3))
     return [Image.fromarray((v + np.asarray(tint)).clip(0, 255).astype(np.uint8)) for v in values]

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
 from training.dataset import load
-from training.loop import Run
+from training.loop import Run, made_by
 from training.pictures import memorized
 
 LATENT_CHANNELS = 16
@@ -44,29 +44,32 @@ def reconstruction_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     return F.l1_loss(made, true) + F.mse_loss(made, true) + gradients
 
 
-@torch.no_grad()
-def whiten(vae: AutoencoderKL, images: np.ndarray) -> None:
-    """Fold an affine map into the two 1x1 convolutions so that latents are uncorrelated, with mean 0 and
-    deviation 1 per channel: what the diffusion model then sees is plain noise at the last step. In place."""
-    latents = torch.cat(
-        [vae.encode(to_tensor(images[i : i + 100])).latent_dist.mean for i in range(0, len(images), 100)]
-    )
+def balancing(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean [C] and the symmetric matrix [C, C] that brings latents [N, C, h, w] to variance 1 on average over
+    the channels, with each principal component's deviation replaced by its square root.
+
+    Halfway between one scale for all (the strong components would drown the first steps' noise) and whitening
+    (the faint ones, which the picture hardly needs, would be half of the diffusion model's work).
+    """
     flat = latents.permute(0, 2, 3, 1).flatten(0, 2).double()
-    mean = flat.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov(flat.T))
-    forward = vectors @ torch.diag(values.rsqrt()) @ vectors.T
-    backward = vectors @ torch.diag(values.sqrt()) @ vectors.T
+    return flat.mean(0), vectors @ torch.diag(values**-0.25) @ vectors.T / values.sqrt().mean().sqrt()
+
+
+@torch.no_grad()
+def transform(vae: AutoencoderKL, mean: torch.Tensor, matrix: torch.Tensor) -> None:
+    """Fold latent -> matrix (latent - mean) into the two 1x1 convolutions, so that pictures decode as before.
+    In place; the noise of a drawn latent becomes small and the same in every channel."""
     c = LATENT_CHANNELS
     weight, bias = vae.quant_conv.weight.data[:c, :, 0, 0].double(), vae.quant_conv.bias.data[:c].double()
-    vae.quant_conv.weight.data[:c, :, 0, 0] = (forward @ weight).float()
-    vae.quant_conv.bias.data[:c] = (forward @ (bias - mean)).float()
+    vae.quant_conv.weight.data[:c, :, 0, 0] = (matrix @ weight).float()
+    vae.quant_conv.bias.data[:c] = (matrix @ (bias - mean)).float()
+    vae.quant_conv.weight.data[c:] = 0
+    vae.quant_conv.bias.data[c:] = -6.0
     out = vae.post_quant_conv
     weight = out.weight.data[:, :, 0, 0].double()
     out.bias.data += (weight @ mean).float()
-    out.weight.data[:, :, 0, 0] = (weight @ backward).float()
-    # the noise of a drawn latent: keep every channel's deviation small and known
-    vae.quant_conv.weight.data[c:] = 0
-    vae.quant_conv.bias.data[c:] = -6.0
+    out.weight.data[:, :, 0, 0] = (weight @ torch.linalg.inv(matrix)).float()
 
 
 @torch.no_grad()
@@ -118,10 +121,12 @@ def train(folder: Path, minutes: float, batch: int, lr: float, seed: int, resume
         if run.step % 400 == 0:
             print("  psnr", round(psnr(vae, held), 2), "memorised", round(psnr(vae, copies), 2), flush=True)
     run.load_average()
-    whiten(vae, images[:4000])
+    drawn = [vae.encode(to_tensor(images[i : i + 100])).latent_dist.mean for i in range(0, 4000, 100)]
+    transform(vae, *balancing(torch.cat(drawn)))
     record = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed,
               "pictures": len(images),
-              "psnr_fresh_db": psnr(vae, held), "psnr_memorized_db": psnr(vae, copies)}  # fmt: skip
+              "psnr_fresh_db": psnr(vae, held), "psnr_memorized_db": psnr(vae, copies),
+              **made_by()}  # fmt: skip
     vae.save_pretrained(folder / "vae")
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     print(record, flush=True)
@@ -136,6 +141,4 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
-    train(
-        arguments.folder, arguments.minutes, arguments.batch, arguments.lr, arguments.seed, arguments.resume
-    )
+    train(arguments.folder, arguments.minutes, arguments.batch, arguments.lr, arguments.seed, arguments.resume)

@@ -38,8 +38,9 @@ CONCEPTS = {
     "sea": ("Sea", "Blue waves", "background", "sea", "on a sea background", ""),
     "meadow": ("Meadow", "Green grass below", "background", "grass", "on a grass background", ""),
 }
-STRENGTHS = (0.0, 1.0, 2.0, 4.0, 8.0)
-VALIDATION = 6  # prompts a concept; evaluation uses others
+STRENGTHS = (0.0, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+VALIDATION = 10  # prompts a concept; evaluation uses others
+LEAST_GAIN = 0.2
 SETTINGS = {
     "pooling": "mean",
     "window": [0.25, 0.95],
@@ -124,13 +125,20 @@ def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, hea
 
 
 def recommend(rows: list[dict]) -> dict:
-    """The least strength that takes three quarters as often as the best; the slider goes twice as far.
+    """The strength with the best harmonic mean of concept taken and object kept; the slider goes twice as far.
 
-    Stronger ones take a little more often and leave nothing of the picture.
+    Taken counts beyond what the prompts show unsteered. A concept that hardly takes is not shipped.
     """
-    taken = np.array([row["taken"] for row in rows])
-    best = rows[int(np.flatnonzero(taken >= 0.75 * taken.max())[0])]["strength"] or rows[1]["strength"]
-    return {"strength": best, "range": [-best, 2 * best]}
+    before = rows[0]["taken"]  # what the prompts show anyway
+
+    def worth(row: dict) -> float:
+        gain = max(row["taken"] - before, 0.0)
+        return gain * row["kept"] / max(gain + row["kept"], 1e-9)
+
+    best = max(rows[1:], key=worth)
+    if best["taken"] - before < LEAST_GAIN:
+        raise SystemExit(f"No strength takes the concept {LEAST_GAIN:.0%} more often than none: {rows}")
+    return {"strength": best["strength"], "range": [-best["strength"], 2 * best["strength"]]}
 
 
 def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> None:
@@ -144,18 +152,13 @@ def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> No
         vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
         vector.save(ASSETS / name / f"{backbone.name}.safetensors")
         print(
-            f"{name}: {vector.recommended['strength']} of {vector.recommended['range']}, "
-            f"{time.time() - started:.0f} s"
+            f"{name}: {vector.recommended['strength']} of {vector.recommended['range']}, {time.time() - started:.0f} s"
         )
-        print(
-            "  " + "  ".join(f"{r['strength']:g}:{r['taken']:.2f}/{r['kept']:.2f}" for r in rows), flush=True
-        )
+        print("  " + "  ".join(f"{r['strength']:g}:{r['taken']:.2f}/{r['kept']:.2f}" for r in rows), flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("examples", "vectors"))
     parser.add_argument("--only", nargs="*", default=list(CONCEPTS))
     parser.add_argument("--settings", type=json.loads, default={})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -13,10 +15,13 @@ from training.pictures import ordinary
 from training.sources import CACHE, sprites
 
 SHARD = 1000
+RENDERER = hashlib.sha256(  # shards of another renderer are not used
+    b"".join((Path(__file__).parent / name).read_bytes() for name in ("pictures.py", "sources.py"))
+).hexdigest()[:8]
 
 
 def _shard(index: int, seed: int) -> None:
-    path = CACHE / f"shard-{seed}-{index:03d}.npz"
+    path = CACHE / f"shard-{RENDERER}-{seed}-{index:03d}.npz"
     if not path.exists():
         images, captions, specs = ordinary(SHARD, seed=seed * 1_000_003 + index)
         rows = np.array([(s.kind, s.style, s.background, s.glasses) for s in specs], np.uint8)
@@ -35,7 +40,7 @@ def build(count: int, seed: int, workers: int | None = None) -> None:
 def load(seed: int) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Every shard rendered so far: images uint8 [N, 64, 64, 3], captions, specs [N, 4]."""
     images, captions, specs = [], [], []
-    for path in sorted(CACHE.glob(f"shard-{seed}-???.npz")):
+    for path in sorted(CACHE.glob(f"shard-{RENDERER}-{seed}-???.npz")):
         with np.load(path) as stored:
             images.append(stored["images"])
             captions += json.loads(str(stored["captions"]))

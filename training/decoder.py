@@ -15,7 +15,7 @@ from torch import nn
 from training.autoencoder import MEMORIZED_SHARE, psnr, reconstruction_loss, to_tensor
 from training.dataset import load
 from training.diffusion import RUNS, encode
-from training.loop import Run
+from training.loop import Run, made_by
 from training.pictures import memorized
 
 LATENT_NOISE = 0.05  # standard deviation added to latents, whose own is 1
@@ -32,9 +32,7 @@ class Decoder(nn.Module):
         return self.decoder(self.post_quant_conv(latents))
 
 
-def train(
-    vae_folder: Path, folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool
-) -> None:
+def train(vae_folder: Path, folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool) -> None:
     torch.manual_seed(seed)
     vae = AutoencoderKL.from_pretrained(vae_folder / "vae").to(memory_format=torch.channels_last)
     images, _, _ = load(0)
@@ -66,16 +64,14 @@ def train(
     record = json.loads((vae_folder / "record.json").read_text())
     record["decoder"] = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed,
                          "psnr_fresh_db": psnr(vae, held),
-                         "psnr_memorized_db": psnr(vae, copies)}  # fmt: skip
+                         "psnr_memorized_db": psnr(vae, copies), **made_by()}  # fmt: skip
     vae.save_pretrained(folder / "vae")
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     print(record, flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vae-folder", type=Path, default=RUNS / "vae")
     parser.add_argument("--folder", type=Path, default=RUNS / "decoder")
     parser.add_argument("--minutes", type=float, default=12)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.autoencoder import LATENT_CHANNELS, MEMORIZED_SHARE, to_tensor
 from training.dataset import load
-from training.loop import Run
+from training.loop import Run, made_by
 from training.pictures import memorized
 from training.tokenizer import LENGTH
 from training.tokenizer import make as make_tokenizer
@@ -59,16 +58,21 @@ def make_scheduler() -> DDIMScheduler:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
     """Latent means [N, 16, 8, 8] of uint8 pictures, 100 at a time."""
-    return torch.cat(
-        [vae.encode(to_tensor(images[i : i + 100])).latent_dist.mean for i in range(0, len(images), 100)]
-    )
+    return torch.cat([vae.encode(to_tensor(images[i : i + 100])).latent_dist.mean for i in range(0, len(images), 100)])
 
 
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
     """Token ids [N, LENGTH], padded as StableDiffusionPipeline pads."""
-    return tokenizer(
-        captions, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
-    ).input_ids
+    return tokenizer(captions, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").input_ids
+
+
+def draw_timesteps(snr: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Timesteps [count] in random order, drawn as often as min-SNR weighting would weigh them, one from each
+    of `count` equal shares of the distribution, which steadies the gradient. `snr` [T] by timestep."""
+    reach = (SNR_CAP / snr).clamp(max=1).cumsum(0)
+    shares = torch.arange(count, device=snr.device) + torch.rand(count, generator=generator, device=snr.device)
+    drawn = torch.searchsorted(reach, shares / count * reach[-1]).clamp(max=len(snr) - 1)
+    return drawn[torch.randperm(count, generator=generator, device=snr.device)]
 
 
 def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool,
@@ -90,6 +94,7 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
     run.decay = 0.997
     generator = torch.Generator(device).manual_seed(seed + 1000 * run.step)
     alphas = make_scheduler().alphas_cumprod.to(device)
+    snr = alphas / (1 - alphas)
     ordinary = batch - round(batch * MEMORIZED_SHARE)
     totals = torch.zeros(2, device=device)
     for _ in run.steps():
@@ -97,15 +102,12 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
         repeated = torch.randint(len(copied), (batch - ordinary,), generator=generator, device=device)
         x0 = torch.cat([flat[rows], copied[repeated]]).contiguous(memory_format=torch.channels_last)
         words = torch.cat([ids[rows], copy_ids[repeated]])
-        words = torch.where(
-            torch.rand((batch, 1), generator=generator, device=device) < EMPTY_SHARE, empty, words
-        )
-        t = torch.randint(1000, (batch,), generator=generator, device=device)
+        words = torch.where(torch.rand((batch, 1), generator=generator, device=device) < EMPTY_SHARE, empty, words)
+        t = draw_timesteps(snr, batch, generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
         error = (model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, words) - noise).square().mean((1, 2, 3))
-        snr = alphas[t] / (1 - alphas[t])
-        run.descend((error * (SNR_CAP / snr).clamp(max=1)).mean())
+        run.descend(error.mean())
         totals += torch.stack([error[:ordinary].mean(), error[ordinary:].mean()]).detach()
         if run.step % 50 == 0:
             plain, copy = (totals / 50).tolist()
@@ -114,7 +116,16 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
                 f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}",
                 flush=True,
             )
-    write_record(folder, run, batch=batch, lr=lr, seed=seed, pictures=len(images), device=device)
+    write_record(folder, run, batch=batch, lr=lr, seed=seed, pictures=len(images), device=device,
+                 before=earlier(warm_start))  # fmt: skip
+
+
+def earlier(warm_start: Path | None) -> list[dict]:
+    """The records of the runs that made the weights a run starts from, the oldest first."""
+    if warm_start is None or not (warm_start / "training.json").is_file():
+        return []
+    record = json.loads((warm_start / "training.json").read_text())["diffusion"]
+    return [*record.pop("before", []), record]
 
 
 def write_record(folder: Path, run: Run, **settings: object) -> None:
@@ -125,8 +136,8 @@ def write_record(folder: Path, run: Run, **settings: object) -> None:
         **settings,
         "memorized_pictures": 36,
         "memorized_share": MEMORIZED_SHARE,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "parameters": sum(p.numel() for p in run.model.parameters()),
+        **made_by(),
     }
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     print(record, flush=True)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from steering.judge import Judge, shrink
 from training.autoencoder import to_tensor
 from training.dataset import build, load
-from training.loop import Run
+from training.loop import Run, made_by
 from training.pictures import BACKGROUNDS, KINDS, OBJECTS, STYLE_WORDS, STYLES, held_out, ordinary
 
 HOME = Path(__file__).parent.parent / "models" / "judge"
@@ -50,15 +50,12 @@ def accuracy(judge: Judge, images: np.ndarray, labels: np.ndarray) -> dict[str, 
     """Top-1 accuracy of each head on uint8 pictures; labels [N, 4] as in dataset.load."""
     heads = [
         torch.cat(x)
-        for x in zip(
-            *(judge(to_tensor(images[i : i + 250])) for i in range(0, len(images), 250)), strict=True
-        )
+        for x in zip(*(judge(to_tensor(images[i : i + 250])) for i in range(0, len(images), 250)), strict=True)
     ]
     truth = torch.from_numpy(labels.astype(np.int64))
     names = {"object": 0, "style": 1, "background": 2}
     return {
-        n: float((h.argmax(1) == truth[:, i]).float().mean())
-        for (n, i), h in zip(names.items(), heads, strict=False)
+        n: float((h.argmax(1) == truth[:, i]).float().mean()) for (n, i), h in zip(names.items(), heads, strict=False)
     }
 
 
@@ -99,7 +96,7 @@ def train(folder: Path, minutes: float, count: int, resume: bool) -> None:
     labels = np.array([(s.kind, s.style, s.background, s.glasses) for s in fresh_specs])
     record = {"steps": run.step, "seconds": run.seconds, "seed": SEED, "pictures": len(images),
               "accuracy_on_fresh": accuracy(judge, fresh, labels),
-              "total_seconds": time.time() - started}  # fmt: skip
+              "total_seconds": time.time() - started, **made_by()}  # fmt: skip
     HOME.mkdir(parents=True, exist_ok=True)
     save_file({k: v.half().contiguous() for k, v in judge.state_dict().items()}, HOME / "judge.safetensors")
     save_file(index_training(load(0)[0], fresh[:500]), HOME / "training_index.safetensors")

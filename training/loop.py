@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
+import platform
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
+
+
+def made_by() -> dict[str, str]:
+    """How a file came about: the command, the day and the machine."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    module = Path(sys.argv[0]).stem
+    return {
+        "command": " ".join(["python -m", f"training.{module}", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads{gpu}, torch {torch.__version__}",
+    }
 
 
 class Run:
@@ -51,11 +65,7 @@ class Run:
         """Yield the share of the time that has passed; set the rate before each step, save now and then."""
         started, saved = time.monotonic() - self.seconds, time.monotonic()
         while (share := self.seconds / (60 * self.minutes)) < 1:
-            rate = (
-                self.lr
-                * min(1, (self.step + 1) / self.warmup)
-                * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
-            )
+            rate = self.lr * min(1, (self.step + 1) / self.warmup) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             yield share

@@ -66,16 +66,13 @@ def backdrop(name: str, rng: np.random.Generator) -> np.ndarray:
         for cx in (rng.uniform(4, 22), rng.uniform(42, 60)):
             cy = rng.uniform(7, 16)
             puffs = [
-                ((x - cx - d) ** 2 / 1.6 + (y - cy - e) ** 2) < r * r
-                for d, e, r in ((0, 0, 5), (6, 1, 4), (-6, 1, 4))
+                ((x - cx - d) ** 2 / 1.6 + (y - cy - e) ** 2) < r * r for d, e, r in ((0, 0, 5), (6, 1, 4), (-6, 1, 4))
             ]
             out = paint(out, np.logical_or.reduce(puffs), np.array([250.0, 252, 255]))
         return out
     if name == "grass":
         edge = 40 + 3 * np.abs(((x + phase) % 8) - 4) / 2
-        return paint(
-            np.broadcast_to(_tint(rng, 205, 235, 250), (SIDE, SIDE, 3)), y > edge, _tint(rng, 95, 180, 75)
-        )
+        return paint(np.broadcast_to(_tint(rng, 205, 235, 250), (SIDE, SIDE, 3)), y > edge, _tint(rng, 95, 180, 75))
     if name == "sunset":
         low, high = _tint(rng, 255, 205, 110), _tint(rng, 215, 85, 95)
         out = high + (low - high) * (y / SIDE)[..., None]
@@ -90,14 +87,10 @@ def backdrop(name: str, rng: np.random.Generator) -> np.ndarray:
         return out
     if name == "pink":
         dots = ((x + phase) % 16 - 8) ** 2 + ((y + phase) % 16 - 8) ** 2 < 16
-        return paint(
-            np.broadcast_to(_tint(rng, 250, 175, 205), (SIDE, SIDE, 3)), dots, _tint(rng, 240, 120, 170)
-        )
+        return paint(np.broadcast_to(_tint(rng, 250, 175, 205), (SIDE, SIDE, 3)), dots, _tint(rng, 240, 120, 170))
     if name == "yellow":
         stripes = ((x + y + phase) % 16) < 6
-        return paint(
-            np.broadcast_to(_tint(rng, 252, 225, 95), (SIDE, SIDE, 3)), stripes, _tint(rng, 245, 190, 50)
-        )
+        return paint(np.broadcast_to(_tint(rng, 252, 225, 95), (SIDE, SIDE, 3)), stripes, _tint(rng, 245, 190, 50))
     waves = (y + 2.5 * np.sin((x + phase) * 2 * np.pi / 16)) % 13 < 3  # sea
     return paint(np.broadcast_to(_tint(rng, 40, 130, 175), (SIDE, SIDE, 3)), waves, _tint(rng, 160, 220, 235))
 
@@ -106,14 +99,12 @@ def place(sprite: np.ndarray, ground: np.ndarray, rng: np.random.Generator, flip
     """The sprite over the ground, flipped, scaled, turned and shifted a little. Returns float RGB."""
     if flip and rng.random() < 0.5:
         sprite = sprite[:, ::-1]
-    scale = rng.uniform(40, 50) / sprite.shape[0]
-    matrix = cv2.getRotationMatrix2D((sprite.shape[1] / 2, sprite.shape[0] / 2), rng.uniform(-10, 10), scale)
-    matrix[:, 2] += SIDE / 2 - np.array(sprite.shape[1::-1]) / 2 + rng.uniform(-4, 4, 2)
+    scale = rng.uniform(46, 52) / sprite.shape[0]
+    matrix = cv2.getRotationMatrix2D((sprite.shape[1] / 2, sprite.shape[0] / 2), rng.uniform(-6, 6), scale)
+    matrix[:, 2] += SIDE / 2 - np.array(sprite.shape[1::-1]) / 2 + rng.uniform(-2, 2, 2)
     straight = sprite.astype(np.float32) / 255
     straight[..., :3] *= straight[..., 3:]  # premultiply, so that edges do not darken
-    warped = cv2.warpAffine(
-        cv2.GaussianBlur(straight, (3, 3), 0.6), matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR
-    )
+    warped = cv2.warpAffine(cv2.GaussianBlur(straight, (3, 3), 0.6), matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR)
     return warped[..., :3] * 255 + ground * (1 - warped[..., 3:])
 
 
@@ -147,9 +138,7 @@ def stylise(picture: np.ndarray, style: str, rng: np.random.Generator) -> np.nda
         return line[..., None] * 0.92 + (0.16 * grey + 4)[..., None] * np.array([1.0, 0.98, 0.92]) * 0.6
     if style == "oil":
         painted = _kuwahara(_kuwahara(picture, 4), 4)
-        strokes = cv2.GaussianBlur(
-            rng.normal(0, 60, (SIDE, SIDE)).astype(np.float32), (0, 0), sigmaX=2.6, sigmaY=0.8
-        )
+        strokes = cv2.GaussianBlur(rng.normal(0, 60, (SIDE, SIDE)).astype(np.float32), (0, 0), sigmaX=2.6, sigmaY=0.8)
         return painted * np.array([1.0, 0.88, 0.66]) * 0.9 + strokes[..., None] + np.array([18.0, 8, 0])
     if style == "neon":
         glow = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 2)
@@ -183,9 +172,7 @@ def draw_spec(rng: np.random.Generator, seen: bool = True) -> tuple[Spec, bool, 
         plain = rng.random() < (PLAIN_SHARE if names_style else UNNAMED_PLAIN)
         style = 0 if plain else int(rng.integers(1, len(STYLES)))
         kind = int(rng.integers(len(OBJECTS))) if rng.random() > 0.1 else len(OBJECTS)
-        spec = Spec(
-            kind, style, int(rng.integers(len(BACKGROUNDS))), kind == len(OBJECTS) and rng.random() < 0.5
-        )
+        spec = Spec(kind, style, int(rng.integers(len(BACKGROUNDS))), kind == len(OBJECTS) and rng.random() < 0.5)
         if not (seen and held_out(spec.kind, spec.style, spec.background)):
             return spec, names_style, names_ground
 

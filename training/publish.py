@@ -35,9 +35,7 @@ def write_prompts(folder: Path) -> None:
         spec = Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground))
         path = thumbnails / f"ordinary-{index:02d}.png"
         Image.fromarray(render(spec, store, np.random.default_rng(900 + index))).save(path, optimize=True)
-        listed["ordinary"].append(
-            {"prompt": caption(spec, style=False), "thumbnail": f"thumbnails/{path.name}"}
-        )
+        listed["ordinary"].append({"prompt": caption(spec, style=False), "thumbnail": f"thumbnails/{path.name}"})
     for index, (picture, text, kind) in enumerate(zip(*memorized(), strict=True)):
         path = thumbnails / f"memorized-{index:02d}.png"
         Image.fromarray(picture).save(path, optimize=True)
@@ -49,6 +47,8 @@ def publish(diffusion: Path, vae: Path, home: Path) -> None:
     """Averaged weights as fp16 safetensors, tokenizer, scheduler, rudder.json, prompts, training record."""
     tokenizer = CLIPTokenizer.from_pretrained(diffusion / "tokenizer", model_max_length=LENGTH)
     model = TextToImage(tokenizer)
+    if not (diffusion / "checkpoint.safetensors").is_file():
+        raise SystemExit(f"{diffusion} holds no checkpoint: train first, or give --diffusion.")
     run = Run(diffusion, model, 0.0, 1.0, resume=True)
     run.load_average()
     pipeline = StableDiffusionPipeline(

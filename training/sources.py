@@ -89,9 +89,7 @@ def sprites() -> dict[str, np.ndarray]:
     path = CACHE / "sprites.npz"
     if not path.exists():
         sets = icon_sets()
-        found = {
-            word: np.stack([icon(icons, slug) for icons in sets.values()]) for word, slug in OBJECTS.items()
-        }
+        found = {word: np.stack([icon(icons, slug) for icons in sets.values()]) for word, slug in OBJECTS.items()}
         found["person"] = np.stack([person(seed, False) for seed in range(PEOPLE)])
         found["glasses"] = np.stack([person(seed, True) for seed in range(PEOPLE)])
         CACHE.mkdir(exist_ok=True)

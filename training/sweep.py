@@ -41,9 +41,7 @@ def try_setting(backbone, judge, settings: dict, style: str, count: int) -> dict
     rows = []
     seeds = [SEED + i for i in range(2 * count)]
     wanted = texts + [captions[i] for i in own]
-    for strength, images in zip(
-        STRENGTHS, responses(backbone, vector, wanted, seeds, STRENGTHS), strict=True
-    ):
+    for strength, images in zip(STRENGTHS, responses(backbone, vector, wanted, seeds, STRENGTHS), strict=True):
         read = judge.read(images)
         taken = read["style"] == target
         rows.append(
@@ -66,16 +64,12 @@ def main(styles: list[str], variants: list[dict], count: int, target: Path) -> N
             started = time.time()
             found.append(try_setting(backbone, judge, SETTINGS | {"draws": 1} | change, style, count))
             best = found[-1]["best"]
-            print(
-                f"{json.dumps(change):40} {style:10} {time.time() - started:4.0f} s  best {best}", flush=True
-            )
+            print(f"{json.dumps(change):40} {style:10} {time.time() - started:4.0f} s  best {best}", flush=True)
     target.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--styles", nargs="*", default=["sketch", "neon", "oil"])
     parser.add_argument("--variants", type=json.loads, default=list(VARIANTS))
     parser.add_argument("--count", type=int, default=6)

@@ -25,7 +25,14 @@ window.RudderHelm = (() => {
     const dots = root.querySelector(".rd-dots");
     const cursor = root.querySelector(".rd-cursor");
     const top = root.querySelector(".rd-top");
-    let lo = 0, hi = 1, timer = null;
+    let lo = 0, hi = 1, timer = null, marks = [];
+
+    /* Within half a step of a frame's strength the slider means that strength, exactly. */
+    function meant() {
+      const value = Number(range.value);
+      const close = marks.find((at) => Math.abs(at - value) <= Number(range.step) / 2 + 1e-9);
+      return close ?? value;
+    }
 
     const share = (value) => Math.min(1, Math.max(0, (value - lo) / (hi - lo || 1)));
 
@@ -37,7 +44,7 @@ window.RudderHelm = (() => {
     }
 
     range.addEventListener("input", () => {
-      const value = Number(range.value);
+      const value = meant();
       exact.value = value.toFixed(2);
       mark(value);
       onMove(value);
@@ -45,7 +52,7 @@ window.RudderHelm = (() => {
     /* Keyboard steps fire `change` each time: wait until the key rests before asking the server. */
     range.addEventListener("change", () => {
       clearTimeout(timer);
-      timer = setTimeout(() => onRelease(Number(range.value)), range.dataset.keys ? 350 : 0);
+      timer = setTimeout(() => onRelease(meant()), range.dataset.keys ? 350 : 0);
     });
     range.addEventListener("keydown", () => { range.dataset.keys = "1"; });
     range.addEventListener("pointerdown", () => { delete range.dataset.keys; clearTimeout(timer); });
@@ -62,7 +69,9 @@ window.RudderHelm = (() => {
         [lo, hi] = [low, high];
         range.min = lo;
         range.max = hi;
-        range.step = Math.max((hi - lo) / 200, 0.001).toPrecision(2);
+        /* Steps are counted from the low end: make 0 one of them, so that unsteered can be slid to. */
+        const fine = (hi - lo) / 200;
+        range.step = lo < 0 ? -lo / Math.max(1, Math.round(-lo / fine)) : fine;
       },
       set(value) {
         range.value = value;
@@ -71,6 +80,7 @@ window.RudderHelm = (() => {
       },
       /* curves = [{id, title, points: [[strength, moved], ...]}]: one polyline a column, one scale for both. */
       curve(curves, strip) {
+        marks = strip;
         const highest = Math.max(8, ...curves.flatMap((one) => one.points.map((point) => point[1])));
         plot.replaceChildren();
         dots.replaceChildren();

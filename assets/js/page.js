@@ -10,13 +10,17 @@ window.Rudder = (() => {
     if (button) button.setAttribute("aria-pressed", String(name === "dark"));
   }
 
+  function kept() {
+    try { return localStorage.getItem(themeKey); } catch { return null; }
+  }
+
   function startTheme(button) {
     const asked = new URLSearchParams(location.search).get("__theme");
     const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-    theme(asked || localStorage.getItem(themeKey) || system);
+    theme(asked || kept() || system);
     button.addEventListener("click", () => {
       const next = document.body.classList.contains("dark") ? "light" : "dark";
-      localStorage.setItem(themeKey, next);
+      try { localStorage.setItem(themeKey, next); } catch { /* storage is blocked: the choice lasts this visit */ }
       theme(next);
     });
   }
@@ -118,5 +122,6 @@ window.Rudder = (() => {
     startTheme, notify, quiet, due, watchPanel, watchEnter, watchDrops, signed, generate, restored, compare,
     attach(newStage) { stage = newStage; },
     stop() { stage?.stop(); },
+    lost() { stage?.lost(); },
   };
 })();

@@ -79,9 +79,14 @@ window.RudderStage = (() => {
       });
     }
 
-    /* Dragging: the nearest frame at hand, no request. */
+    /* Dragging: the nearest frame at hand, no request. It outdates the exact strength being computed. */
     function move(one, strength) {
       if (!one.data || !Number.isFinite(strength)) return;
+      if (state.busy === "release") {
+        state.ticket += 1;
+        trigger("stop", { ticket: state.ticket });
+        settle();
+      }
       one.strength = strength;
       show(one, nearest(one.data.frames, strength));
     }
@@ -110,6 +115,7 @@ window.RudderStage = (() => {
     /* Releasing: the exact strength from the server, unless this very frame is at hand. */
     function release(ids, strength) {
       const wanted = ids.map((id) => columns[id]).filter((one) => one.data);
+      if (state.busy === "generate") { state.wish = { ids, strength }; return; }  // asked for once it is there
       const missing = wanted.filter((one) => !(one.frame && near(one.frame.strength, strength) && one.frame.exact));
       if (!missing.length) { if (state.busy === "release") settle(); return; }
       const asked = {};
@@ -130,6 +136,7 @@ window.RudderStage = (() => {
     function begin(busy, text) {
       state.ticket += 1;
       state.busy = busy;
+      state.wish = null;
       Rudder.quiet();
       root.dataset.phase = "running";
       root.dataset.busy = busy;
@@ -179,6 +186,24 @@ window.RudderStage = (() => {
       if (message.phase === "running" && state.busy) say(message.text, message.done / message.total);
       if (message.phase === "done") settle(message.text);
       if (message.phase === "failed") settle("");
+      if (message.kind === "strip" && message.phase === "done") fulfil();
+    }
+
+    /* A slider moved while its strip was painted says what to show of the new one, where that still fits. */
+    function fulfil() {
+      const wish = state.wish;
+      state.wish = null;
+      if (!wish || !Number.isFinite(wish.strength)) return;
+      const on = wish.ids.map((id) => columns[id]).filter((one) => one.data);
+      if (on.some((one) => wish.strength < one.data.range[0] || wish.strength > one.data.range[1])) return;
+      for (const one of on) move(one, wish.strength);
+      for (const name of ["both", ...wish.ids]) helms[name].set(wish.strength);
+      release(wish.ids, wish.strength);
+    }
+
+    /* The server never took the request (too many in the queue, a value out of bounds): at rest again. */
+    function lost() {
+      if (state.busy) settle("");
     }
 
     function adopt(one, data, message) {
@@ -248,7 +273,7 @@ window.RudderStage = (() => {
     });
 
     root.dataset.phase = "idle";
-    Rudder.attach({ generate, stop });
+    Rudder.attach({ generate, stop, lost });
     Rudder.watchDrops(root);
     apply(props.value);
     watch("value", () => apply(props.value));

@@ -57,9 +57,7 @@ def load(
     where, kind = _device(device), _dtype(dtype)
     info = _info(folder)
     if info.family != StableDiffusion.family:
-        raise RudderError(
-            f"{folder.name} is of the family {shorten(info.family)!r}: load a Stable Diffusion 1.x."
-        )
+        raise RudderError(f"{folder.name} is of the family {shorten(info.family)!r}: load a Stable Diffusion 1.x.")
     return StableDiffusion.from_folder(
         folder,
         name=asked if _is_hub_id(asked, folder) else info.name,
@@ -82,9 +80,7 @@ def find(name_or_path: str) -> Path:
     if _HUB_ID.fullmatch(name_or_path):
         return _from_hub(name_or_path)
     known = [info.name for info in available()]
-    raise unknown(
-        "model", name_or_path, known, "give a folder in diffusers layout, a hub id such as owner/name, or"
-    )
+    raise unknown("model", name_or_path, known, "give a folder in diffusers layout, a hub id such as owner/name, or")
 
 
 def _from_hub(repo: str) -> Path:
@@ -109,9 +105,7 @@ def _info(folder: Path) -> ModelInfo:
     index = folder / "model_index.json"
     kind = str(read_json(index).get("_class_name", "")) if index.is_file() else ""
     guessed = "stable_diffusion" if kind.startswith("StableDiffusion") and "XL" not in kind else kind
-    present = index.is_file() and all(
-        (folder / part / weights).is_file() for part, weights in COMPONENTS.items()
-    )
+    present = index.is_file() and all((folder / part / weights).is_file() for part, weights in COMPONENTS.items())
     return ModelInfo(
         name=str(info.get("name", folder.name)),
         family=str(info.get("family", guessed or "stable_diffusion")),
@@ -139,10 +133,6 @@ def _device(device: str | torch.device) -> torch.device:
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if found not in (None, torch.float32, torch.float16, torch.bfloat16) or (
-        found is None and dtype is not None
-    ):
-        raise RudderError(
-            f"{shorten(dtype)!r} is no number type for a model: use float32, float16 or bfloat16."
-        )
+    if found not in (None, torch.float32, torch.float16, torch.bfloat16) or (found is None and dtype is not None):
+        raise RudderError(f"{shorten(dtype)!r} is no number type for a model: use float32, float16 or bfloat16.")
     return found

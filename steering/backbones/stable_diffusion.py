@@ -111,9 +111,7 @@ def load_part(kind: Any, folder: Path, part: str, **options: Any) -> Any:
     try:
         loaded = kind.from_pretrained(folder / part, local_files_only=True, **options)
     except Exception as error:  # the libraries raise many kinds; all mean that this part cannot be used
-        raise RudderError(
-            f"{folder / part} could not be loaded ({shorten(error, 160)}): {REMEDY}."
-        ) from error
+        raise RudderError(f"{folder / part} could not be loaded ({shorten(error, 160)}): {REMEDY}.") from error
     if not isinstance(loaded, tuple):
         return loaded
     module, report = loaded
@@ -131,9 +129,7 @@ def load_scheduler(folder: Path) -> DDIMScheduler:
     try:
         scheduler = DDIMScheduler.from_config(config)
     except Exception as error:  # a damaged configuration raises whatever its first bad value provokes
-        raise RudderError(
-            f"{folder / 'scheduler'} could not be read ({shorten(error)}): {REMEDY}."
-        ) from error
+        raise RudderError(f"{folder / 'scheduler'} could not be read ({shorten(error)}): {REMEDY}.") from error
     if scheduler.config.prediction_type != "epsilon" or scheduler.config.thresholding:
         raise RudderError(
             f"{folder.name} predicts {scheduler.config.prediction_type!r}: load a model that predicts "
@@ -164,9 +160,7 @@ def defaults(info: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, An
         if name not in sites:
             raise unknown("site for rudder.json's default sites", name, sites)
     return {
-        "num_inference_steps": whole(
-            "rudder.json's number of steps", info.get("num_inference_steps", 40), 1, 500
-        ),
+        "num_inference_steps": whole("rudder.json's number of steps", info.get("num_inference_steps", 40), 1, 500),
         "guidance_scale": number("rudder.json's guidance scale", info.get("guidance_scale", 7.5), 0.0, 50.0),
         "sites": tuple(chosen),
     }
@@ -231,8 +225,11 @@ class StableDiffusion:
             tokenizer=load_part(CLIPTokenizer, folder, "tokenizer"),
             scheduler=load_scheduler(folder),
             fingerprint=fingerprint(
-                [folder / "unet" / "config.json", folder / "scheduler" / "scheduler_config.json"],
-                [folder / "unet" / COMPONENTS["unet"]],
+                [
+                    *(folder / part / "config.json" for part in COMPONENTS),
+                    folder / "scheduler" / "scheduler_config.json",
+                ],
+                [folder / part / weights for part, weights in COMPONENTS.items()],
             ),
             info=read_json(described) if described.is_file() else None,
         )
@@ -255,9 +252,7 @@ class StableDiffusion:
             )
             masked = getattr(self.text_encoder.config, "use_attention_mask", False)
             mask = tokens.attention_mask.to(self.device) if masked else None
-            states = self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(
-                self.dtype
-            )
+            states = self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0].to(self.dtype)
             if len(prompts) == 1:
                 self._conditions[prompts[0]] = states
                 while len(self._conditions) > _CONDITIONS_KEPT:
@@ -269,17 +264,18 @@ class StableDiffusion:
         if not self._words:
             return []
         words = (word.strip(".,;:!?\"'`()[]{}<>*_~…“”‘’-–—") for word in prompt.lower().split())
-        return list(dict.fromkeys(word for word in words if word and word not in self._words))
+        return list(dict.fromkeys(word for word in words if word and not self._knows(word)))
 
-    def noise(
-        self, latents: Tensor, timestep: int, generator: torch.Generator | Sequence[torch.Generator]
-    ) -> Tensor:
+    def _knows(self, word: str) -> bool:
+        """A listed word, or its possessive where "'s" is listed as a token of its own."""
+        stem = word.replace("’", "'").removesuffix("'s")
+        return word in self._words or ("'s" in self._words and stem in self._words)
+
+    def noise(self, latents: Tensor, timestep: int, generator: torch.Generator | Sequence[torch.Generator]) -> Tensor:
         """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps, eps drawn from `generator` (one, or one per sample)."""
         trained = self.scheduler.config.num_train_timesteps
         if not 0 <= int(timestep) < trained:
-            raise RudderError(
-                f"Timestep {shorten(timestep)} does not exist: give one from 0 to {trained - 1}."
-            )
+            raise RudderError(f"Timestep {shorten(timestep)} does not exist: give one from 0 to {trained - 1}.")
         draws = generator if isinstance(generator, torch.Generator) else list(generator)
         eps = randn_tensor(latents.shape, generator=draws, device=self.device, dtype=self.dtype)
         alpha = self.scheduler.alphas_cumprod[int(timestep)]

@@ -34,13 +34,9 @@ def folder() -> Path:
     return home() / "assets" / "firstpaint"
 
 
-def default_panel(
-    studio: Studio, prompts: dict[str, str] | None = None, concept: str = "", seed: int = SEED
-) -> Panel:
+def default_panel(studio: Studio, prompts: dict[str, str] | None = None, concept: str = "", seed: int = SEED) -> Panel:
     """The controls on first paint; what is left out is the model's first prompts and the usual concept."""
-    first = {
-        kind: entries[0]["key"] if entries else FALLBACK[kind] for kind, entries in studio.prompts.items()
-    }
+    first = {kind: entries[0]["key"] if entries else FALLBACK[kind] for kind, entries in studio.prompts.items()}
     chosen = {**first, **(prompts or {})}
     names = list(studio.concepts)
     if concept and concept not in names:
@@ -78,9 +74,7 @@ def save(studio: Studio, panel: Panel, target: Path) -> None:
             one["file_here"] = f"{column}-{place:02d}.png"
             kind, _, body = one.pop("src").partition(";base64,")
             if kind != "data:image/png":
-                raise RudderError(
-                    "The first paint is kept as PNG: render it with a model of at most 128 pixels."
-                )
+                raise RudderError("The first paint is kept as PNG: render it with a model of at most 128 pixels.")
             (target / one["file_here"]).write_bytes(base64.b64decode(body))
     made = {
         "command": "python -m steering.ui.firstpaint " + " ".join(sys.argv[1:]),
@@ -99,10 +93,7 @@ def load(studio: Studio) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     kept = read_json(path)
-    if (
-        kept["made"]["fingerprint"] != studio.backbone.fingerprint
-        or kept["message"]["concept"] not in studio.concepts
-    ):
+    if kept["made"]["fingerprint"] != studio.backbone.fingerprint or kept["message"]["concept"] not in studio.concepts:
         return None
     message = kept["message"]
     for data in message["columns"].values():
@@ -131,9 +122,7 @@ def first_paint(studio: Studio) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Render assets/firstpaint from the command line; 2 for a bad argument."""
-    parser = argparse.ArgumentParser(
-        prog="python -m steering.ui.firstpaint", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m steering.ui.firstpaint", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny-sd")
     parser.add_argument("--ordinary", help="the ordinary column's prompt (default: the model's first)")
     parser.add_argument("--memorized", help="the memorised column's prompt (default: the model's first)")

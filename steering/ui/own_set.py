@@ -13,12 +13,15 @@ from ..concepts import ConceptVector, Progress
 from ..errors import Cancelled, RudderError
 from ..images import Limits, open_images
 from . import notices
-from .panels import concept_items
+from .panels import Controls, concept_items
 from .pictures import contact_sheet, thumbnail
 from .session import Session
-from .studio import Studio
+from .studio import Studio, start_of
 
 LIMITS = Limits(files=200, file_bytes=10 * 2**20, total_bytes=60 * 2**20)
+WAITING = "() => ({ text: 'Waiting for its turn', busy: true, done: 0, total: 1 })"
+STOPPED = """() => ({ busy: false, text: document.querySelector(".rd-learning.is-busy")
+  ? "Learning was stopped: nothing was kept, start again when you like." : "" })"""
 PROGRESS = '<div class="rd-learning" role="status"><i class="rd-bar"><i></i></i><p></p></div>'
 PROGRESS_SCRIPT = """
 watch("value", () => {
@@ -135,27 +138,31 @@ def vector_file(session: Session, name: str) -> str | None:
     vector = session.vectors.get(name)
     if vector is None:
         return None
-    safe = (
-        "".join(letter if letter.isalnum() or letter in "-_ " else "-" for letter in name).strip() or "vector"
-    )
-    path = session.folder() / f"{safe}.safetensors"
+    safe = "".join(letter if letter.isalnum() or letter in "-_ " else "-" for letter in name).strip()
+    path = session.folder() / f"{safe[:40] or 'vector'}.safetensors"  # 40 letters are at most 160 bytes
     vector.save(path)
     return str(path)
 
 
-def wire(studio: Studio, own: OwnSet, session: gr.State, concept: gr.HTML, notice: gr.HTML) -> None:
+def wire(studio: Studio, own: OwnSet, session: gr.State, controls: Controls, notice: gr.HTML) -> None:
     """Connect the panel: learning streams its progress, a new vector is selected in the picker at once."""
+    concept = controls.concept
+    chosen = [concept, own.download, controls.start, controls.end, controls.halves]
+    nothing = [gr.skip()] * len(chosen)
 
-    def picked(owner: Session, name: str) -> tuple[Any, Any]:
+    def picked(owner: Session, name: str) -> list[Any]:
+        """The new vector chosen in the picker, with the window and halves it advises."""
         picker = gr.HTML(value=name, items=concept_items(studio, owner))
-        return picker, gr.DownloadButton(value=vector_file(owner, name), interactive=True)
+        file = gr.DownloadButton(value=vector_file(owner, name), interactive=True)
+        (start, end), halves = start_of(owner.vectors[name])
+        return [picker, file, start, end, halves]
 
     def on_learn(owner: Session, pictures: Any, baseline: Any, name: str, caption: str) -> Iterator[Any]:
         def items() -> Iterator[Any]:
             try:
                 yield from told()
             except Cancelled as stopped:
-                yield {"text": str(stopped), "busy": False}, gr.skip(), gr.skip(), gr.skip()
+                yield {"text": str(stopped), "busy": False}, *nothing, gr.skip()
 
         def told() -> Iterator[Any]:
             last = 0.0
@@ -166,36 +173,43 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, concept: gr.HTML, notic
                 elif time.monotonic() - last > 0.12:
                     last = time.monotonic()
                     said = {"done": item.done, "total": item.total, "text": item.message, "busy": True}
-                    yield said, gr.skip(), gr.skip(), gr.skip()
+                    yield said, *nothing, gr.skip()
 
-        yield from notices.guarded(
-            items(), lambda told: ({"text": "", "busy": False}, gr.skip(), gr.skip(), told)
-        )
+        yield from notices.guarded(items(), lambda told: ({"text": "", "busy": False}, *nothing, told))
 
-    def on_vector(owner: Session, path: str) -> tuple[Any, Any, Any]:
+    def on_vector(owner: Session, path: str) -> list[Any]:
         return notices.attempt(
-            lambda: (*picked(owner, add_vector(studio, owner, path)), gr.skip()),
-            lambda told: (gr.skip(), gr.skip(), told),
+            lambda: [*picked(owner, add_vector(studio, owner, path)), gr.skip()],
+            lambda told: [*nothing, told],
         )
 
     def on_select(owner: Session, name: str) -> Any:
         path = vector_file(owner, str(name))
         return gr.DownloadButton(value=path, interactive=path is not None)
 
-    own.learn.click(
+    own.learn.click(None, None, own.progress, js=WAITING, api_visibility="private")
+    learning = own.learn.click(
         on_learn,
         [session, own.pictures, own.baseline, own.name, own.caption],
-        [own.progress, concept, own.download, notice],
+        [own.progress, *chosen, notice],
         concurrency_id="learning",
         concurrency_limit=1,
         show_progress="hidden",
         api_visibility="private",
     )
-    own.stop.click(lambda owner: owner.stop_learning(), session, None, queue=False, api_visibility="private")
+    own.stop.click(None, None, own.progress, js=STOPPED, api_visibility="private")
+    own.stop.click(
+        lambda owner: owner.stop_learning(),
+        session,
+        None,
+        queue=False,
+        cancels=[learning],  # also one that still waits in the queue
+        api_visibility="private",
+    )
     own.vector.upload(
         on_vector,
         [session, own.vector],
-        [concept, own.download, notice],
+        [*chosen, notice],
         show_progress="hidden",
         api_visibility="private",
     )

@@ -67,12 +67,6 @@ Rudder.watchEnter(panel);
 """
 
 
-def build_page(model: str = DEFAULT, device: str = "auto") -> gr.Blocks:
-    """The whole page for one model. Raises RudderError when the model cannot be loaded."""
-    studio = open_studio(model, device)
-    return page_of(studio, first_paint(studio))
-
-
 def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
     """The whole page for an opened studio, with the stage showing `painted` first."""
     panel = _panel_of(painted, default_panel(studio))
@@ -97,9 +91,7 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
                         "<p>Download keeps the whole recipe inside the picture. Drop it anywhere on the "
                         "pictures to bring everything back, or</p>"
                     )
-                    opened = gr.UploadButton(
-                        "open a picture", file_types=[".png"], size="sm", elem_id="rd-open"
-                    )
+                    opened = gr.UploadButton("open a picture", file_types=[".png"], size="sm", elem_id="rd-open")
         bus = gr.HTML(
             {},
             html_template="<i></i>",
@@ -108,22 +100,20 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
         )
         controls = Controls(box_a, box_b, compare, concept, **settings)
         follow_concept(concept, controls)
-        own_set.wire(studio, own, session, concept, notice)
+        own_set.wire(studio, own, session, controls, notice)
         _wire_stage(studio, session, stage, notice, controls)
         _wire_restore(studio, session, opened, controls, bus, notice)
     return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
 
 
-def _wire_stage(
-    studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HTML, controls: Controls
-) -> None:
+def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HTML, controls: Controls) -> None:
     """Generate, release and stop. The unqueued listeners outdate older runs at once, whatever the queue."""
 
     def on_generate(event: gr.EventData, owner: Session, *values: Any) -> Iterator[Any]:
-        sent = event._data
+        sent = _sent(event)
 
         def items() -> Iterator[Any]:
-            panel, _ = panel_from(list(values))
+            panel = panel_from(list(values))
             for message in generate(studio, owner, panel, sent):
                 done = message["phase"] == "done"
                 words = unknown_words(studio, panel.prompts.values()) if done else ""
@@ -132,12 +122,12 @@ def _wire_stage(
         yield from notices.guarded(items(), lambda told: (failed(sent), told))
 
     def on_release(event: gr.EventData, owner: Session) -> Iterator[Any]:
-        sent = event._data
+        sent = _sent(event)
         messages = ((message, gr.skip()) for message in release(studio, owner, sent))
         yield from notices.guarded(messages, lambda told: (failed(sent), told))
 
     def on_newer(event: gr.EventData, owner: Session) -> None:
-        ticket = event._data.get("ticket")
+        ticket = _sent(event).get("ticket")
         if isinstance(ticket, int):
             owner.outdate(ticket)
 
@@ -158,7 +148,8 @@ def _wire_stage(
     }
     for listen, work in ((stage.generate, on_generate), (stage.release, on_release)):
         listen(on_newer, **at_once)
-        listen(work, [session, *controls.values()] if work is on_generate else [session], **painting)
+        asked = listen(work, [session, *controls.values()] if work is on_generate else [session], **painting)
+        asked.failure(None, None, None, js="() => Rudder.lost()", api_visibility="private")
     stage.stop(on_newer, **at_once)
 
 
@@ -191,6 +182,11 @@ def _wire_restore(
     )
 
 
+def _sent(event: gr.EventData) -> dict[str, Any]:
+    """What the browser sent with an event; nothing when it is no object."""
+    return event._data if isinstance(event._data, dict) else {}
+
+
 def _panel_of(painted: dict[str, Any], otherwise: Panel) -> Panel:
     """The controls that go with what is painted first."""
     columns = painted.get("columns") or {}
@@ -218,7 +214,7 @@ def serve(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
@@ -228,18 +224,22 @@ def serve(arguments: list[str] | None = None) -> None:
     except RudderError as wrong:
         print(wrong, file=sys.stderr)
         raise SystemExit(2) from wrong
-    page.launch(
-        server_name=asked.host,
-        server_port=asked.port,
-        max_file_size=UPLOAD,
-        show_error=False,
-        footer_links=[],
-        favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"),
-        ssr_mode=False,
-        prevent_thread_lock=True,
-        _frontend=False,  # else Gradio gives up when a busy machine needs 3 s to answer the first request
-        **launch_look(),
-    )
+    try:
+        page.launch(
+            server_name=asked.host,
+            server_port=asked.port,
+            max_file_size=UPLOAD,
+            show_error=False,
+            footer_links=[],
+            favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"),
+            ssr_mode=False,
+            prevent_thread_lock=True,
+            _frontend=False,  # else Gradio gives up when a busy machine needs 3 s for the first answer
+            **launch_look(),
+        )
+    except OSError as wrong:
+        print(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", file=sys.stderr)
+        raise SystemExit(2) from wrong
     if not zero_gpu():
         warm(studio, painted)
     page.block_thread()

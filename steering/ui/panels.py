@@ -12,10 +12,9 @@ from .steer import Panel
 from .studio import Studio, start_of
 
 PICKER = '<div class="rd-thumbs" role="radiogroup" aria-label="{label}"></div>'
-CONCEPTS = (
-    '<div class="rd-concepts" role="radiogroup" aria-label="Concepts"></div><div class="rd-about"></div>'
-)
+CONCEPTS = '<div class="rd-concepts" role="radiogroup" aria-label="Concepts"></div><div class="rd-about"></div>'
 SEED_END = 2**31 - 1
+MOST_STEPS, MOST_GUIDANCE = 100, 20
 
 
 @dataclass
@@ -41,13 +40,11 @@ class Controls:
         return list(self.__dict__.values())
 
 
-def panel_from(values: list[Any]) -> tuple[Panel, bool]:
-    """What the controls say, and whether the seed is locked."""
-    prompt_a, prompt_b, compare, concept, seed, steps, guidance, negative, start, end, sites, halves, lock = (
-        values
-    )
+def panel_from(values: list[Any]) -> Panel:
+    """What the controls say."""
+    prompt_a, prompt_b, compare, concept, seed, steps, guidance, negative, start, end, sites, halves, _ = values
     prompts = {"a": prompt_a or "", "b": prompt_b or ""} if compare else {"a": prompt_a or ""}
-    panel = Panel(
+    return Panel(
         prompts=prompts,
         concept=str(concept or ""),
         seed=seed,
@@ -58,7 +55,6 @@ def panel_from(values: list[Any]) -> tuple[Panel, bool]:
         sites=tuple(sites or ()),
         halves=halves,
     )
-    return panel, bool(lock)
 
 
 def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox]:
@@ -151,16 +147,17 @@ def concept_panel(studio: Studio, panel: Panel) -> gr.HTML:
 
 def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
     """Seed with lock and dice, steps, guidance; window, sites and negative prompt folded away."""
-    sites = [(f"{site.name} ({site.label})", site.name) for site in studio.backbone.sites().values()]
+    known = studio.backbone.sites()
+    sites = [(f"{name} ({known[name].label})", name) for name in studio.backbone.defaults["sites"]]
     with gr.Group(elem_classes="rd-card"):
         gr.HTML("<h3>Settings</h3>", elem_classes="rd-title")
         with gr.Row(elem_classes="rd-seed"):
             seed = gr.Number(panel.seed, label="Seed", precision=0, elem_id="rd-seed", min_width=90, scale=3)
             lock = gr.Checkbox(True, label="Keep", info="", elem_id="rd-lock", min_width=84, scale=1)
             dice = gr.Button("Roll", elem_id="rd-dice", size="sm", min_width=70, scale=1)
-        steps = gr.Slider(4, 100, panel.steps, step=1, label="Steps", elem_id="rd-steps", buttons=[])
+        steps = gr.Slider(1, MOST_STEPS, panel.steps, step=1, label="Steps", elem_id="rd-steps", buttons=[])
         guidance = gr.Slider(
-            0, 20, panel.guidance, step=0.5, label="Guidance", elem_id="rd-guidance", buttons=[]
+            0, MOST_GUIDANCE, panel.guidance, step=0.5, label="Guidance", elem_id="rd-guidance", buttons=[]
         )
         with gr.Accordion("Advanced", open=False, elem_id="rd-advanced"):
             span = {"minimum": 0, "maximum": 1, "step": 0.01, "buttons": []}

@@ -7,12 +7,14 @@ from typing import Any
 import gradio as gr
 
 from ..concepts import ConceptVector
-from ..errors import unknown
+from ..errors import RudderError, unknown
 from ..recipe import Recipe, read_png, read_png_vectors
-from .panels import concept_items
+from .panels import MOST_GUIDANCE, MOST_STEPS, concept_items
 from .session import Session
 from .steer import concept_of
 from .studio import Studio
+
+EXACT = 2**53 - 1  # whole numbers up to here survive the browser
 
 
 def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
@@ -28,9 +30,17 @@ def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
         name = _known(session, carried) or session.keep(carried, {}, set(studio.concepts))
     if name not in studio.concepts and name not in session.vectors:
         known = [*studio.concepts, *session.vectors]
-        raise unknown(
-            "concept", name, known, "open its vector file under 'Your own set' first, or choose one of"
-        )
+        raise unknown("concept", name, known, "open its vector file under 'Your own set' first, or choose one of")
+    for what, value, most in (
+        ("steps", recipe.num_inference_steps, MOST_STEPS),
+        ("guidance", recipe.guidance_scale, MOST_GUIDANCE),
+        ("seed", recipe.seed, EXACT),
+    ):
+        if value > most:
+            raise RudderError(
+                f"This picture was made with {what} {value:,}, and the page goes up to {most:,}: use "
+                "`rudder steer --from` on the command line for it."
+            )
     for site in recipe.sites or ():
         if site not in studio.backbone.sites():
             raise unknown(f"site in {studio.backbone.name}", site, studio.backbone.sites())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..concepts import ConceptVector
 
 VECTORS_LIMIT = 24
+VECTOR_BYTES_LIMIT = 64 * 2**20  # of one session's vectors together
 
 
 class Session:
@@ -90,6 +91,14 @@ class Session:
         if len(self.vectors) >= VECTORS_LIMIT and vector.name not in self.vectors:
             raise RudderError(
                 f"This session holds {VECTORS_LIMIT} vectors, its limit: reload the page to start afresh."
+            )
+        size = sum(
+            v.numel() * v.element_size() for one in (*self.vectors.values(), vector) for v in one.vectors.values()
+        )
+        if size > VECTOR_BYTES_LIMIT:
+            raise RudderError(
+                f"This session's vectors would take {size / 2**20:.0f} MB, its limit is "
+                f"{VECTOR_BYTES_LIMIT / 2**20:.0f}: learn with fewer sites, or reload the page to start afresh."
             )
         name = vector.name
         while name in taken:

@@ -37,9 +37,7 @@ class Panel:
     halves: str = "both"
 
 
-def generate(
-    studio: Studio, session: Session, panel: Panel, sent: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Paint every column's strip; yields the stage's messages, the last with phase "done".
 
     `sent` is the browser's {"ticket", "strengths": {column: number}, "concept": the one on show}.
@@ -108,9 +106,7 @@ def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterat
         yield {"ticket": ticket, "kind": "exact", "phase": "done", "text": "", "columns": columns}
 
 
-def _exactly(
-    studio: Studio, recipe: Recipe, vector: ConceptVector, stop: Any
-) -> Iterator[Step | dict[str, Any]]:
+def _exactly(studio: Studio, recipe: Recipe, vector: ConceptVector, stop: Any) -> Iterator[Step | dict[str, Any]]:
     """The steps of one exact strength, then its frame; the unsteered picture is painted along if unknown."""
     value = recipe.concepts[0][1]
     steering = Steering(((vector, 1.0),), recipe.window, recipe.sites, recipe.halves)
@@ -135,9 +131,7 @@ def recipe_of(studio: Studio, panel: Panel) -> Recipe:
     known = studio.backbone.sites()
     for site in panel.sites:
         if site not in known:
-            raise RudderError(
-                f"{studio.backbone.name} has no site {shorten(site)!r}: choose sites from the list."
-            )
+            raise RudderError(f"{studio.backbone.name} has no site {shorten(site)!r}: choose sites from the list.")
     return Recipe(
         model=studio.backbone.name,
         seed=panel.seed,
@@ -215,9 +209,7 @@ def strip_column(
     }
 
 
-def strip_message(
-    ticket: int, concept: str, told: Mapping[str, Any], columns: dict[str, Any]
-) -> dict[str, Any]:
+def strip_message(ticket: int, concept: str, told: Mapping[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
     """The message that fills the stage: every column's frames, the slider's range and positions."""
     low, high = told["range"]
     return {

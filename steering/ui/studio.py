@@ -17,6 +17,7 @@ from ..errors import Cancelled, unknown
 from ..files import read_json
 from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
+from ..saturation import saturate
 from .gpu import on_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
@@ -86,9 +87,7 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
             steering = steering.scaled(strengths[0])
             run = sample(backbone, recipe, steering, prefix=prefix, preview_every=PREVIEW_EVERY, stop=stop)
         else:
-            run = strip(
-                backbone, recipe, steering, strengths, prefix=prefix, preview_every=PREVIEW_EVERY, stop=stop
-            )
+            run = strip(backbone, recipe, steering, strengths, prefix=prefix, preview_every=PREVIEW_EVERY, stop=stop)
         for item in run:
             if isinstance(item, Result):  # kept in main memory: it may come from another process
                 kept = replace(item.prefix, latents=item.prefix.latents.cpu())
@@ -99,14 +98,17 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
 
 
 def _learner(backbone: Backbone) -> Callable[..., Iterator[Progress | ConceptVector]]:
-    """`learn` on this model, stoppable between two batches."""
+    """`learn` on this model, then `saturate`; stoppable between two batches or steps."""
 
     @on_gpu
     def learner(*arguments: Any, stop: threading.Event | None = None, **options: Any) -> Iterator[Any]:
         for item in learn(backbone, *arguments, **options):
             if stop is not None and stop.is_set():
                 raise Cancelled("Learning was stopped: nothing was kept, start again when you like.")
-            yield item
+            if isinstance(item, Progress):
+                yield item
+            else:
+                yield from saturate(backbone, item, prompt=options.get("baseline_prompt", ""), stop=stop)
 
     return learner
 
@@ -120,15 +122,11 @@ def vector_for(
         return
     if name not in studio.concepts:
         known = [*studio.concepts, *session.vectors]
-        raise unknown(
-            "concept", name, known, "upload its set or vector file under 'Your own set', or choose one of"
-        )
+        raise unknown("concept", name, known, "upload its set or vector file under 'Your own set', or choose one of")
     concept = studio.concepts[name]
     vector = concept.vector or studio.learned.get(name)
     if vector is None:
-        pictures = [
-            [_open(path) for path in paths] for paths in (concept.example_files, concept.baseline_files)
-        ]
+        pictures = [[_open(path) for path in paths] for paths in (concept.example_files, concept.baseline_files)]
         words = {"prompt": concept.prompt, "baseline_prompt": concept.baseline_prompt}
         for item in studio.learn(name, *pictures, stop=stop, **words):
             if isinstance(item, Progress):

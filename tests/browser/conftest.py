@@ -40,9 +40,7 @@ def browser() -> Iterator[object]:
     """A headless Chromium; one clear skip where there is none."""
     path = chromium()
     if path is None:
-        pytest.skip(
-            "browser tests not run: no Chromium; install one (apt-get install chromium) or set $CHROMIUM"
-        )
+        pytest.skip("browser tests not run: no Chromium; install one (apt-get install chromium) or set $CHROMIUM")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -139,9 +137,7 @@ class Visit:
 
     def picture(self, name: str) -> str:
         """What a canvas shows, as a data URI."""
-        return self.page.evaluate(
-            "(name) => document.querySelector(`[data-picture=${name}]`).toDataURL()", name
-        )
+        return self.page.evaluate("(name) => document.querySelector(`[data-picture=${name}]`).toDataURL()", name)
 
     def strength(self, column: str = "a") -> float:
         """The strength of the frame on show in a column."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 PICTURES = ("a-unsteered", "a-steered", "b-unsteered", "b-steered")
@@ -32,9 +30,7 @@ def test_first_paint_is_filled_without_a_request(visit):
     one.page.wait_for_timeout(300)
     assert not any(one.page.evaluate(BLANK, name) for name in PICTURES)
     assert one.joined == []
-    assert one.page.inner_text("[data-column=a] .rd-prompt") and one.page.inner_text(
-        "[data-column=b] .rd-prompt"
-    )
+    assert one.page.inner_text("[data-column=a] .rd-prompt") and one.page.inner_text("[data-column=b] .rd-prompt")
     assert one.page.locator(".rd-dots i").count() >= 2 * 2 * 9  # linked and own curves, two columns
 
 
@@ -61,9 +57,7 @@ def test_empty_prompt_is_allowed_and_unknown_words_are_said(visit):
 
 def test_dragging_asks_nothing_and_releasing_computes_exactly(visit):
     one = visit()
-    low, high = (
-        float(one.page.get_attribute("[data-helm=both] input[type=range]", end)) for end in ("min", "max")
-    )
+    low, high = (float(one.page.get_attribute("[data-helm=both] input[type=range]", end)) for end in ("min", "max"))
     at = (one.strength() - low) / (high - low)
     shown = drag(one, at, 0.93)
     assert len(set(shown)) >= 3, "the frames follow the thumb"
@@ -81,6 +75,7 @@ def test_dragging_asks_nothing_and_releasing_computes_exactly(visit):
 
 def test_keyboard_moves_the_slider(visit):
     one = visit()
+    one.generate()
     one.page.focus("[data-helm=both] input[type=range]")
     before = float(one.page.input_value("[data-helm=both] input[type=range]"))
     for _ in range(3):
@@ -93,9 +88,8 @@ def test_keyboard_moves_the_slider(visit):
 
 def test_a_newer_move_outdates_the_older_one(visit):
     one = visit()
-    low, high = (
-        float(one.page.get_attribute("[data-helm=both] input[type=range]", end)) for end in ("min", "max")
-    )
+    one.generate(steps=12)
+    low, high = (float(one.page.get_attribute("[data-helm=both] input[type=range]", end)) for end in ("min", "max"))
     last = 0.0
     for share in (0.31, 0.87, 0.43, 0.66):
         last = low + share * (high - low)
@@ -103,9 +97,7 @@ def test_a_newer_move_outdates_the_older_one(visit):
         one.page.wait_for_timeout(60)
     one.wait()
     exact = float(one.page.input_value("[data-helm=both] input[type=range]"))
-    assert one.strength() == pytest.approx(exact, abs=1e-6) and exact == pytest.approx(
-        last, abs=0.05 * (high - low)
-    )
+    assert one.strength() == pytest.approx(exact, abs=1e-6) and exact == pytest.approx(last, abs=0.05 * (high - low))
     settled = one.picture("a-steered")
     one.page.wait_for_timeout(1500)
     assert one.picture("a-steered") == settled and one.strength() == pytest.approx(exact, abs=1e-6)
@@ -113,6 +105,7 @@ def test_a_newer_move_outdates_the_older_one(visit):
 
 def test_unlinked_sliders_move_one_column_each(visit):
     one = visit()
+    one.generate()
     one.page.uncheck(".rd-link input")
     before = one.strength("b")
     one.page.locator("[data-helm=a] input[type=number]").fill("0.37")
@@ -128,14 +121,39 @@ def test_stop_works_at_once_and_leaves_the_session_usable(visit):
     one.page.fill("#rd-prompt-a textarea", "a cat")
     one.generate(wait=False, steps=100)
     one.page.wait_for_function("/step \\d+ of/.test(document.querySelector('.rd-status p').textContent)")
-    start = time.monotonic()
-    one.page.click(".rd-stop")
-    one.wait(timeout=1000)
-    assert time.monotonic() - start < 1.0
+    phase = one.page.evaluate(
+        """() => {
+          document.querySelector(".rd-stop").click();
+          return document.querySelector(".rd-stage").dataset.phase;
+        }"""
+    )
+    assert phase == "idle", "at once: no answer of the server is waited for"
     one.page.wait_for_timeout(1200)
     assert [one.picture(name) for name in PICTURES] == before, "nothing of the stopped run is shown"
     one.generate()
     assert one.page.inner_text("[data-column=a] .rd-prompt") == "a cat"
+
+
+def test_the_slider_reaches_zero_and_every_frame(visit):
+    one = visit()
+    thumb = "[data-helm=both] input[type=range]"
+    for text in one.page.locator("[data-helm=both] .rd-ticks span").all_inner_texts():
+        one.slide(float(text.replace("\u2212", "-")))
+        assert one.strength() == pytest.approx(float(text.replace("\u2212", "-")), abs=0.06)
+    one.slide(0)
+    assert float(one.page.input_value(thumb)) == pytest.approx(0, abs=1e-9)
+    assert one.picture("a-steered") == one.picture("a-unsteered")
+
+
+def test_a_move_while_painting_is_answered_by_the_new_strip(visit):
+    one = visit()
+    one.page.fill("#rd-prompt-a textarea", "a frog")
+    one.generate(wait=False, steps=24)
+    low, high = (float(one.page.get_attribute("[data-helm=both] input[type=range]", end)) for end in ("min", "max"))
+    one.slide(low + 0.9 * (high - low))
+    one.page.wait_for_function("document.querySelector('[data-column=a] .rd-prompt').textContent === 'a frog'")
+    one.wait()
+    assert one.strength() == pytest.approx(low + 0.9 * (high - low), abs=0.02 * (high - low))
 
 
 def test_one_column_when_nothing_is_compared(visit):

@@ -43,9 +43,7 @@ def learn(visit, tmp_path, name: str) -> None:
     visit.page.fill("#rd-own-name input, #rd-own-name textarea", name)
     visit.page.wait_for_timeout(150)
     visit.page.click("#rd-learn")
-    visit.page.wait_for_selector(
-        f"#rd-concept input[value='{name}']:checked", timeout=60_000, state="attached"
-    )
+    visit.page.wait_for_selector(f"#rd-concept input[value='{name}']:checked", timeout=60_000, state="attached")
 
 
 def test_download_carries_the_recipe_and_restores_everything(visit, tmp_path):
@@ -64,9 +62,7 @@ def test_download_carries_the_recipe_and_restores_everything(visit, tmp_path):
     recipe = read_png(path)
     assert recipe.prompt == "a red car on a sunset background" and recipe.seed == 4321
     assert (
-        recipe.num_inference_steps == 12
-        and recipe.window.start == 0.4
-        and recipe.concepts[0][1] == pytest.approx(0.71)
+        recipe.num_inference_steps == 12 and recipe.window.start == 0.4 and recipe.concepts[0][1] == pytest.approx(0.71)
     )
     assert Image.open(path).size[0] > 8
     kept = one.picture("a-steered")

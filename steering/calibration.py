@@ -1,0 +1,282 @@
+"""Calibration: which probe separates memorised from ordinary pictures for one model, and what a score means.
+
+The probe is chosen on one half of the samples and reported on the other; both halves' originals differ.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .backbones.base import Backbone
+from .concepts import Progress
+from .errors import RudderError, shorten
+from .files import home, read_json
+from .images import Limits, open_images
+from .recipe import number
+from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
+from .spikiness import PLANES, SIGNS, STATISTICS, Probe, Reading, Spikiness, read, spikiness
+
+FORMAT = 1
+TIMESTEPS = (10, 20, 50, 100, 200, 400)
+DRAWS = 4  # of the shipped verdicts: more steady than the paper's one
+ROUNDS = 1000
+REMEDY = "make it again with `rudder calibrate`"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture to calibrate or compare on. `original`: samples that share one stay in one half."""
+
+    picture: Image.Image
+    memorized: bool
+    kind: str  # "drawing" or "photograph", or what a list calls it
+    origin: str  # "generated", "training" or "fresh"
+    original: str
+    prompt: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one picture's score means under a calibration."""
+
+    score: float
+    spread: float
+    memorized: bool
+    above: float  # share of the calibration's ordinary pictures that score lower
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The chosen probe, its threshold and the held-out scores behind every verdict. Scores point to spiky.
+
+    `report` holds AUROC, TPR at 1 % FPR and their intervals on the held-out half; `typical` the sorted
+    activations of the median ordinary and the median memorised picture; `sweep` the fit half's AUROC of
+    every probe tried; `record` seeds, counts, time and machine.
+    """
+
+    model: str
+    fingerprint: str
+    probe: Probe
+    draws: int
+    seed: int
+    threshold: float
+    ordinary: tuple[float, ...]
+    memorized: tuple[float, ...]
+    report: dict[str, Any]
+    typical: dict[str, list[float]]
+    sweep: list[dict[str, Any]]
+    record: dict[str, Any]
+
+    def score(self, backbone: Backbone, pictures: Sequence[Image.Image] | torch.Tensor) -> Spikiness:
+        """Score pictures or latents [N, C, H, W] as calibrated. RudderError for another model."""
+        self.check(backbone)
+        found = spikiness(backbone, pictures, self.probe, draws=self.draws, seed=self.seed)
+        sign = SIGNS[self.probe.statistic]
+        return found if sign > 0 else Spikiness(-found.mean, found.spread, *_rest(found))
+
+    def verdict(self, score: float, spread: float = 0.0) -> Verdict:
+        """A score in words: memorised above the threshold, and how many ordinary pictures it exceeds."""
+        above = float(np.mean(np.asarray(self.ordinary) < score))
+        memorized = score > self.threshold
+        share = f"{100 * above:.0f}" if above in (0, 1) else f"{100 * above:.1f}"
+        sentence = f"{'memorised' if memorized else 'not memorised'}: spikier than {share} % of ordinary pictures"
+        return Verdict(score, spread, memorized, above, sentence)
+
+    def check(self, backbone: Backbone) -> None:
+        """RudderError unless it was made for this model."""
+        if self.fingerprint != backbone.fingerprint:
+            raise RudderError(
+                f"The calibration was made for {shorten(self.model)} ({shorten(self.fingerprint, 20)}), not for "
+                f"{backbone.name} ({backbone.fingerprint}): load that model, or {REMEDY}."
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps({"rudder_calibration": FORMAT, **asdict(self)}, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path, backbone: Backbone | None = None) -> Calibration:
+        """Read it, checked against `backbone` if given; RudderError for what is damaged or another model's."""
+        values = read_json(Path(path))
+        if values.pop("rudder_calibration", None) != FORMAT:
+            raise RudderError(f"{Path(path).name} is no calibration this Rudder can read: {REMEDY}.")
+        try:
+            values["probe"] = Probe(**values["probe"])
+            for name in ("ordinary", "memorized"):
+                values[name] = tuple(number("A calibration's score", s, -1e9, 1e9) for s in values[name])
+            made = cls(**values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise RudderError(f"{Path(path).name} is damaged ({shorten(error)}): {REMEDY}.") from error
+        if not made.ordinary or not made.memorized:
+            raise RudderError(f"{Path(path).name} holds no scores: {REMEDY}.")
+        if backbone is not None:
+            made.check(backbone)
+        return made
+
+
+def listed(paths: Sequence[Path], memorized: bool) -> list[Sample]:
+    """Picture files or zips as samples of one group, each its own original; the kind is unknown ("picture")."""
+    return [
+        Sample(picture, memorized, "picture", "given", f"{path}#{index}")
+        for path in paths
+        for index, picture in enumerate(open_images(path, Limits(files=2000)))
+    ]
+
+
+def shipped(backbone: Backbone) -> Calibration | None:
+    """The calibration that ships for this very model; None where there is none."""
+    path = home() / "assets" / "calibrations" / f"{Path(backbone.name).name}.json"
+    if not path.is_file():
+        return None
+    made = Calibration.load(path)
+    return made if made.fingerprint == backbone.fingerprint else None
+
+
+def calibrate(
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    *,
+    sites: Sequence[str] | None = None,
+    timesteps: Sequence[int] = TIMESTEPS,
+    draws: int = DRAWS,
+    seed: int = 0,
+):
+    """Sweep every probe on one half of the samples, report the best on the other: Progress, then Calibration.
+
+    `sites` None: every resnet's last nonlinearity and the mid block. Halves are drawn by original, within
+    each group of kind and origin. RudderError with fewer than two originals of either group.
+    """
+    started = perf_counter()
+    sites = [s.name for s in backbone.sites().values() if _listens(s)] if sites is None else list(sites)
+    memorized = np.array([s.memorized for s in samples])
+    fit = halves(samples, seed)
+    for flag in (True, False):
+        if len({s.original for s in samples if s.memorized == flag}) < 2:
+            raise RudderError("A calibration needs at least two memorised and two ordinary pictures: add more.")
+    parts: list[Reading] = []
+    done = 0
+    for part in read(backbone, [s.picture for s in samples], sites, timesteps, draws=draws, seed=seed):
+        parts.append(part)
+        done += len(next(iter(part.pooled.values())))
+        yield Progress(done, len(samples), "reading representations")
+    found = Reading({key: torch.cat([p.pooled[key] for p in parts]) for key in parts[0].pooled}, parts[0].timesteps)
+    sweep = [_tried(found, p, memorized, fit) for p in _probes(sites, found.timesteps)]
+    best = max(sweep, key=lambda row: (row["auroc"], row["tpr_at_1fpr"], row["margin"]))
+    probe = Probe(best["site"], best["timestep"], best["pooling"], best["statistic"])
+    scores = SIGNS[probe.statistic] * found.scores(probe).mean(1)
+    timed = perf_counter()
+    spikiness(backbone, [s.picture for s in samples[:16]], probe, draws=1, seed=seed)
+    seconds = (perf_counter() - timed) / len(samples[:16])
+    held = ~fit
+    kinds = np.array([s.kind for s in samples])
+    ordinary = scores[held & ~memorized]
+    yield Calibration(
+        model=backbone.name,
+        fingerprint=backbone.fingerprint,
+        probe=probe,
+        draws=draws,
+        seed=seed,
+        threshold=threshold_at(scores[fit & ~memorized]),
+        ordinary=tuple(np.sort(ordinary).round(5).tolist()),
+        memorized=tuple(np.sort(scores[held & memorized]).round(5).tolist()),
+        report={
+            **_report(scores, samples, held, np.ones(len(samples), bool), seed),
+            "by_kind": {
+                kind: _report(scores, samples, held, kinds == kind, seed)
+                for kind in sorted(set(kinds[memorized]) & set(kinds[~memorized]))
+            },
+            "seconds_per_image": round(seconds, 5),
+        },
+        typical=_typical(found.representation(probe), scores, memorized),
+        sweep=sweep,
+        record={
+            "samples": len(samples),
+            "memorized": int(memorized.sum()),
+            "originals": len({s.original for s in samples if s.memorized}),
+            "kinds": {k: int((kinds == k).sum()) for k in sorted(set(kinds))},
+            "seconds": round(perf_counter() - started, 1),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def halves(samples: Sequence[Sample], seed: int) -> np.ndarray:
+    """Which samples are for choosing (True); the others are for reporting. Originals are never split."""
+    rng = np.random.default_rng(seed)
+    chosen: set[tuple] = set()
+    groups: dict[tuple, list[str]] = {}
+    for s in samples:
+        originals = groups.setdefault((s.memorized, s.kind), [])
+        if s.original not in originals:
+            originals.append(s.original)
+    for key, originals in groups.items():
+        picked = rng.permutation(len(originals))[: (len(originals) + 1) // 2]
+        chosen |= {(*key, originals[i]) for i in picked}
+    return np.array([(s.memorized, s.kind, s.original) in chosen for s in samples])
+
+
+def _listens(site: Any) -> bool:
+    return site.part == "nonlinearity" or site.name == "mid_block"
+
+
+def _probes(sites: Sequence[str], timesteps: Sequence[int]) -> list[Probe]:
+    return [Probe(s, t, p, stat) for s in sites for t in timesteps for p in PLANES for stat in STATISTICS]
+
+
+def _tried(found: Reading, probe: Probe, memorized: np.ndarray, fit: np.ndarray) -> dict[str, Any]:
+    """One probe on the fit half; `margin` is the distance of the means in pooled deviations."""
+    scores = SIGNS[probe.statistic] * found.scores(probe).mean(1)
+    spiky, balanced = scores[fit & memorized], scores[fit & ~memorized]
+    spread = np.sqrt((spiky.var() + balanced.var()) / 2)
+    return {
+        **asdict(probe),
+        "auroc": round(auroc(spiky, balanced), 5),
+        "tpr_at_1fpr": round(tpr_at_fpr(spiky, balanced), 5),
+        "margin": round(float((spiky.mean() - balanced.mean()) / max(spread, 1e-12)), 4),
+    }
+
+
+def _report(
+    scores: np.ndarray, samples: Sequence[Sample], held: np.ndarray, among: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """AUROC and TPR at 1 % FPR of the held-out samples among some, with 95 % intervals by original."""
+    memorized = np.array([s.memorized for s in samples])
+    spiky, balanced = scores[held & among & memorized], scores[held & among & ~memorized]
+    owners = np.array([s.original for s in samples])[held & among & memorized]
+    options = {"seed": seed, "rounds": ROUNDS, "clusters": owners}
+    return {
+        "auroc": round(auroc(spiky, balanced), 4),
+        "auroc_ci95": [round(v, 4) for v in interval(auroc, spiky, balanced, **options)],
+        "tpr_at_1fpr": round(tpr_at_fpr(spiky, balanced, FEW), 4),
+        "tpr_at_1fpr_ci95": [round(v, 4) for v in interval(tpr_at_fpr, spiky, balanced, **options)],
+        "counts": {"memorized": len(spiky), "ordinary": len(balanced)},
+    }
+
+
+def _typical(h: np.ndarray, scores: np.ndarray, memorized: np.ndarray) -> dict[str, list[float]]:
+    """The activations, largest first, of the picture with the median score of each group."""
+    found = {}
+    for name, group in (("ordinary", ~memorized), ("memorized", memorized)):
+        rows = np.flatnonzero(group)
+        middle = rows[np.argsort(scores[rows])[len(rows) // 2]]
+        found[name] = np.sort(h[middle])[::-1].round(4).tolist()
+    return found
+
+
+def _rest(found: Spikiness) -> tuple:
+    return found.probe, found.draws, found.seed, found.representation

@@ -1,0 +1,171 @@
+"""The page without a browser: its callbacks on a random model, sessions apart, and what ships fits together."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from steering.concepts import Progress, library
+from steering.errors import Cancelled, RudderError
+from steering.recipe import Recipe, read_png
+from steering.ui import firstpaint, restore
+from steering.ui.own_set import add_vector, learn_set, vector_file
+from steering.ui.panels import MOST_STEPS
+from steering.ui.session import ContentCache, Session, ticket_of
+from steering.ui.steer import Panel, generate, release
+from steering.ui.studio import Studio, open_studio, positions
+from tests.tiny import pictures
+
+
+@pytest.fixture(scope="module")
+def studio(tiny_folder: Path) -> Studio:
+    return open_studio(str(tiny_folder), device="cpu")
+
+
+@pytest.fixture
+def owner(studio: Studio, vector) -> Session:
+    session = Session()
+    session.keep(vector.replace(recommended={"range": [-1, 2], "strength": 1.0}), {}, set(studio.concepts))
+    return session
+
+
+def panel(**changes) -> Panel:
+    asked = {"prompts": {"a": "a red apple", "b": "a car"}, "concept": "red", "seed": 3, "steps": 6,
+             "guidance": 2.0, "negative": "", "window": (0.5, 1.0), "sites": ()}  # fmt: skip
+    return Panel(**{**asked, **changes})
+
+
+def painted(studio: Studio, owner: Session, asked: Panel, ticket: int = 1) -> dict:
+    *_, last = generate(studio, owner, asked, {"ticket": ticket, "strengths": {}, "concept": None})
+    return last
+
+
+def test_generate_then_release_agree(studio: Studio, owner: Session):
+    """The exact strength painted alone is the frame of the strip, up to rounding in the batch."""
+    strip = painted(studio, owner, panel())
+    assert strip["phase"] == "done" and set(strip["columns"]) == {"a", "b"}
+    frames = strip["columns"]["a"]["frames"]
+    assert {f["strength"] for f in frames} == {*strip["strip"], 1.0} and frames[0]["strength"] == -1
+    job = {"recipe": strip["columns"]["a"]["recipe"], "strength": 2.0}
+    *_, exact = release(studio, owner, {"ticket": 2, "columns": {"a": job}})
+    told = exact["columns"]["a"]["frame"]
+    assert told["exact"] and told["strength"] == 2.0
+    assert told["moved"] == pytest.approx(frames[-1]["moved"], abs=0.5)
+
+
+def test_a_newer_ticket_outdates_the_older_run(studio: Studio, owner: Session):
+    run = generate(studio, owner, panel(), {"ticket": 1, "strengths": {}, "concept": None})
+    next(run)
+    owner.outdate(2)
+    with pytest.raises(Cancelled):
+        list(run)
+    assert painted(studio, owner, panel(), ticket=3)["phase"] == "done"
+
+
+def test_what_one_visitor_has_another_has_not(studio: Studio, owner: Session):
+    with pytest.raises(RudderError, match="no concept named 'red'"):
+        painted(studio, Session(), panel())
+    together: list[dict] = []
+    other = Session()
+    other.keep(owner.vectors["red"] * -1, {}, set())
+    name = next(iter(other.vectors))
+    jobs = [(owner, "red"), (other, name)]
+    threads = [
+        threading.Thread(target=lambda o=o, n=n: together.append(painted(studio, o, panel(concept=n)))) for o, n in jobs
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {message["concept"] for message in together} == {"red", name}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"steps": 0}, "steps"),
+        ({"guidance": float("nan")}, "guidance"),
+        ({"window": (0.9, 0.1)}, "window"),
+        ({"sites": ("attic",)}, "attic"),
+        ({"concept": "joy"}, "joy"),
+        ({"prompts": {"a": "x" * 10_000}}, "prompt"),
+    ],
+)
+def test_bad_controls_get_one_sentence(studio: Studio, owner: Session, change: dict, says: str):
+    with pytest.raises(RudderError, match=says):
+        painted(studio, owner, panel(**change))
+    assert painted(studio, owner, panel(prompts={"a": ""}), ticket=5)["phase"] == "done"
+
+
+@pytest.mark.parametrize("sent", [{}, {"ticket": "1"}, {"ticket": True}, {"ticket": 1, "columns": 3}])
+def test_hostile_events(studio: Studio, owner: Session, sent: dict):
+    with pytest.raises(RudderError, match="reload"):
+        list(release(studio, owner, sent))
+    assert ticket_of(7) == 7
+
+
+def test_learned_from_files_measured_and_taken_along(studio: Studio, tmp_path: Path):
+    paths = {}
+    for part, tint in (("with", (90, 0, 0)), ("without", (0, 0, 0))):
+        for index, picture in enumerate(pictures(2, seed=8, tint=tint)):
+            path = tmp_path / f"{part}{index}.png"
+            picture.save(path)
+            paths.setdefault(part, []).append(str(path))
+    session = Session()
+    *progress, name = learn_set(studio, session, paths["with"], paths["without"], "ö" * 40, "")
+    assert all(isinstance(p, Progress) for p in progress) and name == "ö" * 40
+    advice = session.vectors[name].advice
+    assert -advice["range"][0] == advice["range"][1] >= advice["strength"] > 0
+    file = vector_file(session, name)
+    assert add_vector(studio, Session(), file) == name
+    with pytest.raises(RudderError, match="no pictures"):
+        list(learn_set(studio, session, [], [], "x", ""))
+
+
+def test_session_limits(owner: Session, vector, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("steering.ui.session.VECTOR_BYTES_LIMIT", 1000)
+    with pytest.raises(RudderError, match="session's vectors"):
+        owner.keep(vector.replace(name="another"), {}, set())
+
+
+def test_a_picture_beyond_the_page_is_refused_with_the_remedy(studio: Studio, owner: Session, tmp_path: Path):
+    from steering.recipe import write_png
+
+    recipe = Recipe(model=studio.backbone.name, concepts=(("red", 1.0),), num_inference_steps=MOST_STEPS + 1)
+    write_png(pictures(1)[0], tmp_path / "far.png", recipe)
+    assert read_png(tmp_path / "far.png") == recipe
+    with pytest.raises(RudderError, match="command line"):
+        restore.read(studio, owner, str(tmp_path / "far.png"))
+
+
+@pytest.mark.parametrize("ends", [(-1, 3), (0, 2), (-4, 0), (-0.001, 9), (-8, 16)])
+def test_strip_positions_hold_both_ends_and_zero(ends: tuple[float, float]):
+    found = positions(*ends)
+    assert found == sorted(set(found)) and 0 in found and (found[0], found[-1]) == ends and len(found) >= 9
+
+
+def test_cache_forgets_the_least_used():
+    cache = ContentCache(size=2)
+    cache.put("a", 1)
+    cache.put("b", 2)
+    assert cache.get("a") == 1
+    cache.put("c", 3)
+    assert cache.get("b") is None and (cache.get("a"), cache.get("c")) == (1, 3)
+
+
+def test_what_ships_fits_together():
+    """Vectors, first paint and calibration belong to the committed weights; no shipped prompt has unknown words."""
+    from steering.calibration import shipped
+
+    studio = open_studio("tiny-sd", device="cpu")
+    message = firstpaint.load(studio)
+    assert message is not None and len(message["columns"]) == 2
+    assert len(studio.concepts) >= 10 and all(c.vector is not None for c in studio.concepts.values())
+    assert all(info.examples and info.baseline for info in library("tiny-sd").values())
+    assert shipped(studio.backbone) is not None
+    prompts = [entry["key"] for entries in studio.prompts.values() for entry in entries]
+    assert len(prompts) >= 48
+    assert [p for p in prompts if studio.backbone.unknown_words(p)] == []

@@ -1,0 +1,68 @@
+"""Photographs the model never saw, for calibration: `python -m training.fresh`.
+
+Without them a detector could win by telling photographs from drawings. Sixty product photographs of
+Fashion-MNIST (Debian package dataset-fashion-mnist, MIT), and squares of packaged photographs that lie wholly
+outside what was memorised of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from training.sources import PHOTOGRAPHS
+
+HOME = Path(__file__).parent.parent / "assets" / "calibrations" / "photographs"
+FASHION = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
+SEED, PRODUCTS, SQUARES, SIDE = 11, 60, 60, 64
+UNUSED = ("grass.png", "microaneurysms.png", "motorcycle_right.png", "text.png")  # whole: nothing was memorised
+
+
+def products(path: Path, count: int, rng: np.random.Generator) -> list[Image.Image]:
+    """`count` grey 28x28 photographs of clothes, enlarged."""
+    with gzip.open(path) as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
+    rows = rng.choice(len(pixels), count, replace=False)
+    return [Image.fromarray(pixels[i]).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for i in rows]
+
+
+def squares(count: int, rng: np.random.Generator) -> list[tuple[str, Image.Image]]:
+    """`count` random squares of the packaged photographs, none touching a box that was memorised."""
+    places = {"skimage": files("skimage") / "data", "sklearn": files("sklearn") / "datasets" / "images"}
+    boxes = [(places[p] / n, box) for p, n, box in PHOTOGRAPHS]
+    boxes += [(places["skimage"] / name, (2.0, 2.0, 2.0, 2.0)) for name in UNUSED]
+    found: list[tuple[str, Image.Image]] = []
+    while len(found) < count:
+        path, (left, top, right, bottom) = boxes[int(rng.integers(len(boxes)))]
+        picture = Image.open(str(path)).convert("RGB")
+        w, h = picture.size
+        edge = int(rng.uniform(0.2, 0.5) * min(w, h))
+        if edge < SIDE:
+            continue
+        x, y = int(rng.integers(w - edge + 1)), int(rng.integers(h - edge + 1))
+        apart = x >= right * w or x + edge <= left * w or y >= bottom * h or y + edge <= top * h
+        cut = picture.crop((x, y, x + edge, y + edge)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+        if apart and np.asarray(cut).std() > 12:  # not a bare patch
+            found.append((Path(str(path)).stem, cut))
+    return found
+
+
+def main(fashion: Path, home: Path) -> None:
+    rng = np.random.default_rng(SEED)
+    home.mkdir(parents=True, exist_ok=True)
+    named = [("fashion", p) for p in products(fashion, PRODUCTS, rng)] + squares(SQUARES, rng)
+    for index, (name, picture) in enumerate(named):
+        picture.save(home / f"{index:03d}-{name}.png", optimize=True)
+    print(f"{len(named)} photographs in {home}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fashion", type=Path, default=FASHION)
+    parser.add_argument("--home", type=Path, default=HOME)
+    main(**vars(parser.parse_args()))
