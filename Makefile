@@ -6,13 +6,11 @@
 # make pictures  paint the README's pictures anew
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.ONESHELL:
 
 PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3))
 VENV ?= .venv
 PORT ?= 7860
 BIN := $(VENV)/bin
-CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
 
 # pip run by the machine's own Python into the virtual environment: works also where `venv` comes without pip
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
@@ -44,31 +42,23 @@ pictures: $(BIN)/.dev chromium
 	$(BIN)/python -m benchmarks.pictures
 
 RESUME ?=
+TRAIN := $(BIN)/python -m training
 train: $(BIN)/.train
-	train="$(BIN)/python -m training"
-	$$train.dataset
-	$$train.autoencoder --minutes 17 $(RESUME)
-	$$train.diffusion --minutes 120 $(RESUME)
-	$$train.decoder --minutes 12 $(RESUME)
-	$$train.publish --vae training/runs/decoder
-	$$train.judge --minutes 5 $(RESUME)
-	$$train.concepts examples
-	$$train.concepts vectors
+	$(TRAIN).dataset
+	$(TRAIN).autoencoder --minutes 17 $(RESUME)
+	$(TRAIN).diffusion --minutes 120 $(RESUME)
+	$(TRAIN).decoder --minutes 12 $(RESUME)
+	$(TRAIN).publish --vae training/runs/decoder
+	$(TRAIN).judge --minutes 4 $(RESUME)
+	$(TRAIN).concepts examples
+	$(TRAIN).concepts vectors
 	$(BIN)/python -m steering.ui.firstpaint
 	$(BIN)/python -m steering calibrate --model tiny-sd --out assets/calibrations/tiny-sd.json
 	$(BIN)/python -m steering evaluate --model tiny-sd --what all --out models/tiny-sd/evaluation.json
 
 # One line where browser tests cannot run; Debian's package where it may be installed.
 chromium:
-	@for name in "$${CHROMIUM:-}" $(CHROMIUMS); do
-	  if [ -n "$$name" ] && command -v "$$name" >/dev/null; then exit 0; fi
-	done
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	  echo "Installing Debian's chromium for the browser tests ..."
-	  export DEBIAN_FRONTEND=noninteractive
-	  if apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends chromium >/dev/null </dev/null; then exit 0; fi
-	fi
-	echo "Browser tests are not run: no Chromium here; install one (Debian: apt-get install chromium) or set CHROMIUM=/path/to/it, then run make test again."
+	@bash tests/browser/chromium.sh
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 was not found; install it or run: make PYTHON=/path/to/python3.11 ..."; exit 2; }

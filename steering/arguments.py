@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from .console import say
 from .errors import RudderError, shorten, unknown
-from .recipe import Recipe, Window, read_png, read_png_vectors, write_png
+from .recipe import STRIP_LIMIT, Recipe, Window, read_png, read_png_vectors, write_png
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from .backbones.base import Backbone
     from .concepts import ConceptVector
-
-STRIP_LIMIT = 64
 
 
 def backbone_for(model: str | None, device: str = "cpu") -> Backbone:

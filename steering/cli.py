@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import measuring
 from .arguments import (
     backbone_for,
     concepts_asked,
     described,
     film,
-    flat,
     numbered,
     picture_files,
     request,
@@ -35,7 +35,7 @@ from .arguments import (
     warned,
     writing,
 )
-from .console import emit, progress, say, table, watched
+from .console import emit, ended, say, table, watched
 from .errors import RudderError, shorten
 from .options import (
     Device,
@@ -50,7 +50,6 @@ from .options import (
     Prompt,
     Seed,
     Steps,
-    What,
 )
 
 if TYPE_CHECKING:
@@ -225,9 +224,9 @@ def concept_learn(
         pooling=pooling.value,
         seed=seed,
     )
-    vector = _last(run, f"learning {shorten(name, 30)}")
+    vector = ended(run, f"learning {shorten(name, 30)}")
     if measure:
-        vector = _last(saturate(backbone, vector, prompt=baseline_prompt), "measuring its range")
+        vector = ended(saturate(backbone, vector, prompt=baseline_prompt), "measuring its range")
     path = out or Path(f"{slug(name)}.safetensors")
     with writing(path):
         vector.save(path)
@@ -270,83 +269,8 @@ def concept_list(model: Model = None, json_: Json = False) -> None:
     emit([dict(zip(keys, row, strict=True)) for row in values], json_, table(keys, values))
 
 
-@app.command(epilog="Example:  rudder evaluate --model tiny-sd --what all --json --out evaluation.json")
-def evaluate(
-    model: Model = None,
-    what: Annotated[
-        What,
-        typer.Option(help="Prompt-following, steering, detection of memorised pictures, editability, or all."),
-    ] = What.all,
-    seed: Annotated[int, typer.Option(help="First seed of the pictures.")] = 0,
-    limit: Annotated[int | None, typer.Option(help="At most this many captions (for a quick look).")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON here.")] = None,
-    device: Device = "cpu",
-    json_: Json = False,
-) -> None:
-    """Measure a model: does it follow its prompts, does steering take, do memorised pictures resist?"""
-    from .recipe import whole
-
-    limit = None if limit is None else whole("The limit", limit, 1, 1_000_000)
-    from . import detection, evaluate
-
-    backbone, values = backbone_for(model, device), {}
-    measures = {
-        "prompts": evaluate.prompts,
-        "steering": evaluate.steering,
-        "detection": detection.detection,
-        "editability": detection.editability,
-    }
-    for name, measure in measures.items():
-        if what.value in (name, "all"):
-            with progress(f"measuring {name}") as report:
-                values |= measure(backbone, seed=seed, limit=limit, progress=report)
-    if out:
-        with writing(out):
-            out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    rows = [(block, *pair) for block, measured in values.items() for pair in flat(measured)]
-    emit(values, json_, table(["block", "measure", "value"], rows))
-
-
-@app.command(
-    epilog="[bold]Examples[/]\n\n"
-    "An embedded model, on its own samples:  rudder calibrate --model tiny-sd\n\n"
-    "Your model:  rudder calibrate -m ./my-sd --memorized known.csv --ordinary fresh/ --ordinary more.zip"
-)
-def calibrate(
-    model: Model = None,
-    memorized: Annotated[
-        list[Path] | None,
-        typer.Option(help="Pictures known to be memorised: files, folders or zips; repeat for several."),
-    ] = None,
-    ordinary: Annotated[
-        list[Path] | None,
-        typer.Option(help="Pictures known not to be, of the same kinds; repeat for several."),
-    ] = None,
-    draws: Annotated[int, typer.Option(help="Noise draws a picture.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seed of the noise and of the halves.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file (NAME-calibration.json).")] = None,
-    device: Device = "cpu",
-    json_: Json = False,
-) -> None:
-    """Find where in a model memorised pictures are spikiest, on one half of the pictures; report on the other."""
-    from .calibration import calibrate as run
-    from .calibration import listed
-    from .detection import samples
-
-    if bool(memorized) != bool(ordinary):
-        raise RudderError("Both groups are needed: give --memorized and --ordinary, or neither for tiny-sd.")
-    backbone = backbone_for(model, device)
-    if memorized:
-        found = [*listed(picture_files(memorized), True), *listed(picture_files(ordinary), False)]
-    else:
-        with progress("painting samples") as report:
-            found = samples(backbone, seed=seed, progress=report)
-    made = _last(run(backbone, found, draws=draws, seed=seed), "calibrating")
-    path = out or Path(f"{slug(backbone.name)}-calibration.json")
-    with writing(path):
-        made.save(path)
-    value = {"path": str(path), "probe": vars(made.probe), "threshold": made.threshold, **made.report}
-    emit(value, json_, f"{path}\n" + table(["measure", "value"], flat(value)))
+app.command(epilog=measuring.EVALUATE)(measuring.evaluate)
+app.command(epilog=measuring.CALIBRATE)(measuring.calibrate)
 
 
 @app.command()
@@ -416,18 +340,6 @@ def _failed(error: Exception, as_json: bool) -> int:
         usage = "" if isinstance(error, RudderError) else " (`rudder --help` shows how)"
         say(f"rudder: {sentence}{usage}")
     return 2
-
-
-def _last(run: Iterator[Any], title: str) -> Any:
-    """What a run ends with, its Progress shown."""
-    from .concepts import Progress
-
-    item = None
-    with progress(title) as report:
-        for item in run:
-            if isinstance(item, Progress):
-                report(item.done, item.total, item.message)
-    return item
 
 
 def _painted(

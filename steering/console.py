@@ -87,3 +87,15 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def ended(run: Iterator[Any], title: str) -> Any:
+    """What a run ends with, its Progress shown."""
+    from .concepts import Progress
+
+    item = None
+    with progress(title) as report:
+        for item in run:
+            if isinstance(item, Progress):
+                report(item.done, item.total, item.message)
+    return item

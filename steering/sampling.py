@@ -19,10 +19,9 @@ from torch import Tensor
 from .activations import find_sites, push
 from .backbones.base import Backbone, Schedule, Site
 from .errors import Cancelled, RudderError, shorten, unknown
-from .recipe import HALVES, Recipe, Window, strength
+from .recipe import HALVES, STRIP_LIMIT, Recipe, Window, strength
 from .vectors import ConceptVector
 
-STRIP_LIMIT = 64
 BATCH_LIMIT = 256
 
 
