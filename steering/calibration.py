@@ -95,6 +95,11 @@ class Calibration:
         sentence = f"{'memorised' if memorized else 'not memorised'}: spikier than {share} % of ordinary pictures"
         return Verdict(score, spread, memorized, above, sentence)
 
+    @property
+    def false_positives(self) -> float:
+        """Share of the held-out ordinary pictures above the threshold."""
+        return float(np.mean(np.asarray(self.ordinary) > self.threshold))
+
     def check(self, backbone: Backbone) -> None:
         """RudderError unless it was made for this model."""
         if self.fingerprint != backbone.fingerprint:
@@ -161,7 +166,7 @@ def calibrate(
     each group of kind and origin. RudderError with fewer than two originals of either group.
     """
     started = perf_counter()
-    sites = [s.name for s in backbone.sites().values() if _listens(s)] if sites is None else list(sites)
+    sites = listening_sites(backbone) if sites is None else list(sites)
     memorized = np.array([s.memorized for s in samples])
     fit = halves(samples, seed)
     for flag in (True, False):
@@ -230,8 +235,9 @@ def halves(samples: Sequence[Sample], seed: int) -> np.ndarray:
     return np.array([(s.memorized, s.kind, s.original) in chosen for s in samples])
 
 
-def _listens(site: Any) -> bool:
-    return site.part == "nonlinearity" or site.name == "mid_block"
+def listening_sites(backbone: Backbone) -> list[str]:
+    """Where scores are read: every resnet's last nonlinearity and the mid block, in order of execution."""
+    return [s.name for s in backbone.sites().values() if s.part == "nonlinearity" or s.name == "mid_block"]
 
 
 def _probes(sites: Sequence[str], timesteps: Sequence[int]) -> list[Probe]:
@@ -239,7 +245,7 @@ def _probes(sites: Sequence[str], timesteps: Sequence[int]) -> list[Probe]:
 
 
 def _tried(found: Reading, probe: Probe, memorized: np.ndarray, fit: np.ndarray) -> dict[str, Any]:
-    """One probe on the fit half; `margin` is the distance of the means in pooled deviations."""
+    """One probe on the fit half: separation, medians; `margin` is the means' distance in pooled deviations."""
     scores = SIGNS[probe.statistic] * found.scores(probe).mean(1)
     spiky, balanced = scores[fit & memorized], scores[fit & ~memorized]
     spread = np.sqrt((spiky.var() + balanced.var()) / 2)
@@ -248,6 +254,8 @@ def _tried(found: Reading, probe: Probe, memorized: np.ndarray, fit: np.ndarray)
         "auroc": round(auroc(spiky, balanced), 5),
         "tpr_at_1fpr": round(tpr_at_fpr(spiky, balanced), 5),
         "margin": round(float((spiky.mean() - balanced.mean()) / max(spread, 1e-12)), 4),
+        "ordinary": round(float(np.median(balanced)), 6),
+        "memorized": round(float(np.median(spiky)), 6),
     }
 
 

@@ -6,6 +6,7 @@ Trained by training/judge.py on the renderer's output from seeds the diffusion m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +81,44 @@ def load() -> Judge:
     return judge.eval()
 
 
+def nearest_picture(image: Image.Image, memorized: Sequence[Image.Image]) -> tuple[float, Image.Image, str]:
+    """The training picture nearest to an image, as `nearest_training` measures: (distance, picture, kind).
+
+    "memorised" ones are given and returned as they are; of "ordinary" ones only 64 components are kept, and
+    the picture is what those say, 32 px. Raises RudderError without the index.
+    """
+    stored = _index()
+    ours, theirs = ((shrink(tensor(some)) - stored["mean"]) @ stored["basis"] for some in ([image], memorized))
+    root = stored["mean"].numel() ** 0.5
+    own, known = torch.cdist(ours, theirs)[0] / root, torch.cdist(ours, stored["training"])[0] / root
+    if own.min() <= known.min():
+        return float(own.min()), memorized[int(own.argmin())], "memorised"
+    pixels = stored["training"][known.argmin()] @ stored["basis"].T + stored["mean"]
+    values = ((pixels.reshape(3, 32, 32).permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).byte().numpy()
+    return float(known.min()), Image.fromarray(values), "ordinary"
+
+
 def nearest_training(images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
     """Distance to the nearest training picture, of these pictures and of fresh renderings.
 
     Root mean square, pixels in 0..2, over 64 principal components of the pictures at 32 px. Raises
     RudderError without the index.
     """
-    path = folder() / "training_index.safetensors"
-    if not path.is_file():
-        raise RudderError(f"{path} is missing: {REMEDY}.")
-    check_weights(path, REMEDY)
-    stored = {key: value.float() for key, value in load_file(path).items()}
+    stored = _index()
     codes = (shrink(tensor(images)) - stored["mean"]) @ stored["basis"]
     root = stored["mean"].numel() ** 0.5
     return tuple((torch.cdist(c, stored["training"]).amin(1) / root).numpy() for c in (codes, stored["fresh"]))
+
+
+def _index() -> dict[str, Tensor]:
+    """The training pictures in 64 components; read once per process and file."""
+    path = folder() / "training_index.safetensors"
+    if not path.is_file():
+        raise RudderError(f"{path} is missing: {REMEDY}.")
+    return _read_index(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read_index(path: Path, changed: int) -> dict[str, Tensor]:
+    check_weights(path, REMEDY)
+    return {key: value.float() for key, value in load_file(path).items()}

@@ -14,6 +14,7 @@ from .errors import RudderError
 from .options import Device, Json, Model, What
 
 EVALUATE = "Example:  rudder evaluate --model tiny-sd --what all --json --out evaluation.json"
+SCORE = "Example:  rudder score picture.png more/ --json"
 CALIBRATE = (
     "[bold]Examples[/]\n\n"
     "An embedded model, on its own samples:  rudder calibrate --model tiny-sd\n\n"
@@ -55,6 +56,34 @@ def evaluate(
             out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     rows = [(block, *pair) for block, measured in values.items() for pair in flat(measured)]
     emit(values, json_, table(["block", "measure", "value"], rows))
+
+
+def score(
+    images: Annotated[list[Path], typer.Argument(help="Pictures: files, folders or zips.")],
+    model: Model = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A calibration file (the one that ships for the model).")
+    ] = None,
+    device: Device = "cpu",
+    json_: Json = False,
+) -> None:
+    """Is a picture memorised? Its spikiness under a calibration, and how many ordinary pictures it exceeds."""
+    from .calibration import Calibration, shipped
+    from .images import open_images
+
+    backbone = backbone_for(model, device)
+    used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
+    if used is None:
+        raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`, then --calibration.")
+    rows = []
+    for path in picture_files(images):
+        for image in open_images(path):
+            found = used.score(backbone, [image])
+            told = used.verdict(float(found.mean[0]), float(found.spread[0]))
+            rows.append({"path": str(path), **vars(told)})
+    shown = [(row["path"], row["score"], row["spread"], row["sentence"]) for row in rows]
+    value = {"pictures": rows, "threshold": used.threshold, "probe": vars(used.probe), "draws": used.draws}
+    emit(value, json_, table(["picture", "spikiness", "+-", "verdict"], shown))
 
 
 def calibrate(

@@ -75,7 +75,9 @@ def test_no_original_is_in_both_halves(seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def made(backbone: Backbone) -> Calibration:
-    *progress, made = calibrate(backbone, _samples(), sites=[SITE, "mid_block"], timesteps=(20, 200), draws=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steering.calibration.ROUNDS", 20)
+        *progress, made = calibrate(backbone, _samples(), sites=[SITE, "mid_block"], timesteps=(20, 200), draws=2)
     assert all(isinstance(p, Progress) for p in progress) and progress[-1].done == 24
     return made
 

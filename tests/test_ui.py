@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from steering.calibration import Sample, calibrate
 from steering.concepts import Progress, library
 from steering.errors import Cancelled, RudderError
 from steering.recipe import Recipe, read_png
@@ -14,7 +15,7 @@ from steering.ui import firstpaint, restore
 from steering.ui.own_set import add_vector, learn_set, vector_file
 from steering.ui.panels import MOST_STEPS
 from steering.ui.session import ContentCache, Session, ticket_of
-from steering.ui.steer import Panel, generate, release
+from steering.ui.steer import Panel, generate, profiled, release
 from steering.ui.studio import Studio, open_studio, positions
 from tests.tiny import pictures
 
@@ -105,6 +106,37 @@ def test_hostile_events(studio: Studio, owner: Session, sent: dict):
     with pytest.raises(RudderError, match="reload"):
         list(release(studio, owner, sent))
     assert ticket_of(7) == 7
+
+
+@pytest.fixture
+def calibrated(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    """The same studio with a calibration for its random model."""
+    monkeypatch.setattr("steering.calibration.ROUNDS", 20)
+    flat = [p.resize((4, 4)).resize((32, 32)) for p in pictures(4, seed=1)]
+    rows = [(p, m, f"{m}{i}") for m, some in ((True, flat), (False, pictures(4, seed=2))) for i, p in enumerate(some)]
+    *_, made = calibrate(studio.backbone, [Sample(p, m, "drawing", "fresh", o) for p, m, o in rows], draws=2)
+    monkeypatch.setattr(studio, "calibration", made)
+    return studio
+
+
+def test_a_painted_column_carries_its_reading_and_response(calibrated: Studio, owner: Session):
+    told = painted(calibrated, owner, panel())["columns"]["a"]
+    read, made = told["reading"], calibrated.calibration
+    assert read["sentence"] == made.verdict(read["score"]).sentence
+    assert read["memorized"] == (read["score"] > made.threshold)
+    for name in ("ordinary", "memorized"):
+        assert sum(read["histogram"][name]) == pytest.approx(1, abs=0.01)
+    assert read["bars"] == sorted(read["bars"], reverse=True) and read["nearest"] is None
+    assert told["response"]["word"] in ("smooth", "brittle", "inert")
+    assert 0 < told["response"]["largest_step"] <= 1
+    sent = {"ticket": 9, "column": "a", "recipe": told["recipe"]}
+    found = profiled(calibrated, owner, sent)["columns"]["a"]["profile"]
+    assert len(found["values"]) == len(found["sites"]) and len(found["values"][0]) == len(found["timesteps"])
+
+
+def test_without_a_calibration_no_verdict_is_invented(studio: Studio, owner: Session):
+    told = painted(studio, owner, panel())["columns"]["a"]["reading"]
+    assert set(told) == {"missing"} and "rudder calibrate" in told["missing"]
 
 
 def test_learned_from_files_measured_and_taken_along(studio: Studio, tmp_path: Path):

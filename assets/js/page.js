@@ -67,12 +67,13 @@ window.Rudder = (() => {
     });
   }
 
-  /* A dropped picture goes through the same upload button as a chosen one. */
-  function watchDrops(target) {
+  /* A dropped picture goes through the same upload button as a chosen one; the innermost target takes it. */
+  function watchDrops(target, button) {
     const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
     target.addEventListener("dragover", (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
+      event.stopPropagation();
       target.classList.add("is-drop");
     });
     target.addEventListener("dragleave", (event) => {
@@ -81,14 +82,15 @@ window.Rudder = (() => {
     target.addEventListener("drop", (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
+      event.stopPropagation();
       target.classList.remove("is-drop");
-      openPicture(event.dataTransfer.files);
+      choose(button, event.dataTransfer.files);
     });
   }
 
-  function openPicture(files) {
-    const input = document.querySelector("#rd-open input[type=file]")
-      || document.querySelector("#rd-open")?.parentElement?.querySelector("input[type=file]");
+  function choose(button, files) {
+    const input = document.querySelector(`${button} input[type=file]`)
+      || document.querySelector(button)?.parentElement?.querySelector("input[type=file]");
     if (!input || !files.length) return;
     const carrier = new DataTransfer();
     carrier.items.add(files[0]);

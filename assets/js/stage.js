@@ -27,6 +27,10 @@ window.RudderStage = (() => {
         <button type="button" class="rd-stop" disabled>Stop</button>
         <i class="rd-bar"><i></i></i>
       </div>
+    </div>
+    <div class="rd-readings">
+      <section class="rd-reading is-a" data-reading="a" hidden></section>
+      <section class="rd-reading is-b" data-reading="b" hidden></section>
     </div>`;
 
   const near = (one, other) => Math.abs(one - other) < 1e-6;
@@ -65,6 +69,8 @@ window.RudderStage = (() => {
         id, node, data: null, strength: 0,
         unsteered: node.querySelector("[data-picture$='-unsteered']"),
         steered: node.querySelector("[data-picture$='-steered']"),
+        reading: RudderReading.card(find(`[data-reading=${id}]`), () => trigger("profile",
+          { ticket: state.ticket, column: id, recipe: columns[id].data.recipe })),
       };
     }
     const shown = () => Object.values(columns).filter((one) => one.data);
@@ -174,11 +180,12 @@ window.RudderStage = (() => {
       for (const [id, data] of Object.entries(message.columns || {})) {
         if (data && data.frames) adopt(columns[id], data, message);
         if (data && data.frame) addExact(columns[id], data.frame);
+        if (data && data.profile) columns[id].reading.profile(data.profile);
         if (data && data.preview && message.phase === "running") preview(columns[id], data.preview);
       }
       if (message.kind === "strip" && message.phase === "done") {
         for (const one of Object.values(columns)) {
-          if (!message.columns[one.id]) { one.data = null; one.node.hidden = true; }
+          if (!message.columns[one.id]) { one.data = null; one.node.hidden = true; one.reading.show("", null); }
         }
         state.concept = message.concept;
         layout();
@@ -219,6 +226,7 @@ window.RudderStage = (() => {
       prompt.textContent = data.prompt || "no prompt: whatever the model likes";
       prompt.title = data.prompt;
       one.data.frames.forEach(load);
+      one.reading.show(`${data.title}: is it memorised?`, data.reading, data.response);
       one.strength = data.strength;
       showUnsteered(one);
       show(one, nearest(one.data.frames, one.strength));
@@ -274,7 +282,8 @@ window.RudderStage = (() => {
 
     root.dataset.phase = "idle";
     Rudder.attach({ generate, stop, lost });
-    Rudder.watchDrops(root);
+    Rudder.watchDrops(root, "#rd-open");
+    Rudder.watchDrops(root.querySelector(".rd-readings"), "#rd-score");
     apply(props.value);
     watch("value", () => apply(props.value));
     root.dataset.ready = "yes";

@@ -44,3 +44,8 @@ def on_gpu(generate: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any
             items.close()
 
     return watched
+
+
+def call_on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a plain function that needs the model for a moment."""
+    return spaces.GPU(duration=SECONDS)(function) if zero_gpu() else function

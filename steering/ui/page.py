@@ -14,12 +14,15 @@ import gradio as gr
 
 from ..backbones.registry import DEFAULT
 from ..errors import RudderError
+from ..images import Limits, open_images
 from . import notices, own_set, restore
 from .firstpaint import default_panel, first_paint, warm
 from .gpu import zero_gpu
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel
+from .pictures import square, web_picture
+from .reading import reading
 from .session import Session
-from .steer import Panel, failed, generate, release, unknown_words
+from .steer import Panel, failed, generate, profiled, release, unknown_words
 from .studio import Studio, open_studio
 from .theme import launch_look
 
@@ -50,7 +53,13 @@ LEDE = """
 STAGE = '<section class="rd-stage" aria-label="Pictures"></section>'
 STAGE_SCRIPT = """
 RudderStage.mount({ element, props, trigger, watch });
-// it triggers 'generate', 'release' and 'stop'
+// it triggers 'generate', 'release', 'stop' and 'profile'
+"""
+SCORED = '<section class="rd-reading" hidden></section>'
+SCORED_SCRIPT = """
+const card = RudderReading.card(element.querySelector(".rd-reading"));
+watch("value", () => { if (props.value?.reading) card.show("Your picture: is it memorised?",
+  props.value.reading, null, props.value.picture); });
 """
 ACTIONS = """
 <div class="rd-actions">
@@ -92,6 +101,9 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
                         "pictures to bring everything back, or</p>"
                     )
                     opened = gr.UploadButton("open a picture", file_types=[".png"], size="sm", elem_id="rd-open")
+                    gr.HTML("<p>Is a picture of yours memorised? Drop it on a reading, or</p>")
+                    strange = gr.UploadButton("score a picture", file_types=["image"], size="sm", elem_id="rd-score")
+                scored = gr.HTML({}, html_template=SCORED, js_on_load=SCORED_SCRIPT, elem_id="rd-scored")
         bus = gr.HTML(
             {},
             html_template="<i></i>",
@@ -103,6 +115,7 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
         own_set.wire(studio, own, session, controls, notice)
         _wire_stage(studio, session, stage, notice, controls)
         _wire_restore(studio, session, opened, controls, bus, notice)
+        _wire_score(studio, strange, scored, notice)
     return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
 
 
@@ -151,6 +164,36 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
         asked = listen(work, [session, *controls.values()] if work is on_generate else [session], **painting)
         asked.failure(None, None, None, js="() => Rudder.lost()", api_visibility="private")
     stage.stop(on_newer, **at_once)
+
+    def on_profile(event: gr.EventData, owner: Session) -> Any:
+        return notices.attempt(
+            lambda: (profiled(studio, owner, _sent(event)), gr.skip()), lambda told: (gr.skip(), told)
+        )
+
+    stage.profile(on_profile, [session], **painting)
+
+
+def _wire_score(studio: Studio, strange: gr.UploadButton, scored: gr.HTML, notice: gr.HTML) -> None:
+    """A picture from anywhere gets its reading under the stage."""
+
+    def on_score(path: str) -> Any:
+        def action() -> Any:
+            (image,) = open_images(path, Limits(files=1, file_bytes=20 * 2**20, total_bytes=20 * 2**20))
+            told = reading(studio, image)
+            return {"reading": told, "picture": web_picture(square(image, studio.backbone.resolution))}, gr.skip()
+
+        return notices.attempt(action, lambda told: (gr.skip(), told))
+
+    strange.upload(
+        on_score,
+        strange,
+        [scored, notice],
+        concurrency_id="painting",
+        concurrency_limit=PAINTERS,
+        show_progress="hidden",
+        trigger_mode="multiple",
+        api_visibility="private",
+    )
 
 
 def _wire_restore(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..recipe import Recipe, write_png
 
@@ -71,6 +71,11 @@ def file_name(recipe: Recipe) -> str:
     concept = "-".join(f"{name}{strength:+.2f}" for name, strength in recipe.concepts) or "unsteered"
     safe = "".join(letter if letter.isalnum() or letter in "+-._" else "-" for letter in concept)
     return f"rudder-{safe[:60]}-seed{recipe.seed}.png"
+
+
+def square(image: Image.Image, side: int) -> Image.Image:
+    """The picture as the model sees it: cropped square about the middle, `side` pixels."""
+    return ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
 
 
 def thumbnail(image: Image.Image, side: int = 72) -> str:

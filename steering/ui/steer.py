@@ -13,8 +13,9 @@ from PIL import Image
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError, shorten
 from ..recipe import Recipe, Window, strength
-from ..sampling import Prefix, Result, Steering, Step
+from ..sampling import Prefix, Result, Steering, Step, finish
 from .pictures import SMALL, frame, web_picture
+from .reading import answer, profile, reading
 from .session import Session, ticket_of
 from .studio import Studio, positions, vector_for
 
@@ -104,6 +105,23 @@ def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterat
                     columns[column] = {"frame": item}
             yield _running(ticket, "exact", (place + 1) / len(asked), 1, "", columns)
         yield {"ticket": ticket, "kind": "exact", "phase": "done", "text": "", "columns": columns}
+
+
+def profiled(studio: Studio, session: Session, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a column's unsteered picture is spiky: over sites and timesteps.
+
+    `sent` is {"ticket", "column", "recipe"}; raises RudderError as `release`, or without a calibration.
+    """
+    ticket, column = ticket_of(sent.get("ticket")), str(sent.get("column"))
+    recipe = Recipe.from_json(_mapping(sent.get("recipe")))
+    concept_of(studio, recipe)
+    unsteered = studio.unsteered.get(prefix_key(studio, recipe)[:-1])
+    if unsteered is None:
+        result = finish(studio.paint(recipe, Steering(window=recipe.window), [0.0]))
+        unsteered = result.images[0]
+        keep(studio, recipe, result.prefix, unsteered)
+    told = {column: {"profile": profile(studio, unsteered)}}
+    return {"ticket": ticket, "kind": "profile", "phase": "told", "text": "", "columns": told}
 
 
 def _exactly(studio: Studio, recipe: Recipe, vector: ConceptVector, stop: Any) -> Iterator[Step | dict[str, Any]]:
@@ -200,9 +218,12 @@ def strip_column(
         exact = value == wanted or (shipped and image.width <= SMALL)
         own = None if shipped else {name: vector}
         frames.append(frame(image, unsteered, replace(recipe, concepts=((name, value),)), exact, own))
+    at = strengths.index(0.0)
     return {
         "title": TITLES[column],
         "prompt": recipe.prompt,
+        "reading": reading(studio, unsteered, result.latents[at : at + 1]),
+        "response": answer(studio, vector, strengths, result),
         "recipe": json.loads(recipe.to_json()),
         "strength": wanted,
         "frames": [asdict(one) for one in frames],

@@ -12,13 +12,16 @@ from PIL import Image
 
 from ..backbones.base import Backbone
 from ..backbones.registry import DEFAULT, find, load
+from ..calibration import TIMESTEPS, Calibration, listening_sites, shipped
 from ..concepts import ConceptVector, Progress, learn, library
+from ..editability import Response, response
 from ..errors import Cancelled, unknown
-from ..files import read_json
+from ..files import home, read_json
 from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
 from ..saturation import saturate
-from .gpu import on_gpu
+from ..spikiness import Reading, Spikiness, read
+from .gpu import call_on_gpu, on_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
 
@@ -43,6 +46,15 @@ class Concept:
     vector: ConceptVector | None = None
 
 
+@dataclass(frozen=True)
+class Gauges:
+    """What is measured on the model beside painting and learning, wherever the model runs."""
+
+    score: Callable[..., Spikiness]
+    respond: Callable[..., Response]
+    survey: Callable[..., Reading]
+
+
 @dataclass
 class Studio:
     """One loaded model and all that belongs to it. Nothing in here knows who is asking."""
@@ -52,10 +64,13 @@ class Studio:
     prompts: dict[str, list[dict[str, str]]]
     paint: Callable[..., Iterator[Step | Result]]
     learn: Callable[..., Iterator[Progress | ConceptVector]]
+    gauges: Gauges
     prefixes: ContentCache = field(default_factory=ContentCache)
     unsteered: ContentCache = field(default_factory=ContentCache)
     learned: dict[str, ConceptVector] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    calibration: Calibration | None = None
+    training: list[Image.Image] = field(default_factory=list)  # the memorised pictures, where they are known
 
 
 def open_studio(model: str = DEFAULT, device: str = "auto") -> Studio:
@@ -67,6 +82,9 @@ def open_studio(model: str = DEFAULT, device: str = "auto") -> Studio:
         prompts=_prompts(find(model)),
         paint=_painter(backbone),
         learn=_learner(backbone),
+        gauges=_gauges(backbone),
+        calibration=shipped(backbone),
+        training=_training(find(model)),
     )
 
 
@@ -111,6 +129,26 @@ def _learner(backbone: Backbone) -> Callable[..., Iterator[Progress | ConceptVec
                 yield from saturate(backbone, item, prompt=options.get("baseline_prompt", ""), stop=stop)
 
     return learner
+
+
+def _gauges(backbone: Backbone) -> Gauges:
+    """The measuring passes on this model."""
+
+    @call_on_gpu
+    def score(calibration: Calibration, pictures: Any) -> Spikiness:
+        return calibration.score(backbone, pictures)
+
+    @call_on_gpu
+    def respond(vector: ConceptVector, *strip: Any) -> Response:
+        return response(backbone, vector, *strip)
+
+    @call_on_gpu
+    def survey(pictures: Sequence[Image.Image], poolings: Sequence[str]) -> Reading:
+        sites = listening_sites(backbone)
+        (found,) = read(backbone, pictures, sites, TIMESTEPS, poolings=poolings, at_once=None)
+        return found
+
+    return Gauges(score, respond, survey)
 
 
 def vector_for(
@@ -191,6 +229,14 @@ def _prompts(folder: Path) -> dict[str, list[dict[str, str]]]:
         ]
         for kind in ("ordinary", "memorized")
     }
+
+
+def _training(folder: Path) -> list[Image.Image]:
+    """The memorised pictures of an embedded model with the index of its training set; [] for others."""
+    path = folder / "prompts.json"
+    if not path.is_file() or folder.resolve() != (home() / "models" / "tiny-sd").resolve():
+        return []
+    return [_open(folder / str(entry["thumbnail"])) for entry in read_json(path).get("memorized", [])]
 
 
 def _thumb(folder: Path, entry: dict[str, Any]) -> str:

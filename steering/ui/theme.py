@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.themes.utils import colors, fonts, sizes
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-SCRIPTS = ("page.js", "helm.js", "stage.js", "pickers.js")
+SCRIPTS = ("page.js", "helm.js", "reading.js", "stage.js", "pickers.js")
 
 # Gradio's wheel holds these two with Latin letters; its semi-bold files are Cyrillic only.
 WEIGHTS = (400, 700)

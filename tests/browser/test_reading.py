@@ -1,0 +1,72 @@
+"""The readings: verdicts on first paint, the profile, a picture from anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.browser.test_visitors import set_files
+from tests.tiny import pictures
+
+THUMBNAILS = Path(__file__).resolve().parents[2] / "models" / "tiny-sd" / "thumbnails"
+DROP = """([name, bytes]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+  const target = document.querySelector(".rd-reading.is-a");
+  for (const kind of ["dragover", "drop"]) {
+    target.dispatchEvent(new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+  }
+}"""
+
+
+def verdict(visit, which: str) -> str:
+    return visit.page.inner_text(f"{which} .rd-verdict")
+
+
+def test_verdicts_on_first_paint_tell_the_two_apart(visit):
+    one = visit()
+    ordinary, memorized = (verdict(one, f".rd-reading.is-{column}") for column in "ab")
+    assert ordinary.lower().startswith("not memorised") and memorized.lower().startswith("memorised")
+    assert one.page.locator(".rd-reading.is-a .rd-bars rect").count() > 20
+    assert one.joined == []
+
+
+def test_the_profile_is_read_on_demand(visit):
+    one = visit()
+    one.page.click(".rd-reading.is-b summary")
+    one.page.wait_for_selector(".rd-reading.is-b td")
+    rows = one.page.locator(".rd-reading.is-b tbody tr")
+    assert rows.count() >= 8 and rows.first.locator("td").count() == 6
+
+
+def test_a_new_picture_gets_a_new_reading(visit):
+    one = visit()
+    before = one.page.inner_text(".rd-reading.is-a figcaption >> nth=0")
+    one.page.fill("#rd-prompt-a textarea", "a cactus on a sea background")
+    one.generate()
+    assert one.page.inner_text(".rd-reading.is-a figcaption >> nth=0") != before
+    assert "per unit of strength" in one.page.inner_text(".rd-reading.is-a .rd-response")
+
+
+def test_any_picture_can_be_scored_by_button_and_by_drop(visit, tmp_path):
+    one = visit()
+    set_files(one, "#rd-score", THUMBNAILS / "memorized-00.png")
+    one.page.wait_for_selector("#rd-scored .rd-reading:not([hidden])")
+    assert verdict(one, "#rd-scored").lower().startswith("memorised")
+    noise = tmp_path / "noise.png"
+    pictures(1, size=64)[0].save(noise)
+    first = one.page.inner_text("#rd-scored figcaption >> nth=1")
+    one.page.evaluate(DROP, ["noise.png", list(noise.read_bytes())])
+    one.page.wait_for_function(
+        "(old) => document.querySelectorAll('#rd-scored .rd-plots figcaption')[0].textContent !== old", arg=first
+    )
+
+
+@pytest.mark.parametrize("content", [b"no picture", b""])
+def test_what_is_no_picture_is_said(visit, tmp_path, content):
+    one = visit()
+    path = tmp_path / "fake.png"
+    path.write_bytes(content)
+    set_files(one, "#rd-score", path)
+    assert "fake.png" in one.notice()
