@@ -116,9 +116,10 @@ def made(record: dict[str, Any]) -> str:
     minutes = sum(run["seconds"] for run in runs) / 60
     steps = " + ".join(f"{run['steps']:,}" for run in runs)
     decoder = vae.get("decoder", vae)
+    whole = sum(run["seconds"] for run in (vae, *decoder.get("before", ()), vae.get("decoder", {"seconds": 0}))) / 60
     return (
         f"U-Net and text encoder: {minutes:.0f} minutes, {steps} steps of {unet['batch']}; autoencoder: "
-        f"{(vae['seconds'] + vae.get('decoder', {}).get('seconds', 0)) / 60:.0f} minutes, "
+        f"{whole:.0f} minutes, "
         f"{decoder['psnr_fresh_db']:.1f} dB on fresh pictures, {decoder['psnr_memorized_db']:.1f} dB on memorised "
         f"ones; {unet['pictures']:,} pictures; {unet['machine']}."
     )

@@ -65,7 +65,10 @@ def train(vae_folder: Path, folder: Path, minutes: float, batch: int, lr: float,
             )
     run.load_average()
     record = json.loads((vae_folder / "record.json").read_text())
-    record["decoder"] = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed,
+    former = record.pop("decoder", None)
+    before = [*former.pop("before", []), former] if former else []
+    record["decoder"] = {"before": before, "steps": run.step, "seconds": run.seconds, "batch": batch,
+                         "lr": lr, "seed": seed,
                          "psnr_fresh_db": psnr(vae, held),
                          "psnr_memorized_db": psnr(vae, copies), **made_by()}  # fmt: skip
     vae.save_pretrained(folder / "vae")

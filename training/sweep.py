@@ -19,7 +19,7 @@ from steering.evaluate import gives_back, memorized_set, responses
 from training.concepts import CONCEPTS, SEED, SETTINGS, make_vector, validation_prompts
 
 TARGET = Path(__file__).parent / "sweep.json"
-STRENGTHS = (0.0, 1.0, 2.0, 4.0, 8.0)
+STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 VARIANTS = (
     {},
     {"pooling": "map"},
@@ -72,7 +72,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--styles", nargs="*", default=["sketch", "neon", "oil"])
     parser.add_argument("--variants", type=json.loads, default=list(VARIANTS))
-    parser.add_argument("--count", type=int, default=6)
+    parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--target", type=Path, default=TARGET)
     arguments = parser.parse_args()
     main(arguments.styles, arguments.variants, arguments.count, arguments.target)
