@@ -271,6 +271,7 @@ def concept_list(model: Model = None, json_: Json = False) -> None:
 
 app.command(epilog=measuring.EVALUATE)(measuring.evaluate)
 app.command(epilog=measuring.SCORE)(measuring.score)
+app.command(epilog=measuring.SCAN)(measuring.scan)
 app.command(epilog=measuring.CALIBRATE)(measuring.calibrate)
 
 

@@ -135,7 +135,7 @@ def _unzipped(title: str, data: bytes, limits: Limits) -> Iterator[tuple[str, by
         archive = zipfile.ZipFile(BytesIO(data))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise RudderError(f"{title} is a damaged zip ({shorten(error)}): make it again.") from error
-    members = [info for info in archive.infolist() if not info.is_dir() and not _clutter(info.filename)]
+    members = [info for info in archive.infolist() if not info.is_dir() and not is_clutter(info.filename)]
     if len(members) > limits.files:
         raise RudderError(f"{title} holds {len(members):,} files: put at most {limits.files} pictures in it.")
     left = limits.total_bytes
@@ -169,7 +169,7 @@ def _check_directory(title: str, data: bytes) -> None:
         raise RudderError(f"{title} has a directory far too long for a set of pictures: put only the pictures in it.")
 
 
-def _clutter(name: str) -> bool:
+def is_clutter(name: str) -> bool:
     """What file managers leave in zips."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return "__MACOSX" in parts or not parts or parts[-1].startswith(".") or parts[-1] in ("Thumbs.db", "desktop.ini")

@@ -14,6 +14,10 @@ from .errors import RudderError
 from .options import Device, Json, Model, What
 
 EVALUATE = "Example:  rudder evaluate --model tiny-sd --what all --json --out evaluation.json"
+SCAN = (
+    "[bold]Examples[/]\n\nA folder:  rudder scan pictures/ --out results.jsonl --html report.html\n\n"
+    "Prompts:  rudder scan prompts.txt   (or a .csv with columns id, prompt, seed, label)"
+)
 SCORE = "Example:  rudder score picture.png more/ --json"
 CALIBRATE = (
     "[bold]Examples[/]\n\n"
@@ -84,6 +88,51 @@ def score(
     shown = [(row["path"], row["score"], row["spread"], row["sentence"]) for row in rows]
     value = {"pictures": rows, "threshold": used.threshold, "probe": vars(used.probe), "draws": used.draws}
     emit(value, json_, table(["picture", "spikiness", "+-", "verdict"], shown))
+
+
+def scan(
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder, a zip, a .csv or .jsonl of paths or prompts, a .txt of prompts, or hf:DATASET."),
+    ],
+    model: Model = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where results go, a JSON line each.")] = Path("scan.jsonl"),
+    html: Annotated[Path | None, typer.Option(help="Also write a report of one page here.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A calibration file (the one that ships for the model).")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Pictures at once.")] = 16,
+    workers: Annotated[int, typer.Option(help="Processes, each with the model on a device of its own.")] = 1,
+    device: Device = "cpu",
+    json_: Json = False,
+) -> None:
+    """Audit many pictures or prompts for memorisation. Started again with the same --out, it goes on."""
+    from .calibration import Calibration, shipped
+    from .recipe import whole
+    from .report import write_report
+    from .scan import results
+    from .scan import scan as run
+
+    batch, workers = whole("The batch", batch, 1, 1024), whole("The number of workers", workers, 1, 64)
+    backbone = backbone_for(model, device)
+    used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
+    if used is None:
+        raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`, then --calibration.")
+    many = workers > 1
+    devices = [f"cuda:{i}" if device == "cuda" else device for i in range(workers)] if many else ()
+    with writing(out):
+        ended(run(backbone, used, source, out, batch=batch, devices=devices, model=model or "tiny-sd"), "scanning")
+    told = {"rows": 0, "memorized": 0, "errors": 0}
+    for row in results(out):
+        told["rows"] += 1
+        told["errors"] += "error" in row
+        told["memorized"] += bool(row.get("memorized"))
+    if html:
+        with writing(html):
+            write_report(out, html)
+    value = {"out": str(out), "html": str(html) if html else None, **told}
+    text = f"{out}: {told['rows']} rows, {told['memorized']} memorised, {told['errors']} could not be read"
+    emit(value, json_, text + (f"\n{html}" if html else ""))
 
 
 def calibrate(

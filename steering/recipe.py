@@ -198,7 +198,7 @@ def text(title: str, value: Any, limit: int = PROMPT_LIMIT, empty: bool = True) 
     if len(value) > limit:
         raise RudderError(f"{title} has {len(value):,} characters: shorten it to at most {limit:,}.")
     if not empty and not value.strip():
-        raise RudderError(f"{title} is empty: name one, such as 'tiny-sd'.")
+        raise RudderError(f"{title} is empty: give one.")
     if any(0xD800 <= ord(c) <= 0xDFFF or c == "\0" for c in value):
         raise RudderError(f"{title} holds characters that are no text (surrogates or NUL): type it again.")
     return value

@@ -109,7 +109,7 @@ def learn_set(
     name = (name or "").strip()
     if not 0 < len(name) <= 40:
         raise RudderError("The set needs a name of 1 to 40 characters: fill in 'Name'.")
-    with session.learning() as stop:
+    with session.task("learn") as stop:
         yield Progress(0, 1, "opening the pictures")
         shown, against = open_images(pictures, limits), open_images(baseline, limits) if baseline else []
         words = {"prompt": (caption or "").strip(), "baseline_prompt": ""}
@@ -199,7 +199,7 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, controls: Controls, not
     )
     own.stop.click(None, None, own.progress, js=STOPPED, api_visibility="private")
     own.stop.click(
-        lambda owner: owner.stop_learning(),
+        lambda owner: owner.stop_task("learn"),
         session,
         None,
         queue=False,

@@ -15,7 +15,7 @@ import gradio as gr
 from ..backbones.registry import DEFAULT
 from ..errors import RudderError
 from ..images import Limits, open_images
-from . import notices, own_set, restore
+from . import audit, notices, own_set, restore
 from .firstpaint import default_panel, first_paint, warm
 from .gpu import zero_gpu
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel
@@ -84,26 +84,31 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
         session = gr.State(Session())
         gr.HTML(HEADER, js_on_load="Rudder.startTheme(element.querySelector('.rd-theme'))", elem_id="rd-top")
         notice = notices.notice_box()
-        with gr.Row(elem_id="rd-room"):
-            with gr.Column(elem_id="rd-panel", min_width=280):
-                box_a, box_b, compare = prompt_panel(studio, panel)
-                with gr.Group(elem_classes="rd-card"):
-                    concept = concept_panel(studio, panel)
-                    own = own_set.own_set_panel()
-                settings = settings_panel(studio, panel)
-                gr.HTML(ACTIONS, js_on_load=ACTIONS_SCRIPT, elem_id="rd-actions")
-            with gr.Column(elem_id="rd-stage-column", min_width=280):
-                gr.HTML(LEDE)
-                stage = gr.HTML(painted, html_template=STAGE, js_on_load=STAGE_SCRIPT, elem_id="rd-stage")
-                with gr.Row(elem_id="rd-restore"):
-                    gr.HTML(
-                        "<p>Download keeps the whole recipe inside the picture. Drop it anywhere on the "
-                        "pictures to bring everything back, or</p>"
-                    )
-                    opened = gr.UploadButton("open a picture", file_types=[".png"], size="sm", elem_id="rd-open")
-                    gr.HTML("<p>Is a picture of yours memorised? Drop it on a reading, or</p>")
-                    strange = gr.UploadButton("score a picture", file_types=["image"], size="sm", elem_id="rd-score")
-                scored = gr.HTML({}, html_template=SCORED, js_on_load=SCORED_SCRIPT, elem_id="rd-scored")
+        with gr.Tabs(elem_id="rd-tabs"):
+            with gr.Tab("Steer", id="steer"), gr.Row(elem_id="rd-room"):
+                with gr.Column(elem_id="rd-panel", min_width=280):
+                    box_a, box_b, compare = prompt_panel(studio, panel)
+                    with gr.Group(elem_classes="rd-card"):
+                        concept = concept_panel(studio, panel)
+                        own = own_set.own_set_panel()
+                    settings = settings_panel(studio, panel)
+                    gr.HTML(ACTIONS, js_on_load=ACTIONS_SCRIPT, elem_id="rd-actions")
+                with gr.Column(elem_id="rd-stage-column", min_width=280):
+                    gr.HTML(LEDE)
+                    stage = gr.HTML(painted, html_template=STAGE, js_on_load=STAGE_SCRIPT, elem_id="rd-stage")
+                    with gr.Row(elem_id="rd-restore"):
+                        gr.HTML(
+                            "<p>Download keeps the whole recipe inside the picture. Drop it anywhere on the "
+                            "pictures to bring everything back, or</p>"
+                        )
+                        opened = gr.UploadButton("open a picture", file_types=[".png"], size="sm", elem_id="rd-open")
+                        gr.HTML("<p>Is a picture of yours memorised? Drop it on a reading, or</p>")
+                        strange = gr.UploadButton(
+                            "score a picture", file_types=["image"], size="sm", elem_id="rd-score"
+                        )
+                    scored = gr.HTML({}, html_template=SCORED, js_on_load=SCORED_SCRIPT, elem_id="rd-scored")
+            with gr.Tab("Audit", id="audit"), gr.Column(elem_id="rd-audit"):
+                tab = audit.audit_panel(own_set.PROGRESS_SCRIPT)
         bus = gr.HTML(
             {},
             html_template="<i></i>",
@@ -116,6 +121,7 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
         _wire_stage(studio, session, stage, notice, controls)
         _wire_restore(studio, session, opened, controls, bus, notice)
         _wire_score(studio, strange, scored, notice)
+        audit.wire(studio, tab, session, notice)
     return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
 
 

@@ -30,7 +30,7 @@ class Session:
         self._lock = threading.Lock()
         self._newest = 0
         self._running: dict[threading.Event, int] = {}
-        self._learning: threading.Event | None = None
+        self._tasks: dict[str, threading.Event] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
         return Session()
@@ -59,25 +59,24 @@ class Session:
                 self._running.pop(stop, None)
 
     @contextmanager
-    def learning(self) -> Iterator[threading.Event]:
-        """The stop event of the one learning run a session may have; a second one stops the first."""
+    def task(self, name: str) -> Iterator[threading.Event]:
+        """The stop event of the one run a session may have of a kind; a second one stops the first."""
         stop = threading.Event()
+        self.stop_task(name)
         with self._lock:
-            if self._learning is not None:
-                self._learning.set()
-            self._learning = stop
+            self._tasks[name] = stop
         try:
             yield stop
         finally:
             with self._lock:
-                if self._learning is stop:
-                    self._learning = None
+                if self._tasks.get(name) is stop:
+                    del self._tasks[name]
 
-    def stop_learning(self) -> None:
-        """Ask the learning run, if there is one, to end."""
+    def stop_task(self, name: str) -> None:
+        """Ask the run of that kind, if there is one, to end."""
         with self._lock:
-            if self._learning is not None:
-                self._learning.set()
+            if name in self._tasks:
+                self._tasks[name].set()
 
     def folder(self) -> Path:
         """Where this session's downloads are written; deleted together with the session."""

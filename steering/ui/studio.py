@@ -17,9 +17,11 @@ from ..concepts import ConceptVector, Progress, learn, library
 from ..editability import Response, response
 from ..errors import Cancelled, unknown
 from ..files import home, read_json
+from ..listing import Row
 from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
 from ..saturation import saturate
+from ..scan import score_rows
 from ..spikiness import Reading, Spikiness, read
 from .gpu import call_on_gpu, on_gpu
 from .pictures import contact_sheet, thumbnail
@@ -53,6 +55,7 @@ class Gauges:
     score: Callable[..., Spikiness]
     respond: Callable[..., Response]
     survey: Callable[..., Reading]
+    rows: Callable[..., list[dict[str, Any]]]
 
 
 @dataclass
@@ -148,7 +151,11 @@ def _gauges(backbone: Backbone) -> Gauges:
         (found,) = read(backbone, pictures, sites, TIMESTEPS, poolings=poolings, at_once=None)
         return found
 
-    return Gauges(score, respond, survey)
+    @call_on_gpu
+    def rows(calibration: Calibration, some: Sequence[Row]) -> list[dict[str, Any]]:
+        return score_rows(backbone, calibration, some)
+
+    return Gauges(score, respond, survey, rows)
 
 
 def vector_for(

@@ -1,0 +1,234 @@
+"""Audit many pictures or prompts: one JSON line each, in order, resumable, in flat memory."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .backbones.base import Backbone
+from .backbones.registry import load
+from .calibration import Calibration
+from .concepts import Progress
+from .errors import RudderError, shorten
+from .listing import HUB, Row, open_row, rows
+from .recipe import Recipe
+from .sampling import finish, sample
+
+FORMAT = 1
+BATCH = 16
+AHEAD = 2  # batches kept waiting per worker
+
+
+def scan(
+    backbone: Backbone,
+    calibration: Calibration,
+    source: str | Path,
+    out: str | Path,
+    *,
+    batch: int = BATCH,
+    devices: Sequence[str] = (),
+    model: str = "",
+    score: Callable[[Calibration, Sequence[Row]], list[dict[str, Any]]] | None = None,
+    uploaded: bool = False,
+) -> Iterator[Progress]:
+    """Score every row of a list (see `listing.rows`) into `out`, a JSON line each; yields Progress a batch.
+
+    A prompt is painted first, with the model's default steps and guidance and its seed, and scored from the
+    sampler's latents. A row that cannot be read becomes {"id", "error"}. An `out` from an interrupted scan of
+    the same list, model and calibration is continued: nothing is scored twice, no row is lost. `devices`:
+    several, each with a process that loads `model` (name, folder or hub id); () for this process alone.
+    `score` takes the place of `score_rows` on this backbone; an `uploaded` list may not name files of this
+    machine. RudderError for another model's calibration, or an `out` that belongs to something else.
+    """
+    calibration.check(backbone)
+    out = Path(out)
+    head = _head(calibration, source)
+    done = _resume(out, head)
+    listed = rows(source, uploaded)
+    for past, row in zip(_ids(out, done), listed, strict=False):
+        if past != row.id:
+            raise RudderError(
+                f"{out.name} has {shorten(past)!r} where the list now has {shorten(row.id)!r}: the list has changed, "
+                "choose another --out."
+            )
+    total = 0 if str(source).startswith(HUB) else count(source)  # a data set from the hub is not read twice
+    with out.open("a", encoding="utf-8") as file:
+        if done == 0 and file.tell() == 0:
+            file.write(json.dumps(head) + "\n")
+        for scored in _scored(
+            score or partial(score_rows, backbone), calibration, listed, batch, devices, model or backbone.name
+        ):
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
+            file.flush()
+            done += len(scored)
+            yield Progress(done, total, "scoring")
+
+
+def count(source: str | Path) -> int:
+    """How many rows a list has: one pass without opening a picture."""
+    return sum(1 for _ in rows(source))
+
+
+def header(path: str | Path) -> dict[str, Any]:
+    """What a scan's file says of itself: source, model, probe, threshold; RudderError for another file."""
+    with Path(path).open(encoding="utf-8", errors="replace") as file:
+        return _checked_head(file.readline(), Path(path))
+
+
+def results(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The rows of a finished or interrupted scan, one by one; RudderError for a file that is none."""
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8") as file:
+            _checked_head(file.readline(), path)
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+    except (OSError, ValueError) as error:
+        if isinstance(error, RudderError):
+            raise
+        raise RudderError(f"{shorten(path)} is no scan Rudder wrote ({shorten(error)}): scan again.") from error
+
+
+def score_rows(backbone: Backbone, calibration: Calibration, some: Sequence[Row]) -> list[dict[str, Any]]:
+    """The results of a few rows, in order: scores of those that can be read, errors of the others."""
+    told: dict[int, dict[str, Any]] = {}
+    pictures: list[tuple[int, Any]] = []
+    prompts: list[int] = []
+    for index, row in enumerate(some):
+        if row.error is None and row.path is None and row.data is None:
+            prompts.append(index)
+            continue
+        try:
+            pictures.append((index, open_row(row)))
+        except RudderError as error:
+            told[index] = {"id": row.id, "error": str(error)}
+    for indices, found in (
+        ([i for i, _ in pictures], [p for _, p in pictures]),
+        (prompts, _painted(backbone, [some[i] for i in prompts])),
+    ):
+        if not len(indices):
+            continue
+        scores = calibration.score(backbone, found)
+        for place, index in enumerate(indices):
+            verdict = calibration.verdict(float(scores.mean[place]), float(scores.spread[place]))
+            told[index] = _line(some[index], verdict)
+    return [told[index] for index in range(len(some))]
+
+
+def _line(row: Row, verdict: Any) -> dict[str, Any]:
+    line = {
+        "id": row.id,
+        "score": round(verdict.score, 6),
+        "spread": round(verdict.spread, 6),
+        "above": round(verdict.above, 4),
+        "memorized": verdict.memorized,
+    }
+    if row.prompt is not None and row.path is None:
+        line |= {"prompt": row.prompt, "seed": row.seed}
+    extra = {"path": row.path, "member": row.member, "label": row.label}
+    return line | {key: value for key, value in extra.items() if value is not None}
+
+
+def _painted(backbone: Backbone, some: Sequence[Row]) -> Any:
+    """Latents [n, C, H, W] of the rows' prompts."""
+    if not some:
+        return []
+    steps, guidance = (backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale"))
+    recipe = Recipe(model=backbone.name, num_inference_steps=steps, guidance_scale=guidance)
+    return finish(sample(backbone, recipe, prompts=[r.prompt for r in some], seeds=[r.seed for r in some])).latents
+
+
+def _scored(
+    score: Callable[[Calibration, Sequence[Row]], list[dict[str, Any]]],
+    calibration: Calibration,
+    listed: Iterator[Row],
+    batch: int,
+    devices: Sequence[str],
+    model: str,
+) -> Iterator[list[dict[str, Any]]]:
+    """Batches of results in the list's order, from this process or from one per device."""
+    if not devices:
+        while some := list(islice(listed, batch)):
+            yield score(calibration, some)
+        return
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    for device in devices:
+        queue.put(device)
+    waiting: deque[Future] = deque()
+    with ProcessPoolExecutor(
+        len(devices), context, initializer=_start_worker, initargs=(model, calibration, queue)
+    ) as pool:
+        while True:
+            while len(waiting) < AHEAD * len(devices) and (some := list(islice(listed, batch))):
+                waiting.append(pool.submit(_work, some))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+
+
+_worker: Callable[[Sequence[Row]], list[dict[str, Any]]]
+
+
+def _start_worker(model: str, calibration: Calibration, queue: Any) -> None:
+    global _worker
+    backbone = load(model, device=queue.get())
+    _worker = lambda some: score_rows(backbone, calibration, some)  # noqa: E731
+
+
+def _work(some: Sequence[Row]) -> list[dict[str, Any]]:
+    return _worker(some)
+
+
+def _head(calibration: Calibration, source: str | Path) -> dict[str, Any]:
+    return {
+        "rudder_scan": FORMAT,
+        "source": str(source),
+        "model": calibration.model,
+        "fingerprint": calibration.fingerprint,
+        "probe": vars(calibration.probe),
+        "draws": calibration.draws,
+        "seed": calibration.seed,
+        "threshold": calibration.threshold,
+    }
+
+
+def _checked_head(line: str, path: Path) -> dict[str, Any]:
+    try:
+        head = json.loads(line)
+        if head["rudder_scan"] == FORMAT:
+            return head
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise RudderError(f"{shorten(path.name)} is no scan Rudder wrote: choose another file.")
+
+
+def _resume(out: Path, head: dict[str, Any]) -> int:
+    """How many rows are done; a last line cut off by a kill is removed."""
+    if not out.is_file() or out.stat().st_size == 0:
+        return 0
+    with out.open("r+b") as file:
+        former = _checked_head(file.readline().decode("utf-8", "replace"), out)
+        for key, value in head.items():
+            if key != "source" and former.get(key) != value:
+                raise RudderError(f"{out.name} was scanned with another {key}: choose another --out.")
+        done, end = 0, file.tell()
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            done, end = done + 1, end + len(line)
+        file.truncate(end)
+    return done
+
+
+def _ids(out: Path, done: int) -> Iterator[str]:
+    if done:
+        yield from (str(row["id"]) for row in results(out))
