@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ from ..spikiness import Reading, Spikiness, read
 from .gpu import call_on_gpu, on_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
+
+log = logging.getLogger("rudder.page")
 
 FRAMES = 9
 PREVIEW_EVERY = 8
@@ -216,8 +219,18 @@ def _concept(info: Any, backbone: Backbone) -> Concept:
         baseline_files=info.baseline,
         prompt=info.prompt,
         baseline_prompt=info.baseline_prompt,
-        vector=ConceptVector.load(info.vector_path, backbone) if info.vector_path else None,
+        vector=_vector(info.vector_path, backbone) if info.vector_path else None,
     )
+
+
+def _vector(path: Path, backbone: Backbone) -> ConceptVector | None:
+    """A shipped vector; None where the model was trained on since, so that its set is learned anew when asked for."""
+    vector = ConceptVector.load(path)
+    if vector.fingerprint != backbone.fingerprint:
+        log.warning("%s was learned from other weights of %s: it is learned anew when asked for.", path, backbone.name)
+        return None
+    vector.check(backbone)
+    return vector
 
 
 def _open(path: Path) -> Image.Image:

@@ -1,0 +1,64 @@
+"""The measured response: what moves, how evenly, and the word for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from steering.backbones import Backbone
+from steering.concepts import ConceptVector
+from steering.editability import coordinates, describe, response
+from steering.errors import RudderError
+from tests.tiny import pictures
+
+
+def greys(*levels: float) -> list[Image.Image]:
+    return [Image.new("RGB", (32, 32), (round(255 * level),) * 3) for level in levels]
+
+
+@pytest.mark.parametrize(
+    ("levels", "word"),
+    [
+        ((0.2, 0.3, 0.4, 0.5, 0.6), "smooth"),
+        ((0.2, 0.2, 0.2, 0.9, 0.9), "brittle"),
+        ((0.5, 0.5, 0.5, 0.51, 0.51), "inert"),
+    ],
+)
+def test_the_word_follows_the_path(backbone: Backbone, vector: ConceptVector, levels: tuple, word: str):
+    told = response(backbone, vector, (0, 1, 2, 3, 4), greys(*levels))
+    assert told.word == word
+    path = np.abs(np.diff(levels)).sum()
+    assert told.per_unit == pytest.approx(path / 4, abs=0.01)
+    assert told.moved == pytest.approx(np.abs(np.array(levels) - levels[0]), abs=0.01)
+    assert told.largest_step == pytest.approx(np.abs(np.diff(levels)).max() / path, abs=0.1)
+
+
+def test_movement_counts_from_strength_zero(backbone: Backbone, vector: ConceptVector):
+    told = response(backbone, vector, (-1, 0, 1), greys(0.9, 0.4, 0.5))
+    assert told.moved == pytest.approx([0.5, 0, 0.1], abs=0.01)
+
+
+def test_more_of_the_concept_lies_further_along_it(backbone: Backbone, vector: ConceptVector):
+    """Red pictures minus others is the vector: redder pictures have the larger coordinate."""
+    plain, red = pictures(4, seed=11), pictures(4, seed=11, tint=(90, 0, 0))
+    assert (coordinates(backbone, vector, red) > coordinates(backbone, vector, plain)).all()
+
+
+def test_latents_and_pictures_agree(backbone: Backbone, vector: ConceptVector):
+    frames = pictures(3, seed=4)
+    one = response(backbone, vector, (0, 1, 2), frames)
+    other = response(backbone, vector, (0, 1, 2), backbone.encode(frames), frames)
+    np.testing.assert_allclose(one.coordinate, other.coordinate, rtol=1e-4)
+
+
+@pytest.mark.parametrize("strengths", [(0, 1), (0, 2, 1), (0, 1, 2, 3)])
+def test_strips_that_say_nothing(backbone: Backbone, vector: ConceptVector, strengths: tuple):
+    with pytest.raises(RudderError, match="at least three frames"):
+        response(backbone, vector, strengths, greys(0.1, 0.2, 0.3)[: max(2, len(strengths) - 1)])
+
+
+def test_words_at_the_borders():
+    assert describe(np.array([0, 0.02]), 1.0, 8) == "inert"
+    assert describe(np.array([0, 0.5]), 1 / 8, 8) == "smooth"
+    assert describe(np.array([0, 0.5]), 0.9, 8) == "brittle"
