@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from steering import available
+from steering import ConceptVector, available, library
 from steering.files import read_json
 
 from .page import QUIET, REPOSITORY, find_chromium, opened
@@ -15,18 +15,19 @@ from .page import QUIET, REPOSITORY, find_chromium, opened
 FOLDER = REPOSITORY / "assets" / "readme"
 CONCEPT = "sketch"
 SEED = 7  # the page's own
-STRIPS = {  # file: (kind of prompt, strengths)
-    "ordinary.png": ("ordinary", "0:6:7"),
-    "memorised.png": ("memorized", "0:6:7"),
-    "too-far.png": ("ordinary", "6:30:7"),
+STRIPS = {  # file: (kind of prompt, first and last strength as multiples of the recommended one)
+    "ordinary.png": ("ordinary", 0, 2),
+    "memorised.png": ("memorized", 0, 2),
+    "too-far.png": ("ordinary", 2, 10),
 }
 
 
 def strips(model: str, folder: Path) -> None:
     """One strip a prompt, by the command line that the README shows."""
     prompts = read_json(next(info.path for info in available() if info.name == model) / "prompts.json")
-    for name, (kind, strengths) in STRIPS.items():
-        prompt = prompts[kind][0]["prompt"]
+    usual = ConceptVector.load(library(model)[CONCEPT].vector_path).advice["strength"]
+    for name, (kind, first, last) in STRIPS.items():
+        prompt, strengths = prompts[kind][0]["prompt"], f"{first * usual:g}:{last * usual:g}:7"
         arguments = ["steer", prompt, "--concept", CONCEPT, "--strengths", strengths, "--seed", str(SEED)]
         out = ["--out", str(folder / name)]
         subprocess.run([sys.executable, "-m", "steering", *arguments, *out], check=True, cwd=REPOSITORY)
