@@ -26,7 +26,7 @@ app: $(BIN)/.app
 test: $(BIN)/.dev chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint format: $(BIN)/.dev
 	$(BIN)/ruff check --fix .

@@ -8,8 +8,8 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -84,8 +84,7 @@ class Calibration:
         """Score pictures or latents [N, C, H, W] as calibrated. RudderError for another model."""
         self.check(backbone)
         found = spikiness(backbone, pictures, self.probe, draws=self.draws, seed=self.seed)
-        sign = SIGNS[self.probe.statistic]
-        return found if sign > 0 else Spikiness(-found.mean, found.spread, *_rest(found))
+        return replace(found, mean=SIGNS[self.probe.statistic] * found.mean)
 
     def verdict(self, score: float, spread: float = 0.0) -> Verdict:
         """A score in words: memorised above the threshold, and how many ordinary pictures it exceeds."""
@@ -159,7 +158,7 @@ def calibrate(
     timesteps: Sequence[int] = TIMESTEPS,
     draws: int = DRAWS,
     seed: int = 0,
-):
+) -> Iterator[Progress | Calibration]:
     """Sweep every probe on one half of the samples, report the best on the other: Progress, then Calibration.
 
     `sites` None: every resnet's last nonlinearity and the mid block. Halves are drawn by original, within
@@ -284,7 +283,3 @@ def _typical(h: np.ndarray, scores: np.ndarray, memorized: np.ndarray) -> dict[s
         middle = rows[np.argsort(scores[rows])[len(rows) // 2]]
         found[name] = np.sort(h[middle])[::-1].round(4).tolist()
     return found
-
-
-def _rest(found: Spikiness) -> tuple:
-    return found.probe, found.draws, found.seed, found.representation

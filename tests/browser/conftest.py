@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(str(item.fspath)).parent == Path(__file__).parent:
             item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.xdist_group("browser"))  # one app for all of them
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +80,7 @@ def app(browser: object, home: Path, tmp_path_factory: pytest.TempPathFactory) -
         "GRADIO_SERVER_PORT": str(port),
         "NO_PROXY": "127.0.0.1",
     }
+    environment.pop("OMP_NUM_THREADS", None)  # the tests' own, not the app's
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
