@@ -94,6 +94,29 @@ class Calibration:
         sentence = f"{'memorised' if memorized else 'not memorised'}: spikier than {share} % of ordinary pictures"
         return Verdict(score, spread, memorized, above, sentence)
 
+    def profile(self, found: Reading) -> dict[str, Any]:
+        """One picture's score at every site and timestep read (paper, open questions 1 and 2).
+
+        {"sites" [S], "timesteps" [T], "values" [S][T]}: 0 as the median ordinary picture of the fit half, 1
+        as the median memorised one. `found` is a `read` of one picture at `listening_sites` and TIMESTEPS.
+        """
+        probe = self.probe
+        medians = {
+            (row["site"], row["timestep"]): (row["ordinary"], row["memorized"])
+            for row in self.sweep
+            if (row["pooling"], row["statistic"]) == (probe.pooling, probe.statistic)
+        }
+        sites = list(dict.fromkeys(site for site, _ in found.pooled if (site, found.timesteps[0]) in medians))
+        values = []
+        for site in sites:
+            cells = []
+            for t in found.timesteps:
+                low, high = medians[site, t]
+                score = SIGNS[probe.statistic] * found.scores(replace(probe, site=site, timestep=t))[0, 0]
+                cells.append(round(float((score - low) / (high - low)), 3) if high != low else 0.0)
+            values.append(cells)
+        return {"sites": sites, "timesteps": list(found.timesteps), "values": values}
+
     @property
     def false_positives(self) -> float:
         """Share of the held-out ordinary pictures above the threshold."""

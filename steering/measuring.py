@@ -68,12 +68,14 @@ def score(
     calibration: Annotated[
         Path | None, typer.Option(help="A calibration file (the one that ships for the model).")
     ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Also at every site and timestep.")] = False,
     device: Device = "cpu",
     json_: Json = False,
 ) -> None:
     """Is a picture memorised? Its spikiness under a calibration, and how many ordinary pictures it exceeds."""
-    from .calibration import Calibration, shipped
+    from .calibration import TIMESTEPS, Calibration, listening_sites, shipped
     from .images import open_images
+    from .spikiness import read
 
     backbone = backbone_for(model, device)
     used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
@@ -85,9 +87,18 @@ def score(
             found = used.score(backbone, [image])
             told = used.verdict(float(found.mean[0]), float(found.spread[0]))
             rows.append({"path": str(path), **vars(told)})
+            if profile:
+                options = {"poolings": [used.probe.pooling], "at_once": None}
+                (many,) = read(backbone, [image], listening_sites(backbone), TIMESTEPS, **options)
+                rows[-1]["profile"] = used.profile(many)
     shown = [(row["path"], row["score"], row["spread"], row["sentence"]) for row in rows]
     value = {"pictures": rows, "threshold": used.threshold, "probe": vars(used.probe), "draws": used.draws}
-    emit(value, json_, table(["picture", "spikiness", "+-", "verdict"], shown))
+    text = table(["picture", "spikiness", "+-", "verdict"], shown)
+    for row in rows if profile else ():
+        heads = ["site", *(f"t={t}" for t in row["profile"]["timesteps"])]
+        cells = [[site, *v] for site, v in zip(row["profile"]["sites"], row["profile"]["values"], strict=True)]
+        text += f"\n\n{row['path']} (0: median ordinary, 1: median memorised picture)\n" + table(heads, cells)
+    emit(value, json_, text)
 
 
 def scan(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..calibration import Calibration, listening_sites
+from ..calibration import Calibration
 from ..concepts import ConceptVector
 from ..errors import RudderError
 from ..judge import nearest_picture
 from ..sampling import Result
-from ..spikiness import SIGNS
 from .pictures import web_picture
 from .studio import Studio
 
@@ -78,22 +76,7 @@ def profile(studio: Studio, image: Image.Image) -> dict[str, Any]:
     calibration = studio.calibration
     if calibration is None:
         raise RudderError(UNCALIBRATED)
-    probe, sites = calibration.probe, listening_sites(studio.backbone)
-    found = studio.gauges.survey([image], [probe.pooling])
-    medians = {
-        (row["site"], row["timestep"]): (row["ordinary"], row["memorized"])
-        for row in calibration.sweep
-        if (row["pooling"], row["statistic"]) == (probe.pooling, probe.statistic)
-    }
-    rows = []
-    for site in sites:
-        cells = []
-        for t in found.timesteps:
-            low, high = medians[site, t]
-            score = SIGNS[probe.statistic] * found.scores(replace(probe, site=site, timestep=t))[0, 0]
-            cells.append(round(float((score - low) / (high - low)), 3) if high != low else 0.0)
-        rows.append(cells)
-    return {"sites": sites, "timesteps": list(found.timesteps), "values": rows}
+    return calibration.profile(studio.gauges.survey([image], [calibration.probe.pooling]))
 
 
 def _histogram(calibration: Calibration, score: float) -> dict[str, Any]:
