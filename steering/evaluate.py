@@ -140,9 +140,10 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
 
     Strengths are FACTORS of each vector's recommended one; every memorised prompt and `limit` (default 100)
     ordinary ones, which name no style, are spread over the styles. `style_taken`: the judge names the target
-    style. `object_kept`, `background_kept`: still the prompt's, and `picture_kept`: the memorised picture is
-    still given back, each among pictures that showed it unsteered (`counts`). `largest_step`: the largest share of a
-    picture's whole path that one step of strength makes (even steps: 1 / steps; a jump: near 1).
+    style, among pictures that did not show it unsteered. `object_kept`, `background_kept`: still the prompt's,
+    and `picture_kept`: the memorised picture is still given back, each among pictures that showed it unsteered
+    (`counts`). `largest_step`: the largest share of a picture's whole path that one step of strength makes
+    (even steps: 1 / steps; a jump: near 1).
     """
     judge, rng = judging.load(), np.random.default_rng(seed)
     texts, originals = memorized_set(backbone.name)
@@ -242,7 +243,7 @@ def _right(judge: judging.Judge, images: list[Image.Image], triples: Sequence[tu
 def _measure_ordinary(judge: judging.Judge, frames: list, target: int, kind: int, ground: int) -> dict:
     read = judge.read(frames)
     return {
-        "style_taken": read["style"] == target,
+        "style_taken": _taken(read["style"], target),
         "object_kept": np.where(read["object"][0] == kind, read["object"] == kind, np.nan),
         "background_kept": np.where(read["background"][0] == ground, read["background"] == ground, np.nan),
         **_path(frames),
@@ -252,7 +253,12 @@ def _measure_ordinary(judge: judging.Judge, frames: list, target: int, kind: int
 def _measure_memorized(judge: judging.Judge, frames: list, target: int, own: int, originals: list) -> dict:
     kept = gives_back(frames, [own] * len(frames), originals)
     kept = np.where(kept[0], kept, np.nan)
-    return {"style_taken": judge.read(frames)["style"] == target, "picture_kept": kept, **_path(frames)}
+    return {"style_taken": _taken(judge.read(frames)["style"], target), "picture_kept": kept, **_path(frames)}
+
+
+def _taken(styles: np.ndarray, target: int) -> np.ndarray:
+    """Whether each frame shows the target style; NaN for a picture that shows it unsteered."""
+    return np.where(styles[0] != target, styles == target, np.nan)
 
 
 def _path(frames: list) -> dict:
@@ -276,7 +282,7 @@ def _by_style(rows: dict[str, list[dict]], styles: list[str], at: int) -> dict:
     found: dict[str, dict] = {style: {} for style in styles}
     for group, measured in rows.items():
         for style, part in zip(styles, _split(measured, len(styles)), strict=True):
-            found[style][group] = _share(np.array([row["style_taken"][at] for row in part]))
+            found[style][group] = _mean(np.array([row["style_taken"][at] for row in part]))
     return found
 
 

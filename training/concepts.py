@@ -38,16 +38,16 @@ CONCEPTS = {
     "sea": ("Sea", "Blue waves", "background", "sea", "on a sea background", ""),
     "meadow": ("Meadow", "Green grass below", "background", "grass", "on a grass background", ""),
 }
-STRENGTHS = (0.0, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 VALIDATION = 10  # prompts a concept; evaluation uses others
 LEAST_GAIN = 0.2
 SETTINGS = {
     "pooling": "mean",
     "window": [0.25, 0.95],
-    "halves": "both",
+    "halves": "conditional",
     "sites": None,
     "prompts": True,
-    "draws": 2,
+    "draws": 1,
 }
 
 

@@ -19,7 +19,7 @@ from steering.evaluate import gives_back, memorized_set, responses
 from training.concepts import CONCEPTS, SEED, SETTINGS, make_vector, validation_prompts
 
 TARGET = Path(__file__).parent / "sweep.json"
-STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+STRENGTHS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)
 VARIANTS = (
     {},
     {"pooling": "map"},
@@ -71,7 +71,7 @@ def main(styles: list[str], variants: list[dict], count: int, target: Path) -> N
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--styles", nargs="*", default=["sketch", "neon", "oil"])
-    parser.add_argument("--variants", type=json.loads, default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="*", type=json.loads, default=list(VARIANTS))
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--target", type=Path, default=TARGET)
     arguments = parser.parse_args()
