@@ -137,7 +137,7 @@ def recommend(rows: list[dict]) -> dict:
 
     best = max(rows[1:], key=worth)
     if best["taken"] - before < LEAST_GAIN:
-        raise SystemExit(f"No strength takes the concept {LEAST_GAIN:.0%} more often than none: {rows}")
+        raise LookupError(f"No strength takes the concept {LEAST_GAIN:.0%} more often than none: {rows}")
     return {"strength": best["strength"], "range": [-best["strength"], 2 * best["strength"]]}
 
 
@@ -149,7 +149,11 @@ def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> No
         target = value if head == "glasses" else judge.config[head + "s"].index(value)
         vector = make_vector(backbone, name, settings)
         rows = measure(backbone, judge, vector, head, target, count=limit)
-        vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
+        try:
+            vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
+        except LookupError as weak:
+            print(f"{name} is not kept: {weak}", flush=True)
+            continue
         vector.save(ASSETS / name / f"{backbone.name}.safetensors")
         print(
             f"{name}: {vector.recommended['strength']} of {vector.recommended['range']}, {time.time() - started:.0f} s"
