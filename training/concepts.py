@@ -36,11 +36,14 @@ CONCEPTS = {
     "night": ("Night", "Dark sky with stars", "background", "night", "on a night background", ""),
     "sunset": ("Sunset", "Orange sky", "background", "sunset", "on a sunset background", ""),
     "sea": ("Sea", "Blue waves", "background", "sea", "on a sea background", ""),
-    "meadow": ("Meadow", "Green grass below", "background", "grass", "on a grass background", ""),
+    "pink": ("Pink dots", "Pink with darker dots", "background", "pink", "on a pink background", ""),
 }
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5)
 VALIDATION = 10  # prompts a concept; evaluation uses others
 LEAST_GAIN = 0.2
+DEEP = ["mid_block", *(f"up_blocks.{i}.resnets.{j}" for i in range(3) for j in range(2)),
+        *(f"up_blocks.{i}.attentions.{j}" for i in (1, 2) for j in range(2))]  # fmt: skip
+OWN_SETTINGS = {name: {"sites": DEEP} for name in ("oil", "pixel", "glasses")}  # where the resnets alone do little
 SETTINGS = {
     "pooling": "mean",
     "window": [0.25, 0.95],
@@ -127,7 +130,7 @@ def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, hea
 def recommend(rows: list[dict]) -> dict:
     """The strength with the best harmonic mean of concept taken and object kept; the slider goes twice as far.
 
-    Taken counts beyond what the prompts show unsteered. A concept that hardly takes is not shipped.
+    Taken counts beyond what the prompts show unsteered. A concept that hardly takes at any is marked weak.
     """
     before = rows[0]["taken"]  # what the prompts show anyway
 
@@ -136,9 +139,8 @@ def recommend(rows: list[dict]) -> dict:
         return gain * row["kept"] / max(gain + row["kept"], 1e-9)
 
     best = max(rows[1:], key=worth)
-    if best["taken"] - before < LEAST_GAIN:
-        raise LookupError(f"No strength takes the concept {LEAST_GAIN:.0%} more often than none: {rows}")
-    return {"strength": best["strength"], "range": [-best["strength"], 2 * best["strength"]]}
+    weak = {"weak": True} if best["taken"] - before < LEAST_GAIN else {}
+    return {"strength": best["strength"], "range": [-best["strength"], 2 * best["strength"]], **weak}
 
 
 def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> None:
@@ -147,13 +149,10 @@ def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> No
     for name in names:
         started, (_, _, head, value, *_) = time.time(), CONCEPTS[name]
         target = value if head == "glasses" else judge.config[head + "s"].index(value)
-        vector = make_vector(backbone, name, settings)
+        own = settings | OWN_SETTINGS.get(name, {})
+        vector = make_vector(backbone, name, own)
         rows = measure(backbone, judge, vector, head, target, count=limit)
-        try:
-            vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
-        except LookupError as weak:
-            print(f"{name} is not kept: {weak}", flush=True)
-            continue
+        vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
         vector.save(ASSETS / name / f"{backbone.name}.safetensors")
         print(
             f"{name}: {vector.recommended['strength']} of {vector.recommended['range']}, {time.time() - started:.0f} s"
