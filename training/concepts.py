@@ -130,7 +130,8 @@ def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, hea
 def recommend(rows: list[dict]) -> dict:
     """The strength with the best harmonic mean of concept taken and object kept; the slider goes twice as far.
 
-    Taken counts beyond what the prompts show unsteered. A concept that hardly takes at any is marked weak.
+    Taken counts beyond what the prompts show unsteered. A concept that hardly takes at
+    any is marked weak and gets the whole range tried.
     """
     before = rows[0]["taken"]  # what the prompts show anyway
 
@@ -139,8 +140,10 @@ def recommend(rows: list[dict]) -> dict:
         return gain * row["kept"] / max(gain + row["kept"], 1e-9)
 
     best = max(rows[1:], key=worth)
-    weak = {"weak": True} if best["taken"] - before < LEAST_GAIN else {}
-    return {"strength": best["strength"], "range": [-best["strength"], 2 * best["strength"]], **weak}
+    if best["taken"] - before < LEAST_GAIN:
+        most = rows[-1]["strength"]
+        return {"strength": round(most / 1.5, 2), "range": [-most, most], "weak": True}
+    return {"strength": best["strength"], "range": [-best["strength"], 2 * best["strength"]]}
 
 
 def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> None:

@@ -148,7 +148,11 @@ def concept_panel(studio: Studio, panel: Panel) -> gr.HTML:
 def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
     """Seed with lock and dice, steps, guidance; window, sites and negative prompt folded away."""
     known = studio.backbone.sites()
-    sites = [(f"{name} ({known[name].label})", name) for name in studio.backbone.defaults["sites"]]
+    used = {
+        *studio.backbone.defaults["sites"],
+        *(s for c in studio.concepts.values() if c.vector for s in c.vector.sites),
+    }
+    sites = [(f"{name} ({site.label})", name) for name, site in known.items() if name in used]
     with gr.Group(elem_classes="rd-card"):
         gr.HTML("<h3>Settings</h3>", elem_classes="rd-title")
         with gr.Row(elem_classes="rd-seed"):
