@@ -148,10 +148,8 @@ def concept_panel(studio: Studio, panel: Panel) -> gr.HTML:
 def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
     """Seed with lock and dice, steps, guidance; window, sites and negative prompt folded away."""
     known = studio.backbone.sites()
-    used = {
-        *studio.backbone.defaults["sites"],
-        *(s for c in studio.concepts.values() if c.vector for s in c.vector.sites),
-    }
+    used = set(studio.backbone.defaults["sites"])
+    used.update(site for concept in studio.concepts.values() if concept.vector for site in concept.vector.sites)
     sites = [(f"{name} ({site.label})", name) for name, site in known.items() if name in used]
     with gr.Group(elem_classes="rd-card"):
         gr.HTML("<h3>Settings</h3>", elem_classes="rd-title")
@@ -177,6 +175,7 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
                 sites,
                 value=list(panel.sites),
                 multiselect=True,
+                allow_custom_value=True,  # an uploaded vector may have others; the recipe names those that do not exist
                 label="Sites",
                 elem_id="rd-sites",
                 info="Where the vector is added. None chosen: where it was found to work best.",
