@@ -96,12 +96,13 @@ window.RudderReading = (() => {
       row.append(Object.assign(document.createElement("th"), { textContent: site.replace(".nonlinearity", "") }));
       for (const value of told.values[place]) {
         const cell = row.insertCell();
-        cell.textContent = value.toFixed(1);
+        cell.textContent = Math.abs(value) < 9.95 ? value.toFixed(1).replace("-", "\u2212") : value > 0 ? "> 9" : "< \u22129";
         cell.style.setProperty("--heat", Math.min(1, Math.max(0, value)).toFixed(2));
       }
     });
     const note = Object.assign(document.createElement("p"),
-      { textContent: "0 is the median ordinary picture, 1 the median memorised one, at that place." });
+      { textContent: "0 is the median ordinary picture, 1 the median memorised one, at that place. Large values: a place "
+        + "that hardly tells the two apart." });
     root.replaceChildren(note, table);
   }
 

@@ -12,7 +12,7 @@ THUMBNAILS = Path(__file__).resolve().parents[2] / "models" / "tiny-sd" / "thumb
 
 
 def scan(visit, path: Path) -> None:
-    visit.page.click("#rd-tabs button:has-text('Audit')")
+    visit.page.click("#rd-tabs [role=tablist] button:has-text('Audit')")
     set_files(visit, "#rd-audit-source button", path)
     visit.page.wait_for_selector(f"#rd-audit-source :text('{path.stem}')")
     visit.page.click("#rd-audit-start")
