@@ -63,10 +63,7 @@ def test_dragging_asks_nothing_and_releasing_computes_exactly(visit):
     assert len(set(shown)) >= 3, "the frames follow the thumb"
     assert one.joined == [], "no request while dragging"
     one.page.mouse.up()
-    one.page.wait_for_function(
-        "document.querySelector('.rd-stage').dataset.phase === 'running' || "
-        "document.querySelectorAll('[data-helm=both] .rd-dots i').length > 18"
-    )
+    one.wait("running")
     one.wait()
     exact = float(one.page.input_value("[data-helm=both] input[type=range]"))
     assert one.joined and one.strength("a") == pytest.approx(exact, abs=1e-6)
