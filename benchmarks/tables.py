@@ -70,8 +70,8 @@ def speed(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def detection(measured: dict[str, Any]) -> str:
-    """Spikiness and its rivals on the same held-out pictures."""
+def detection(measured: dict[str, Any], whole: dict[str, Any]) -> str:
+    """Spikiness and its rivals on the same held-out pictures; `whole`: the calibration's report, on all of them."""
     lines = [
         "| method | AUROC | TPR at 1 % FPR | seconds a picture | needs prompt | needs training data |",
         "| --- | ---: | ---: | ---: | --- | --- |",
@@ -92,6 +92,14 @@ def detection(measured: dict[str, Any]) -> str:
         f"{measured['draws']} noise draws; among drawings alone its AUROC is {measured['auroc_in_kind']:.3f}, among "
         f"photographs alone {measured['auroc_photographs']:.3f}, on the generated pictures that the rivals with a "
         f"prompt are measured on {painted['auroc']:.3f} (TPR {painted['tpr_at_1fpr']:.3f}).",
+    ]
+    low, high = whole["auroc_ci95"]
+    lines += [
+        "",
+        f"On all {whole['counts']['memorized']} memorised and {whole['counts']['ordinary']} ordinary held-out pictures "
+        f"of the calibration: AUROC **{whole['auroc']:.3f}** ({low:.3f} to {high:.3f}), TPR at 1 % FPR "
+        f"**{whole['tpr_at_1fpr']:.3f}**; drawings alone {whole['by_kind']['drawing']['auroc']:.3f}, photographs alone "
+        f"{whole['by_kind']['photograph']['auroc']:.3f}.",
     ]
     return "\n".join(lines)
 
@@ -135,9 +143,11 @@ def tables(root: Path) -> dict[str, str]:
     training = root / "models" / "tiny-sd" / "training.json"
     if training.is_file():
         found["training"] = made(json.loads(training.read_text()))
-    for name, write in (("detection", detection), ("editability", editability)):
-        if name in measured:
-            found[name] = write(measured[name])
+    calibration = root / "assets" / "calibrations" / "tiny-sd.json"
+    if "detection" in measured and calibration.is_file():
+        found["detection"] = detection(measured["detection"], json.loads(calibration.read_text())["report"])
+    if "editability" in measured:
+        found["editability"] = editability(measured["editability"])
     if "prompts" in measured:
         found["prompts"] = shares(measured["prompts"], PROMPTS)
     if "steering" in measured:
