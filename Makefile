@@ -26,7 +26,7 @@ app: $(BIN)/.app
 test: $(BIN)/.dev chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest
 
 lint format: $(BIN)/.dev
 	$(BIN)/ruff check --fix .

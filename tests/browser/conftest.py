@@ -79,7 +79,6 @@ def app(browser: object, home: Path, tmp_path_factory: pytest.TempPathFactory) -
         "GRADIO_SERVER_PORT": str(port),
         "NO_PROXY": "127.0.0.1",
     }
-    environment.pop("OMP_NUM_THREADS", None)  # the tests' own, not the app's
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT

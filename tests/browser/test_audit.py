@@ -6,12 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from tests.browser.test_visitors import save, set_files
-
-pytestmark = pytest.mark.xdist_group("browser")  # one worker, one app for all of them
-
 
 THUMBNAILS = Path(__file__).resolve().parents[2] / "models" / "tiny-sd" / "thumbnails"
 

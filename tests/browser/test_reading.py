@@ -9,9 +9,6 @@ import pytest
 from tests.browser.test_visitors import set_files
 from tests.tiny import pictures
 
-pytestmark = pytest.mark.xdist_group("browser")  # one worker, one app for all of them
-
-
 THUMBNAILS = Path(__file__).resolve().parents[2] / "models" / "tiny-sd" / "thumbnails"
 DROP = """([name, bytes]) => {
   const data = new DataTransfer();

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("browser")  # one worker, one app for all of them
-
-
 PICTURES = ("a-unsteered", "a-steered", "b-unsteered", "b-steered")
 BLANK = """(name) => {
   const canvas = document.querySelector(`[data-picture=${name}]`);

@@ -12,8 +12,6 @@ from steering.concepts import ConceptVector
 from steering.recipe import read_png
 from tests.tiny import pictures
 
-pytestmark = pytest.mark.xdist_group("browser")  # one worker, one app for all of them
-
 
 def set_files(visit, selector: str, files) -> None:
     """Choose files as a person does, through the button's file chooser."""
