@@ -39,10 +39,12 @@ def test_movement_counts_from_strength_zero(backbone: Backbone, vector: ConceptV
     assert told.moved == pytest.approx([0.5, 0, 0.1], abs=0.01)
 
 
-def test_more_of_the_concept_lies_further_along_it(backbone: Backbone, vector: ConceptVector):
-    """Red pictures minus others is the vector: redder pictures have the larger coordinate."""
-    plain, red = pictures(4, seed=11), pictures(4, seed=11, tint=(90, 0, 0))
-    assert (coordinates(backbone, vector, red) > coordinates(backbone, vector, plain)).all()
+def test_coordinates_are_in_units_of_strength(backbone: Backbone, vector: ConceptVector):
+    """A vector twice as long needs half the strength for the same push, and its negative the opposite one."""
+    shown = pictures(3, seed=11)
+    one = coordinates(backbone, vector, shown)
+    np.testing.assert_allclose(coordinates(backbone, vector * 2, shown), one / 2, rtol=1e-4)
+    np.testing.assert_allclose(coordinates(backbone, -vector, shown), -one, rtol=1e-4)
 
 
 def test_latents_and_pictures_agree(backbone: Backbone, vector: ConceptVector):
