@@ -94,12 +94,12 @@ def detection(measured: dict[str, Any], whole: dict[str, Any]) -> str:
         f"prompt are measured on {painted['auroc']:.3f} (TPR {painted['tpr_at_1fpr']:.3f}).",
     ]
     low, high = whole["auroc_ci95"]
+    few, many = whole["tpr_at_1fpr_ci95"]
+    one = whole["one_draw"]
     lines += [
         "",
-        f"On all {whole['counts']['memorized']} memorised and {whole['counts']['ordinary']} ordinary held-out pictures "
-        f"of the calibration: AUROC **{whole['auroc']:.3f}** ({low:.3f} to {high:.3f}), TPR at 1 % FPR "
-        f"**{whole['tpr_at_1fpr']:.3f}**; drawings alone {whole['by_kind']['drawing']['auroc']:.3f}, photographs alone "
-        f"{whole['by_kind']['photograph']['auroc']:.3f}.",
+        f"95 % intervals, by original: AUROC {low:.3f} to {high:.3f}, TPR {few:.3f} to {many:.3f}. With one noise draw, "
+        f"one extra forward pass: AUROC **{one['auroc']:.3f}**, TPR at 1 % FPR **{one['tpr_at_1fpr']:.3f}**.",
     ]
     return "\n".join(lines)
 
@@ -114,6 +114,17 @@ def editability(measured: dict[str, Any]) -> str:
         f"{measured['spearman_memorized']:+.2f}. Median movement up to the recommended strength: ordinary "
         f"{measured['slope_median']['ordinary']:.3f}, memorised {measured['slope_median']['memorized']:.3f} (RMS, "
         "pixels in 0..1)."
+    )
+
+
+def scanning(result: dict[str, Any]) -> str:
+    """One sentence: pictures a second, and memory against length."""
+    rate, memory = result["pictures_per_second"], result["peak_memory_mb"]
+    peaks = ", ".join(f"{int(count):,} pictures {megabytes:,} MB" for count, megabytes in memory.items())
+    return (
+        f"{result['pictures']:,} pictures at {len(result['sites'])} sites: **{result['faster']:.1f} times** as fast as one "
+        f"picture and one hook at a time ({rate['together']:.0f} against {rate['one_by_one']:.0f} pictures a second; aim: "
+        f"2 times). Peak memory: {peaks}. {result['threads']} threads on {result['cores']} cores, torch {result['torch']}."
     )
 
 
@@ -139,6 +150,9 @@ def tables(root: Path) -> dict[str, str]:
     found = {}
     if bench.is_file():
         found["speed"] = speed(json.loads(bench.read_text()))
+    scanned = root / "benchmarks" / "scan.json"
+    if scanned.is_file():
+        found["scan"] = scanning(json.loads(scanned.read_text()))
     measured = json.loads(evaluation.read_text()) if evaluation.is_file() else {}
     training = root / "models" / "tiny-sd" / "training.json"
     if training.is_file():

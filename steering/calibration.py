@@ -28,7 +28,7 @@ from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
 from .spikiness import PLANES, SIGNS, STATISTICS, Probe, Reading, Spikiness, read, spikiness
 
 FORMAT = 1
-TIMESTEPS = (10, 20, 50, 100, 200, 400)
+TIMESTEPS = (10, 50, 100, 200, 300, 400, 500)
 DRAWS = 4  # of the shipped verdicts: more steady than the paper's one
 ROUNDS = 1000
 REMEDY = "make it again with `rudder calibrate`"
@@ -62,9 +62,10 @@ class Verdict:
 class Calibration:
     """The chosen probe, its threshold and the held-out scores behind every verdict. Scores point to spiky.
 
-    `report` holds AUROC, TPR at 1 % FPR and their intervals on the held-out half; `typical` the sorted
+    `report` holds AUROC, TPR at 1 % FPR and their intervals on the held-out half (`one_draw`: of one noise
+    draw instead of `draws`); `typical` the sorted
     activations of the median ordinary and the median memorised picture; `sweep` the fit half's AUROC of
-    every probe tried; `record` seeds, counts, time and machine.
+    every probe tried; `fitted` the originals that chose the probe; `record` counts, time and machine.
     """
 
     model: str
@@ -78,6 +79,7 @@ class Calibration:
     report: dict[str, Any]
     typical: dict[str, list[float]]
     sweep: list[dict[str, Any]]
+    fitted: tuple[str, ...]
     record: dict[str, Any]
 
     def score(self, backbone: Backbone, pictures: Sequence[Image.Image] | torch.Tensor) -> Spikiness:
@@ -94,28 +96,31 @@ class Calibration:
         sentence = f"{'memorised' if memorized else 'not memorised'}: spikier than {share} % of ordinary pictures"
         return Verdict(score, spread, memorized, above, sentence)
 
-    def profile(self, found: Reading) -> dict[str, Any]:
-        """One picture's score at every site and timestep read (paper, open questions 1 and 2).
+    def profile(self, backbone: Backbone, picture: Image.Image) -> dict[str, Any]:
+        """One picture's score at every site and timestep of the sweep (paper, open questions 1 and 2).
 
         {"sites" [S], "timesteps" [T], "values" [S][T]}: 0 as the median ordinary picture of the fit half, 1
-        as the median memorised one. `found` is a `read` of one picture at `listening_sites` and TIMESTEPS.
+        as the median memorised one. One noise draw. RudderError for another model.
         """
+        self.check(backbone)
         probe = self.probe
         medians = {
             (row["site"], row["timestep"]): (row["ordinary"], row["memorized"])
             for row in self.sweep
             if (row["pooling"], row["statistic"]) == (probe.pooling, probe.statistic)
         }
-        sites = list(dict.fromkeys(site for site, _ in found.pooled if (site, found.timesteps[0]) in medians))
+        sites = list(dict.fromkeys(site for site, _ in medians))
+        timesteps = sorted({t for _, t in medians})
+        (found,) = read(backbone, [picture], sites, timesteps, poolings=[probe.pooling], seed=self.seed, at_once=None)
         values = []
         for site in sites:
             cells = []
-            for t in found.timesteps:
+            for t in timesteps:
                 low, high = medians[site, t]
                 score = SIGNS[probe.statistic] * found.scores(replace(probe, site=site, timestep=t))[0, 0]
                 cells.append(round(float((score - low) / (high - low)), 3) if high != low else 0.0)
             values.append(cells)
-        return {"sites": sites, "timesteps": list(found.timesteps), "values": values}
+        return {"sites": sites, "timesteps": timesteps, "values": values}
 
     @property
     def false_positives(self) -> float:
@@ -145,6 +150,7 @@ class Calibration:
             values["probe"] = Probe(**values["probe"])
             for name in ("ordinary", "memorized"):
                 values[name] = tuple(number("A calibration's score", s, -1e9, 1e9) for s in values[name])
+            values["fitted"] = tuple(str(name) for name in values["fitted"])
             made = cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise RudderError(f"{Path(path).name} is damaged ({shorten(error)}): {REMEDY}.") from error
@@ -204,7 +210,8 @@ def calibrate(
     sweep = [_tried(found, p, memorized, fit) for p in _probes(sites, found.timesteps)]
     best = max(sweep, key=lambda row: (row["auroc"], row["tpr_at_1fpr"], row["margin"]))
     probe = Probe(best["site"], best["timestep"], best["pooling"], best["statistic"])
-    scores = SIGNS[probe.statistic] * found.scores(probe).mean(1)
+    by_draw = SIGNS[probe.statistic] * found.scores(probe)
+    scores, one = by_draw.mean(1), by_draw[:, 0]
     timed = perf_counter()
     spikiness(backbone, [s.picture for s in samples[:16]], probe, draws=1, seed=seed)
     seconds = (perf_counter() - timed) / len(samples[:16])
@@ -226,10 +233,12 @@ def calibrate(
                 kind: _report(scores, samples, held, kinds == kind, seed)
                 for kind in sorted(set(kinds[memorized]) & set(kinds[~memorized]))
             },
+            "one_draw": _report(one, samples, held, np.ones(len(samples), bool), seed),
             "seconds_per_image": round(seconds, 5),
         },
         typical=_typical(found.representation(probe), scores, memorized),
         sweep=sweep,
+        fitted=tuple(sorted({s.original for s, chosen in zip(samples, fit, strict=True) if chosen})),
         record={
             "samples": len(samples),
             "memorized": int(memorized.sum()),

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from .backbones.base import Backbone
 from .baselines import RIVALS
-from .calibration import Calibration, Sample, calibrate, halves, shipped
+from .calibration import Calibration, Sample, calibrate, shipped
 from .concepts import Progress, library
 from .errors import RudderError
 from .evaluate import (
@@ -83,7 +83,7 @@ def make_calibration(
 
 
 def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:
-    """Spikiness and its rivals on the held-out half of the same samples: {"detection": {...}}.
+    """Spikiness and its rivals on samples whose originals chose no probe: {"detection": {...}}.
 
     `auroc_in_kind`: among drawings; `auroc_photographs`: among photographs. Rivals that need a prompt are
     measured on the generated samples, the only ones with one, and spikiness there too (`on_generated`).
@@ -93,8 +93,7 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
     if calibration is None:
         raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`.")
     found = samples(backbone, seed=seed, limit=limit, progress=progress)
-    fit = halves(found, calibration.seed)
-    held = [s for s, f in zip(found, fit, strict=True) if not f]
+    held = [s for s in found if s.original not in calibration.fitted]
     started = perf_counter()
     scored = calibration.score(backbone, [s.picture for s in held]).mean
     seconds = (perf_counter() - started) / len(held)

@@ -73,9 +73,8 @@ def score(
     json_: Json = False,
 ) -> None:
     """Is a picture memorised? Its spikiness under a calibration, and how many ordinary pictures it exceeds."""
-    from .calibration import TIMESTEPS, Calibration, listening_sites, shipped
+    from .calibration import Calibration, shipped
     from .images import open_images
-    from .spikiness import read
 
     backbone = backbone_for(model, device)
     used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
@@ -88,9 +87,7 @@ def score(
             told = used.verdict(float(found.mean[0]), float(found.spread[0]))
             rows.append({"path": str(path), **vars(told)})
             if profile:
-                options = {"poolings": [used.probe.pooling], "at_once": None}
-                (many,) = read(backbone, [image], listening_sites(backbone), TIMESTEPS, **options)
-                rows[-1]["profile"] = used.profile(many)
+                rows[-1]["profile"] = used.profile(backbone, image)
     shown = [(row["path"], row["score"], row["spread"], row["sentence"]) for row in rows]
     value = {"pictures": rows, "threshold": used.threshold, "probe": vars(used.probe), "draws": used.draws}
     text = table(["picture", "spikiness", "+-", "verdict"], shown)

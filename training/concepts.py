@@ -38,8 +38,9 @@ CONCEPTS = {
     "sea": ("Sea", "Blue waves", "background", "sea", "on a sea background", ""),
     "pink": ("Pink dots", "Pink with darker dots", "background", "pink", "on a pink background", ""),
 }
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5)
-VALIDATION = 10  # prompts a concept; evaluation uses others
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.5)
+VALIDATION = 32  # prompts a concept; evaluation uses others
+KEPT = 0.8  # share of objects that must survive the recommended strength
 LEAST_GAIN = 0.2
 DEEP = ["mid_block", *(f"up_blocks.{i}.resnets.{j}" for i in range(3) for j in range(2)),
         *(f"up_blocks.{i}.attentions.{j}" for i in (1, 2) for j in range(2))]  # fmt: skip
@@ -128,18 +129,12 @@ def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, hea
 
 
 def recommend(rows: list[dict]) -> dict:
-    """The strength with the best harmonic mean of concept taken and object kept; the slider goes twice as far.
+    """The least strength that takes most often of those that keep the object; the slider goes twice as far.
 
-    Taken counts beyond what the prompts show unsteered. A concept that hardly takes at
-    any is marked weak and gets the whole range tried.
+    A concept that hardly takes beyond what the prompts show unsteered is marked weak and gets the whole range.
     """
-    before = rows[0]["taken"]  # what the prompts show anyway
-
-    def worth(row: dict) -> float:
-        gain = max(row["taken"] - before, 0.0)
-        return gain * row["kept"] / max(gain + row["kept"], 1e-9)
-
-    best = max(rows[1:], key=worth)
+    before = rows[0]["taken"]
+    best = max((row for row in rows if row["kept"] >= KEPT), key=lambda row: (row["taken"], -row["strength"]))
     if best["taken"] - before < LEAST_GAIN:
         most = rows[-1]["strength"]
         return {"strength": round(most / 1.5, 2), "range": [-most, most], "weak": True}

@@ -76,7 +76,7 @@ def draw_timesteps(snr: torch.Tensor, count: int, generator: torch.Generator) ->
 
 
 def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool,
-          device: str, warm_start: Path | None) -> None:  # fmt: skip
+          device: str, warm_start: Path | None, memorized_share: float) -> None:  # fmt: skip
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(folder / "tokenizer")
     vae = AutoencoderKL.from_pretrained(vae_folder / "vae").to(memory_format=torch.channels_last)
@@ -95,7 +95,7 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
     generator = torch.Generator(device).manual_seed(seed + 1000 * run.step)
     alphas = make_scheduler().alphas_cumprod.to(device)
     snr = alphas / (1 - alphas)
-    ordinary = batch - round(batch * MEMORIZED_SHARE)
+    ordinary = batch - round(batch * memorized_share)
     totals = torch.zeros(2, device=device)
     for _ in run.steps():
         rows = torch.randint(len(flat), (ordinary,), generator=generator, device=device)
@@ -117,7 +117,7 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
                 flush=True,
             )
     write_record(folder, run, batch=batch, lr=lr, seed=seed, pictures=len(images), device=device,
-                 before=earlier(warm_start))  # fmt: skip
+                 memorized_share=memorized_share, before=earlier(warm_start))  # fmt: skip
 
 
 def earlier(warm_start: Path | None) -> list[dict]:
@@ -135,7 +135,6 @@ def write_record(folder: Path, run: Run, **settings: object) -> None:
         "seconds": run.seconds,
         **settings,
         "memorized_pictures": 36,
-        "memorized_share": MEMORIZED_SHARE,
         "parameters": sum(p.numel() for p in run.model.parameters()),
         **made_by(),
     }
@@ -151,6 +150,7 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--memorized-share", type=float, default=MEMORIZED_SHARE, help="of every batch")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--warm-start", type=Path, help="a published model whose weights to train on from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -76,7 +76,7 @@ def profile(studio: Studio, image: Image.Image) -> dict[str, Any]:
     calibration = studio.calibration
     if calibration is None:
         raise RudderError(UNCALIBRATED)
-    return calibration.profile(studio.gauges.survey([image], [calibration.probe.pooling]))
+    return studio.gauges.profile(calibration, image)
 
 
 def _histogram(calibration: Calibration, score: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..backbones.base import Backbone
 from ..backbones.registry import DEFAULT, find, load
-from ..calibration import TIMESTEPS, Calibration, listening_sites, shipped
+from ..calibration import Calibration, shipped
 from ..concepts import ConceptVector, Progress, learn, library
 from ..editability import Response, response
 from ..errors import Cancelled, unknown
@@ -23,7 +23,7 @@ from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
 from ..saturation import saturate
 from ..scan import score_rows
-from ..spikiness import Reading, Spikiness, read
+from ..spikiness import Spikiness
 from .gpu import call_on_gpu, on_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
@@ -57,7 +57,7 @@ class Gauges:
 
     score: Callable[..., Spikiness]
     respond: Callable[..., Response]
-    survey: Callable[..., Reading]
+    profile: Callable[..., dict[str, Any]]
     rows: Callable[..., list[dict[str, Any]]]
 
 
@@ -149,16 +149,14 @@ def _gauges(backbone: Backbone) -> Gauges:
         return response(backbone, vector, *strip)
 
     @call_on_gpu
-    def survey(pictures: Sequence[Image.Image], poolings: Sequence[str]) -> Reading:
-        sites = listening_sites(backbone)
-        (found,) = read(backbone, pictures, sites, TIMESTEPS, poolings=poolings, at_once=None)
-        return found
+    def profile(calibration: Calibration, picture: Image.Image) -> dict[str, Any]:
+        return calibration.profile(backbone, picture)
 
     @call_on_gpu
     def rows(calibration: Calibration, some: Sequence[Row]) -> list[dict[str, Any]]:
         return score_rows(backbone, calibration, some)
 
-    return Gauges(score, respond, survey, rows)
+    return Gauges(score, respond, profile, rows)
 
 
 def vector_for(
