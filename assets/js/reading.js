@@ -13,6 +13,7 @@ window.RudderReading = (() => {
       <figure class="rd-nearest is-training"><img alt=""><figcaption></figcaption></figure>
       <p class="rd-response"></p>
     </div>
+    <button type="button" class="rd-why"></button>
     <details class="rd-profile"><summary>Where in the network, and at which noise?</summary><div></div></details>`;
 
   function shape(root, kind, attributes) {
@@ -111,6 +112,7 @@ window.RudderReading = (() => {
     root.innerHTML = skeleton;
     const find = (selector) => root.querySelector(selector);
     let asked = false;
+    find(".rd-why").addEventListener("click", () => window.RudderLab.open(root.classList.contains("is-memorised") ? "mem" : "gen"));
     find(".rd-profile").addEventListener("toggle", () => {
       if (!find(".rd-profile").open || asked) return;
       asked = true;
@@ -126,6 +128,9 @@ window.RudderReading = (() => {
         find(".rd-profile").hidden = Boolean(told.missing) || !ask;
         find("h4").textContent = title;
         root.classList.toggle("is-memorised", Boolean(told.memorized));
+        find(".rd-why").hidden = Boolean(told.missing) || !window.RudderLab.there();
+        find(".rd-why").textContent = told.memorized ? "This picture is spiky: see why edits bounce off"
+          : "This picture is balanced: see why edits take";
         find(".rd-plots").hidden = Boolean(told.missing);
         find(".rd-verdict").textContent = told.missing || told.sentence;
         responded(find(".rd-response"), response);

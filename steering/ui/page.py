@@ -15,7 +15,7 @@ import gradio as gr
 from ..backbones.registry import DEFAULT
 from ..errors import RudderError
 from ..images import Limits, open_images
-from . import audit, notices, own_set, restore
+from . import audit, lab, notices, own_set, restore
 from .firstpaint import default_panel, first_paint, warm
 from .gpu import zero_gpu
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel
@@ -109,6 +109,9 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
                     scored = gr.HTML({}, html_template=SCORED, js_on_load=SCORED_SCRIPT, elem_id="rd-scored")
             with gr.Tab("Audit", id="audit"), gr.Column(elem_id="rd-audit"):
                 tab = audit.audit_panel(own_set.PROGRESS_SCRIPT)
+            if lab.ready():
+                with gr.Tab("Why memories resist", id="lab"):
+                    lab.wire(lab.lab_panel(), session, notice)
         bus = gr.HTML(
             {},
             html_template="<i></i>",

@@ -9,7 +9,9 @@ import gradio as gr
 from gradio.themes.utils import colors, fonts, sizes
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-SCRIPTS = ("page.js", "helm.js", "reading.js", "stage.js", "pickers.js")
+LAB = ("maths", "data", "plots", "words", "panel", "picker", "sides", "figure")
+SCRIPTS = ("page.js", "helm.js", "reading.js", "stage.js", "pickers.js", *(f"lab-{part}.js" for part in LAB), "lab.js")
+STYLES = ("rudder.css", "lab.css")
 
 # Gradio's wheel holds these two with Latin letters; its semi-bold files are Cyrillic only.
 WEIGHTS = (400, 700)
@@ -130,4 +132,4 @@ def script() -> str:
 
 def launch_look() -> dict[str, Any]:
     """What Blocks.launch needs for the look: theme, style sheet, scripts."""
-    return {"theme": chart_theme(), "css_paths": [ASSETS / "css" / "rudder.css"], "head": script()}
+    return {"theme": chart_theme(), "css_paths": [ASSETS / "css" / name for name in STYLES], "head": script()}

@@ -1,0 +1,82 @@
+/* The lab's explanations: one short text a figure, unfolding to the theorem, its formula in MathML. */
+window.LabWords = (() => {
+  const i = (name) => `<mi>${name}</mi>`;
+  const o = (sign) => `<mo>${sign}</mo>`;
+  const n = (value) => `<mn>${value}</mn>`;
+  const row = (...parts) => `<mrow>${parts.join("")}</mrow>`;
+  const sub = (base, under) => `<msub>${base}${under}</msub>`;
+  const sup = (base, over) => `<msup>${base}${over}</msup>`;
+  const both = (base, under, over) => `<msubsup>${base}${under}${over}</msubsup>`;
+  const over = (top, bottom) => `<mfrac>${top}${bottom}</mfrac>`;
+  const root = (...parts) => `<msqrt>${parts.join("")}</msqrt>`;
+  const relu = (...parts) => sub(row(o("["), ...parts, o("]")), o("+"));
+  const length2 = (...parts) => sup(row(o("‖"), ...parts, o("‖")), n(2));
+  const x = i("x"), W = i("W"), h = i("h"), lambda = i("λ"), sigma2 = sup(i("σ"), n(2));
+  const Wt = sup(W, i("⊤")), xi = sub(x, i("i")), S = sub(i("S"), i("k")), one = i("I");
+  const math = (...parts) => `<math display="block">${row(...parts)}</math>`;
+
+  const network = math(i("f"), o("("), x, o(")"), o("="), W, h, o("("), x, o(")"), o(","), `<mspace width="1em"/>`,
+    h, o("("), x, o(")"), o("="), relu(Wt, x));
+  const loss = math(over(n(1), i("n")), `<munder>${o("∑")}${i("i")}</munder>`, i("E"), length2(i("f"), o("("), xi, o("+"), i("σ"),
+    i("ε"), o(")"), o("−"), xi), o("+"), n(2), lambda, both(row(o("‖"), W, o("‖")), i("F"), n(2)));
+  const stored = math(W, o("="), o("("), sub(i("r"), n(1)), sub(x, n(1)), o("…"), sub(i("r"), i("n")), sub(x, i("n")), n(0),
+    o("…"), n(0), o(")"), o(","), `<mspace width="1em"/>`, sub(i("r"), i("i")), o("="),
+    root(over(row(length2(xi), o("−"), i("n"), lambda), row(sup(row(o("‖"), xi, o("‖")), n(4)), o("+"), sigma2, length2(xi)))));
+  const local = math(sub(W, i("k")), both(W, i("k"), i("⊤")), o("→"), `<mtext>rank </mtext>`, sub(i("p"), i("k")),
+    `<mtext> part of </mtext>`, o("("), S, o("−"), over(lambda, sub(i("ρ"), i("k"))), one, o(")"),
+    sup(row(o("("), S, o("+"), sigma2, one, o(")")), row(o("−"), n(1))));
+  const block = math(sub(W, i("k")), o("="), sub(i("U"), i("k")), sup(row(o("("), one, o("+"), sub(i("n"), i("k")), sigma2,
+    both(i("Λ"), i("k"), row(o("−"), n(1))), o(")")), row(o("−"), n("½"))), sup(row(o("("), one, o("−"), i("n"), lambda,
+    both(i("Λ"), i("k"), row(o("−"), n(1))), o(")")), n("½")), both(i("O"), i("k"), i("⊤")));
+  const spread = math(`<mtext>std</mtext>`, o("("), h, o(")"), o("="), root(over(n(1), i("p")), `<munder>${o("∑")}${i("j")}</munder>`,
+    sup(row(o("("), sub(h, i("j")), o("−"), `<mover>${h}${o("¯")}</mover>`, o(")")), n(2))));
+  const pass = math(x, o("←"), `<mtext>clip</mtext>`, o("("), W, o("("), relu(Wt, x), o("+"), over(i("a"), i("m")), i("v"), o(")"), o(")"));
+  const wall = math(sub(h, i("j")), o("="), relu(sub(i("c"), i("j")), o("−"), o("|"), i("β"), o("|"), sub(i("c"), i("i"))));
+  const jacobian = math(i("J"), o("="), W, `<mtext>diag</mtext>`, o("("), Wt, x, o("&gt;"), n(0), o(")"), Wt);
+
+  const why = "Because a memorised picture sits on one unit of its own: a weak edit falls on units that this picture keeps "
+    + "silent and is wiped out at every pass, and one strong enough to wake them hands over to another stored picture; a "
+    + "balanced code is spread over units that many pictures share, so every bit of the edit shows.";
+
+  const fold = (title, ...parts) => `<details class="rd-lab-fold"><summary>${title}</summary>${parts.join("")}</details>`;
+  const p = (text) => `<p>${text}</p>`;
+
+  const store = {
+    mem: fold("Corollary 3.2: the columns are the training pictures", p("With a unit to spare for every picture (p ≥ n) and "
+      + "pictures far apart, a minimiser of the loss stores each picture x<sub>i</sub> in one column and leaves the rest empty:"), stored,
+    p("So each picture's column has cosine 1 with it. n λ must stay below ‖x<sub>i</sub>‖², the smallest eigenvalue kept.")),
+    gen: fold("Corollary 3.3: the columns are directions of local statistics", p("With far more pictures than units "
+      + "(p ≪ n), cluster k's block of columns spans the leading directions of its second moment "
+      + "S<sub>k</sub> = μ<sub>k</sub> μ<sub>k</sub><sup>⊤</sup> + Σ<sub>k</sub>:"), local,
+    p("Which columns span them is free (any rotation), so no column need look like a picture, and none is one.")),
+  };
+  const flow = {
+    mem: fold("Theorem 3.1: blocks of units, one for each cluster", network, loss, p("A local minimiser is made of one block for "
+      + "each cluster of pictures, from the leading eigenpairs of its Gram matrix (X<sub>k</sub> X<sub>k</sub><sup>⊤</sup> = "
+      + "U<sub>k</sub> Λ<sub>k</sub> U<sub>k</sub><sup>⊤</sup>):"), block, p("A picture wakes only its own cluster's block. Here a "
+      + "cluster is one picture and its block one unit: the representation is nearly one-hot, hence its high spread:"), spread),
+    gen: fold("Theorem 3.1: blocks of units, one for each cluster", network, loss, p("The same theorem, other numbers: a cluster "
+      + "of many pictures shares a block of p<sub>k</sub> units,"), block, p("and a picture's energy spreads over that block: a "
+      + "balanced representation, hence its low spread:"), spread),
+  };
+  const fired = (side) => fold("The Jacobian: which directions come through", jacobian, p(side === "mem"
+    ? "Only what lies along the units that fire gets through one pass. Around a stored picture that is one direction, the picture "
+      + "itself: whatever an edit adds elsewhere is removed."
+    : "Only what lies along the units that fire gets through one pass. Around this picture those are many shared directions: an "
+      + "edit along any of them stays."));
+  const steering = fold("How the edit is made, and where the hold comes from", p("The concept v is this network's mean representation of the "
+    + "class's first 200 training pictures, brought to the length of the picture's own representation. In the first m of K passes (three "
+    + "quarters of them) a share a/m of it is added; the last quarter only denoises. Pixels are clipped to the range of a picture."),
+  pass, p("In the memorising network unit j holds picture x<sub>j</sub>, whose cosine β with the one on show is negative, as "
+    + "the theorem assumes. With amounts c<sub>i</sub> of the shown picture and c<sub>j</sub> of the other,"), wall,
+  p("so a push of a v<sub>j</sub>/m is erased by the next pass until it outweighs |β| c<sub>i</sub>; past that it grows from "
+    + "pass to pass and takes over. With one pass (K = 1) both networks answer in proportion: move the passes and see."));
+  const numbers = fold("How each number is computed", p("<b>length</b> ‖w<sub>j</sub>‖ of a column; <b>cos</b> its largest cosine to a "
+    + "training picture minus the mean picture. Columns are drawn at the length of an average picture with the mean picture added back. "
+    + "<b>std</b> population standard deviation of the p activations; <b>energy</b> h<sub>j</sub>² over the sum. "
+    + "<b>PSNR</b> against the picture before noise, peak 255. <b>directions that pass</b> the effective rank, exp of the entropy, of the Jacobian's singular values. "
+    + "<b>moved</b> root mean square difference, in grey levels of 255, from the same passes at strength 0. All of it is computed "
+    + "in this browser from the weights; only Train live asks the server."));
+
+  return { why, store, flow, fired, steering, numbers };
+})();
