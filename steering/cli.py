@@ -36,6 +36,7 @@ from .arguments import (
     writing,
 )
 from .console import emit, ended, say, table, watched
+from .dae.commands import app as dae_app
 from .errors import RudderError, shorten
 from .options import (
     Device,
@@ -67,6 +68,7 @@ concept_app = typer.Typer(
     help="Learn, list and look into concept vectors.", no_args_is_help=True, rich_markup_mode="rich"
 )
 app.add_typer(concept_app, name="concept")
+app.add_typer(dae_app, name="dae")
 
 
 @app.command(epilog="Example:  rudder generate 'a pencil sketch of an apple' --seed 3 --out apple.png")

@@ -156,9 +156,7 @@ def _smooth(count: int, rng: np.random.Generator) -> np.ndarray:
     return np.linalg.qr(mixed.T)[0].T
 
 
-def _check_mixture(
-    clusters: int, alpha: float, rank: int, imbalance: float, count: int, d: int, norm: float
-) -> None:
+def _check_mixture(clusters: int, alpha: float, rank: int, imbalance: float, count: int, d: int, norm: float) -> None:
     limits = {
         "clusters": (clusters, 2, min(25, d)),
         "alpha": (alpha, 0, 100),

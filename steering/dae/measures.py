@@ -89,7 +89,7 @@ def numbers(dae: DAE, pictures: Pictures, settings: Settings) -> dict[str, Any]:
 
 
 def regime(told: dict[str, Any], settings: Settings) -> str:
-    """"memorises", "generalises", "hybrid" or "between", by the share of pictures stored as a column of their own."""
+    """ "memorises", "generalises", "hybrid" or "between", by the share of pictures stored as a column of their own."""
     if settings.duplicates > 1:
         return "hybrid"
     share = told["stored"] / settings.n

@@ -44,15 +44,15 @@ class State:
 
 def catalogue() -> list[Settings]:
     """The settings of every shipped state."""
-    found = [Settings(dataset, n) for dataset in ("fashion", "faces") for n in COUNTS]
     small, large = Settings(n=5), Settings(n=10_000)
-    for base in (small, large):
-        found += [replace(base, sigma=sigma) for sigma in (0.05, 0.5, 1.0)]
-        found += [replace(base, p=p) for p in (25, 50)]
-    found += [replace(small, lam=lam) for lam in (1.0, 5.0)] + [replace(large, lam=lam) for lam in (0.05, 0.5)]
-    found += [replace(small, p=3), replace(small, tied=False), replace(large, tied=False)]
-    found += [Settings(dataset, 10_000, duplicates=k) for dataset in ("fashion", "faces") for k in (30, 300)]
+    found = [small, large, replace(large, duplicates=300)]
+    found += [Settings(dataset, n) for dataset in ("fashion", "faces") for n in COUNTS if n not in (5, 10_000)]
+    found += [Settings("faces", 5), Settings("faces", 10_000), Settings("faces", 10_000, duplicates=300)]
+    found += [replace(small, sigma=sigma) for sigma in (0.05, 0.5, 1.0)] + [replace(small, p=p) for p in (3, 25, 50)]
+    found += [replace(small, lam=1.0), replace(small, lam=5.0), replace(small, tied=False)]
+    found += [replace(large, sigma=0.5), replace(large, p=25), replace(large, p=50), replace(large, lam=0.05)]
     found += [Settings(dataset, n) for dataset in ("mixture", "mixture-wide") for n in (30, 10_000)]
+    found += [replace(large, duplicates=30), replace(large, sigma=0.05), replace(large, tied=False)]
     return found
 
 

@@ -66,9 +66,7 @@ def balanced(size: int) -> np.ndarray:
     return table
 
 
-def block(
-    x: np.ndarray, p_k: int, n: int, sigma: float, lam: float, rotation: np.ndarray | None = None
-) -> np.ndarray:
+def block(x: np.ndarray, p_k: int, n: int, sigma: float, lam: float, rotation: np.ndarray | None = None) -> np.ndarray:
     """Theorem 3.1's W_Xk = U_k (I + n_k sigma^2 L^-1)^(-1/2) (I - n lambda L^-1)^(1/2) O_k^T, [d, p_k].
 
     x [n_k, d] is one cluster. O_k is free; by default it spreads the leading direction evenly over the units, with

@@ -3,7 +3,7 @@
 One exact reduction. h(x) knows the noise only through W1^T eps, so while the weights lie in a subspace that holds
 the data, the expected gradient lies in it too, and noise outside it changes nothing: training in the
 coordinates of any such subspace minimises the same objective. The subspace used here is the data's span plus
-`SPARE` random directions, all of R^d when that is no less. The spare directions hold no data, but
+`SPARE` random directions, or all pixels that vary when those are no more. The spare directions hold no data, but
 RMSprop's steps shake every live unit along them by the same amount however short its column; short copies
 of a stored picture drown in it, so that one column a picture survives. Theorem 3.1 leaves that choice open
 (any rotation O_k): Adam, or RMSprop in the bare span, splits each picture over many parallel columns.
@@ -78,12 +78,12 @@ class Settings:
     @property
     def length(self) -> int:
         """The number of steps that 0 stands for."""
-        return self.steps or (4000 if self.rule == "rmsprop" else 3000)
+        return self.steps or (4000 if self.rule == "rmsprop" else 2000)
 
     @property
     def pace(self) -> float:
         """The step size that 0 stands for."""
-        return self.rate or (0.01 if self.rule == "rmsprop" else 0.002)
+        return self.rate or (0.01 if self.rule == "rmsprop" else 0.003)
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,14 @@ def finished(x: torch.Tensor, settings: Settings) -> DAE:
 
 
 def subspace(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """An orthonormal basis [d, r] of the span of `rows` [n, d] and SPARE random directions; None for all of R^d."""
-    distinct = np.unique(rows, axis=0) if len(rows) < 10 * rows.shape[1] else rows
-    if len(distinct) + SPARE >= rows.shape[1]:
-        return None
+    """An orthonormal basis [d, r] of a space that holds `rows` [n, d]; None stands for all of R^d.
+
+    For few rows their span and SPARE random directions, else the axes of all pixels that ever differ from the mean.
+    """
+    varied = rows.any(0)  # the pixels that are not the same in every picture
+    distinct = np.unique(rows, axis=0) if len(rows) < 2 * rows.shape[1] else rows
+    if len(distinct) + SPARE >= varied.sum():
+        return None if varied.all() or not varied.any() else np.eye(len(varied), dtype=np.float32)[:, varied]
     spare = rng.standard_normal((SPARE, rows.shape[1])).astype(np.float32)
     return np.ascontiguousarray(np.linalg.qr(np.concatenate([distinct, spare]).T)[0])
 

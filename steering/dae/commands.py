@@ -1,0 +1,144 @@
+"""`rudder dae ...`: train the toy, verify what the paper proves about it, remake its snapshots and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+
+from ..console import emit, say, table
+from ..errors import RudderError
+from ..options import Json
+
+app = typer.Typer(
+    help="The toy laboratory: a two-layer ReLU denoising autoencoder that stores pictures, or learns what they share.",
+    epilog="Start with:  rudder dae train --n 5   and then   rudder dae train --n 10000",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+@app.command(epilog="Example:  rudder dae train --data faces --n 30 --sigma 0.5 --out mine.bin")
+def train(
+    data: Annotated[str, typer.Option("--data", help="fashion, faces, mixture or mixture-wide.")] = "fashion",
+    n: Annotated[int, typer.Option("--n", "-n", help="Training pictures; few are stored, many are shared.")] = 5,
+    p: Annotated[int, typer.Option("--p", "-p", help="Hidden units.")] = 100,
+    sigma: Annotated[float, typer.Option(help="The noise's standard deviation (pixels lie in [-1, 1]).")] = 0.2,
+    lam: Annotated[float, typer.Option("--lambda", help="Weight decay, as in the paper's loss.")] = 0.0025,
+    duplicates: Annotated[int, typer.Option(help="How often the first five pictures appear.")] = 1,
+    tied: Annotated[bool, typer.Option(help="One matrix for encoder and decoder.")] = True,
+    optimizer: Annotated[str, typer.Option(help="rmsprop, adam, or auto: rmsprop when n <= p.")] = "auto",
+    steps: Annotated[int, typer.Option(help="Steps; 0 means the optimiser's own number.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first weights and the noise.")] = 1,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the weights (raw float16).")] = None,
+    json_: Json = False,
+) -> None:
+    """Train one toy and tell what it stored, how spiky it is, and how well it denoises."""
+    from .data import load, training_set
+    from .measures import class_representations, numbers, regime
+    from .snapshots import write
+    from .theory import theorem_condition
+    from .training import Settings
+    from .training import train as run
+
+    settings = Settings(data, n, p, sigma, lam, duplicates, tied, optimizer, steps, 0.0, seed)
+    pictures = load(data)
+    x = training_set(pictures, n, duplicates)
+    warning = theorem_condition(x.numpy(), settings)
+    if warning:
+        say(f"Note: {warning}")
+    started = perf_counter()
+    for step in run(x, settings):
+        dae = step.dae
+    dae = dae.ordered()
+    told = numbers(dae, pictures, settings)
+    if out is not None:
+        try:
+            write(dae, class_representations(dae, pictures), out)
+        except OSError as error:
+            raise RudderError(f"{out} cannot be written ({error.strerror}): choose another place.") from error
+    value = {"regime": regime(told, settings), **told, "seconds": round(perf_counter() - started, 2)}
+    emit({**value, "warning": warning or None}, json_, _lines(value))
+
+
+@app.command(epilog="Example:  rudder dae verify --json")
+def verify(
+    train_: Annotated[bool, typer.Option("--train", help="Train every weight anew first (some minutes).")] = False,
+    json_: Json = False,
+) -> None:
+    """Hold the trained weights against the paper's closed forms; each number's meaning is printed beside it."""
+    from .verify import HOW
+    from .verify import verify as run
+
+    told = run(train_)
+    rows = [[group, key, f"{v:.4g}", HOW.get(key, "")] for group, line in told.items() for key, v in line.items()]
+    emit(told, json_, table(["statement", "number", "value", "how"], rows))
+
+
+@app.command(epilog="Example:  rudder dae snapshots fashion-n5 fashion-n10000")
+def snapshots(
+    names: Annotated[list[str] | None, typer.Argument(help="States to make; all of them when none is named.")] = None,
+) -> None:
+    """Train the shipped states anew into assets/dae/states and assets/dae/index.json."""
+    from ..errors import unknown
+    from .snapshots import catalogue, make, title
+
+    known = {title(settings): settings for settings in catalogue()}
+    for name in names or ():
+        if name not in known:
+            raise unknown("state of the toy", name, known)
+    for name in make([known[name] for name in names] if names else None):
+        say(name)
+
+
+@app.command("list", epilog="Example:  rudder dae list --json")
+def list_(json_: Json = False) -> None:
+    """The states that ship with Rudder and the regime each is in."""
+    from .snapshots import states
+
+    found = states()
+    rows = [[s.name, s.regime, s.numbers["top1_train"], s.numbers["psnr_train"], s.numbers["psnr_test"]] for s in found]
+    values = [{"name": s.name, "regime": s.regime, **s.numbers} for s in found]
+    emit(values, json_, table(["state", "regime", "top unit's share", "PSNR train", "PSNR test"], rows))
+
+
+@app.command(epilog="Example:  rudder dae phase --json")
+def phase(json_: Json = False) -> None:
+    """Measure and predict when a sub-population is memorised, over n_k/p_k and separability (minutes)."""
+    from .phase import diagram, save
+
+    cells = []
+    for cell in diagram():
+        cells.append(cell)
+        say(f"alpha {cell.alpha:g}, n_k/p_k {cell.ratio:.2f}: {cell.measured:.2f}, predicted {cell.predicted:.2f}")
+    told = save(cells)
+    rows = [[row["alpha"], row["measured"], row["predicted"], row["relative_error"]] for row in told["onsets"]]
+    emit(told, json_, table(["alpha", "onset measured", "predicted", "relative error"], rows))
+
+
+@app.command(epilog="Example:  rudder dae figures")
+def figures() -> None:
+    """Draw every figure of the laboratory into assets/dae/figures and the numbers into assets/dae/verify.json."""
+    try:
+        from .figures import draw
+    except ImportError as error:
+        raise RudderError(f"Figures need matplotlib ({error.name}): pip install -r requirements-dev.txt.") from error
+    for path in draw():
+        say(str(path))
+
+
+def _lines(value: dict[str, Any]) -> str:
+    keys = (
+        "regime",
+        "stored",
+        "std_train",
+        "top1_train",
+        "psnr_noisy_train",
+        "psnr_train",
+        "psnr_test",
+        "loss",
+        "seconds",
+    )
+    return "\n".join(f"{key.replace('_', ' '):<20} {value[key]}" for key in keys)
