@@ -78,15 +78,14 @@ def order(pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     best, worst = [], np.inf
     for start in np.random.default_rng(SEED).choice(len(rows), STARTS, replace=False):
-        chosen, largest = [int(start)], rows @ rows[start]
+        chosen, largest, reached = [int(start)], rows @ rows[start], -1.0
         for _ in range(4):
             open_ = np.where(np.isin(labels, labels[chosen]), np.inf, largest)
             chosen.append(int(open_.argmin()))
-            cosine = rows @ rows[chosen[-1]]
-            worst_now = max(largest[chosen[-1]] if len(chosen) == 2 else worst_now, open_.min())
-            largest = np.maximum(largest, cosine)
-        if worst_now < worst:
-            best, worst = chosen, worst_now
+            reached = max(reached, open_.min())
+            largest = np.maximum(largest, rows @ rows[chosen[-1]])
+        if reached < worst:
+            best, worst = chosen, reached
     largest = (rows @ rows[best].T).max(1)
     while len(best) < SEPARATED:
         largest[best[-1]] = np.inf

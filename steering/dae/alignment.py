@@ -14,7 +14,7 @@ from ..errors import RudderError
 
 @dataclass(frozen=True)
 class Match:
-    """Columns matched one to one with pictures: `columns` [m] and `pictures` [m], |cosine| [m], relative norm error [m].
+    """Columns matched one to one with pictures: both as indices [m], |cosine| [m], relative norm error [m].
 
     `rest` is the largest norm of the columns left over, as a share of the smallest matched one's.
     """

@@ -15,6 +15,7 @@ from .training import Settings
 
 STORED = 0.95  # |cosine| from which a column counts as a stored picture
 LIVE = 0.1  # a column shorter than this share of the longest is a rest
+GAP = 3.0  # dB
 MEASURED = 500  # pictures a figure averages over
 
 
@@ -37,12 +38,12 @@ def effective_rank(matrix: torch.Tensor) -> float:
     return float((-(share * share.log()).sum()).exp()) if len(share) else 0.0
 
 
-def stored(dae: DAE, pictures: torch.Tensor) -> np.ndarray:
-    """Which pictures [n, d] are a live column of their own, by assignment at |cosine| >= STORED: bool [n]."""
+def stored(dae: DAE, pictures: torch.Tensor, least: float = STORED) -> np.ndarray:
+    """Which pictures [n, d] are a live column of their own, by assignment at |cosine| >= `least`: bool [n]."""
     found = match(dae.decoder, pictures)
     live = dae.norms.numpy()[found.columns] > LIVE * float(dae.norms.max())
     flags = np.zeros(len(pictures), bool)
-    flags[found.pictures] = (found.cosine >= STORED) & live
+    flags[found.pictures] = (found.cosine >= least) & live
     return flags
 
 
@@ -89,11 +90,14 @@ def numbers(dae: DAE, pictures: Pictures, settings: Settings) -> dict[str, Any]:
 
 
 def regime(told: dict[str, Any], settings: Settings) -> str:
-    """ "memorises", "generalises", "hybrid" or "between", by the share of pictures stored as a column of their own."""
+    """ "memorises" when 80 % of the pictures are columns, "generalises" when hardly one is and fresh ones fare alike.
+
+    "Alike" is within GAP dB of PSNR; "hybrid" with duplicates; "between" otherwise.
+    """
     if settings.duplicates > 1:
         return "hybrid"
-    share = told["stored"] / settings.n
-    return "memorises" if share >= 0.8 else "generalises" if share <= 0.1 else "between"
+    share, gap = told["stored"] / settings.n, told["psnr_train"] - told["psnr_test"]
+    return "memorises" if share >= 0.8 else "generalises" if share <= 0.1 and gap < GAP else "between"
 
 
 def _loss(dae: DAE, x: torch.Tensor, settings: Settings) -> float:

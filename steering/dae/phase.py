@@ -35,6 +35,7 @@ RANK, NORM, SIGMA, LAM = 32, 16.0, 0.2, 1e-4
 SIZES = (1, 2, 3, 4, 6, 8, 12, 18, 30)  # n_k
 ALPHAS = (0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)
 SEEDS = (0, 1)
+OWN = 0.98  # |cosine| that counts as stored: a cluster's mean reaches .958 with its pictures at alpha = .3
 STEPS = 3000
 
 
@@ -58,7 +59,7 @@ def predicted_share(rows: list[np.ndarray], units: int, sigma: float, lam: float
     """m*/n_k: the share of each cluster [n_k, d] whose storage as single columns minimises the loss."""
     size, everything = len(rows[0]), np.concatenate(rows)
     best, share = np.inf, 0.0
-    for m in range(min(size, units) + 1):
+    for m in range(min(size, units), -1, -1):  # at equal loss, the candidate that needs fewer columns
         if m == units and m < size:  # the rest would have no unit at all
             continue
         w = candidate(rows, m, units, sigma, lam)
@@ -86,7 +87,7 @@ def measured_share(rows: list[torch.Tensor], units: int, sigma: float, lam: floa
         n=len(x), p=units * len(rows), sigma=sigma, lam=lam, optimizer="rmsprop", steps=STEPS, seed=seed
     )
     dae: DAE = finished(x, settings)
-    return float(stored(dae, x).mean())
+    return float(stored(dae, x, OWN).mean())
 
 
 def diagram() -> Iterator[Cell]:
@@ -100,7 +101,7 @@ def diagram() -> Iterator[Cell]:
 
 
 def onset(ratios: np.ndarray, shares: np.ndarray) -> float | None:
-    """The n_k/p_k at which the share last falls through one half, interpolated in its logarithm; None if it never does."""
+    """The n_k/p_k at which the share last falls through one half, log-interpolated; None if it never does."""
     falls = np.flatnonzero((shares[:-1] >= 0.5) & (shares[1:] < 0.5))
     if not len(falls):
         return None

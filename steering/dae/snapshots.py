@@ -20,14 +20,13 @@ from PIL import Image
 
 from ..errors import RudderError, unknown
 from ..files import read_json
-from .data import D, SIDE, Pictures, folder, load, training_set
+from .data import SIDE, D, Pictures, folder, load, training_set
 from .measures import class_representations, numbers, regime
 from .model import DAE
 from .training import Settings, train
 
 SPRITES = 40
 KNOBS = ("dataset", "n", "p", "sigma", "lam", "duplicates", "tied")
-COUNTS = (5, 10, 30, 100, 300, 1000, 3000, 10_000)
 CURVE = 60  # points of a loss curve
 
 
@@ -45,14 +44,13 @@ class State:
 def catalogue() -> list[Settings]:
     """The settings of every shipped state."""
     small, large = Settings(n=5), Settings(n=10_000)
-    found = [small, large, replace(large, duplicates=300)]
-    found += [Settings(dataset, n) for dataset in ("fashion", "faces") for n in COUNTS if n not in (5, 10_000)]
-    found += [Settings("faces", 5), Settings("faces", 10_000), Settings("faces", 10_000, duplicates=300)]
+    found = [small, large, Settings("faces", 5), Settings("faces", 10_000), replace(large, duplicates=300)]
+    found += [Settings(dataset, n) for n in (10, 30, 100, 300, 1000, 3000) for dataset in ("fashion", "faces")]
     found += [replace(small, sigma=sigma) for sigma in (0.05, 0.5, 1.0)] + [replace(small, p=p) for p in (3, 25, 50)]
     found += [replace(small, lam=1.0), replace(small, lam=5.0), replace(small, tied=False)]
-    found += [replace(large, sigma=0.5), replace(large, p=25), replace(large, p=50), replace(large, lam=0.05)]
-    found += [Settings(dataset, n) for dataset in ("mixture", "mixture-wide") for n in (30, 10_000)]
-    found += [replace(large, duplicates=30), replace(large, sigma=0.05), replace(large, tied=False)]
+    found += [Settings("faces", 5, sigma=0.5), Settings("mixture", 5), Settings("mixture-wide", 5)]
+    found += [Settings("mixture", 10_000), replace(large, p=25), replace(large, p=50), replace(large, sigma=0.5)]
+    found += [Settings("mixture-wide", 10_000), replace(large, lam=0.05), Settings("faces", 10_000, duplicates=300)]
     return found
 
 

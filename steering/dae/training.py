@@ -78,12 +78,12 @@ class Settings:
     @property
     def length(self) -> int:
         """The number of steps that 0 stands for."""
-        return self.steps or (4000 if self.rule == "rmsprop" else 2000)
+        return self.steps or (4000 if self.rule == "rmsprop" else 1000)
 
     @property
     def pace(self) -> float:
         """The step size that 0 stands for."""
-        return self.rate or (0.01 if self.rule == "rmsprop" else 0.003)
+        return self.rate or (0.01 if self.rule == "rmsprop" else 0.005)
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ HOW = {
     "mean_std": "population standard deviation of h over the units, mean over noisy training pictures",
     "top1_energy_share": "share of ||h||^2 on the largest unit, mean over the same pictures",
     "max_column_cosine": "the largest |cosine| of any column with any of the 10,000 training pictures",
-    "subspace_angle_deg": "largest principal angle of a class's 5 leading eigenvectors of S_k to the span of its units; "
-    "mean over classes",
+    "subspace_angle_deg": "largest principal angle between a class's 5 leading eigenvectors of S_k and "
+    "the span of its units, mean over classes",
     "stored_min_cosine": "the five repeated pictures are assigned one column each; the least |cosine|",
     "rest_max_cosine": "the largest |cosine| of the other columns with any picture that is not repeated",
     "effective_rank_memorized": "exp of the entropy of the Jacobian's singular values, mean over training pictures",
