@@ -88,17 +88,17 @@ window.LabFigure = (() => {
       drawn += text(0, top + 114, "longest columns: length, cosine to training", "s");
       const put = (x, pixels, words) => image(pixels, x, top + 22, 92) + text(x + 46, top + 128, words, "s", "middle");
       drawn += put(296, lift(side.z), "noisy") + put(590, lift(Maths.decode(net, side.h)), "denoised")
-        + put(692, lift(side.made), `steered ${state.strength.toFixed(2)}, moved ${side.moved.toFixed(0)}`);
+        + put(692, lift(side.made), `steered, moved ${side.moved.toFixed(0)}`);
       drawn += `<svg x="398" y="${top + 22}" width="182" height="92" class="${side.id}" overflow="hidden">${
         Plots.bars(side.h, side.after, 182, 92, side.top)}</svg>`
         + text(489, top + 128, `representation, std ${Maths.std(side.h).toFixed(2)}`, "s", "middle");
     });
     drawn += `<g transform="translate(20 346)">${Plots.response(Object.values(sides).map((side) => ({ points: side.points, className: side.id })),
-      state.strength, 500, 110)}${text(250, 142, `strength of “${concept}”, ${state.passes} passes`, "s", "middle")}</g>`
+      state.strength, 500, 110)}${text(250, 142, `strength of “${concept}”, ${state.passes} passes; line: ${state.strength.toFixed(2)}, as above`, "s", "middle")}</g>`
       + text(0, 336, "Distance moved, grey levels", "t");
     Object.values(sides).forEach((side, place) => {
-      drawn += `<line x1="548" x2="572" y1="${370 + 22 * place}" y2="${370 + 22 * place}" stroke="${side.id === "mem" ? "#a85a00" : "#0b6e8f"}" stroke-width="2.4"/>`
-        + text(580, 374 + 22 * place, `${side.word}: 10 % at ${side.answer.start.toFixed(2)}, 90 % at ${side.answer.end.toFixed(2)}`);
+      drawn += `<line x1="534" x2="558" y1="${370 + 22 * place}" y2="${370 + 22 * place}" stroke="${side.id === "mem" ? "#a85a00" : "#0b6e8f"}" stroke-width="2.4"/>`
+        + text(566, 374 + 22 * place, `${side.word}: 10 % at ${side.answer.start.toFixed(2)}, 90 % at ${side.answer.end.toFixed(2)}`);
     });
     return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-12 -6 812 508" width="812" height="508"><style>${STYLE}</style>`
       + `<rect x="-12" y="-6" width="812" height="508" fill="#fff"/>${drawn}</svg>`;

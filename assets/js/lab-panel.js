@@ -58,6 +58,7 @@ window.LabPanel = (() => {
       const typed = Number(exact.value.replaceAll(",", ""));
       const wrong = wrongWith(about, exact.value.trim(), typed, high);
       if (wrong) { window.Rudder.notify({ text: wrong }); show(); return; }
+      window.Rudder.quiet();
       value = typed;
       show();
       change(about.key, value);
@@ -137,7 +138,7 @@ window.LabPanel = (() => {
       /* columns = [[length, cosine], ...]; the network's largest columns as pictures. */
       columns(net, set, length, told) {
         stored.forEach(({ figure, picture, caption }, unit) => {
-          figure.classList.toggle("is-empty", unit >= net.p || net.norms[unit] < 0.02);
+          figure.classList.toggle("is-empty", unit >= net.p || net.norms[unit] < 0.1 * net.norms[0]);
           if (unit >= net.p) { Plots.paint(picture, set.mean); caption.textContent = "–"; return; }
           Plots.paint(picture, drawn(net, unit, set, length));
           const [size, cosine] = told[unit];

@@ -1,7 +1,7 @@
 /* The lab's explanations: one short text a figure, unfolding to the theorem, its formula in MathML. */
 window.LabWords = (() => {
   const i = (name) => `<mi>${name}</mi>`;
-  const o = (sign) => `<mo>${sign}</mo>`;
+  const o = (sign) => `<mo${"()[]‖|".includes(sign) ? ' stretchy="false"' : ""}>${sign}</mo>`;
   const n = (value) => `<mn>${value}</mn>`;
   const row = (...parts) => `<mrow>${parts.join("")}</mrow>`;
   const sub = (base, under) => `<msub>${base}${under}</msub>`;
@@ -19,11 +19,11 @@ window.LabWords = (() => {
     h, o("("), x, o(")"), o("="), relu(Wt, x));
   const loss = math(over(n(1), i("n")), `<munder>${o("∑")}${i("i")}</munder>`, i("E"), length2(i("f"), o("("), xi, o("+"), i("σ"),
     i("ε"), o(")"), o("−"), xi), o("+"), n(2), lambda, both(row(o("‖"), W, o("‖")), i("F"), n(2)));
-  const stored = math(W, o("="), o("("), sub(i("r"), n(1)), sub(x, n(1)), o("…"), sub(i("r"), i("n")), sub(x, i("n")), n(0),
-    o("…"), n(0), o(")"), o(","), `<mspace width="1em"/>`, sub(i("r"), i("i")), o("="),
+  const stored = math(W, o("="), o("("), sub(i("r"), n(1)), sub(x, n(1)), o(","), o("…"), o(","), sub(i("r"), i("n")), sub(x, i("n")),
+    o(","), n(0), o(","), o("…"), o(","), n(0), o(")"), o(","), `<mspace width="1em"/>`, sub(i("r"), i("i")), o("="),
     root(over(row(length2(xi), o("−"), i("n"), lambda), row(sup(row(o("‖"), xi, o("‖")), n(4)), o("+"), sigma2, length2(xi)))));
-  const local = math(sub(W, i("k")), both(W, i("k"), i("⊤")), o("→"), `<mtext>rank </mtext>`, sub(i("p"), i("k")),
-    `<mtext> part of </mtext>`, o("("), S, o("−"), over(lambda, sub(i("ρ"), i("k"))), one, o(")"),
+  const local = math(sub(W, i("k")), both(W, i("k"), i("⊤")), o("→"), `<mtext>rank&nbsp;</mtext>`, sub(i("p"), i("k")),
+    `<mtext>&nbsp;part of&nbsp;</mtext>`, o("("), S, o("−"), over(lambda, sub(i("ρ"), i("k"))), one, o(")"),
     sup(row(o("("), S, o("+"), sigma2, one, o(")")), row(o("−"), n(1))));
   const block = math(sub(W, i("k")), o("="), sub(i("U"), i("k")), sup(row(o("("), one, o("+"), sub(i("n"), i("k")), sigma2,
     both(i("Λ"), i("k"), row(o("−"), n(1))), o(")")), row(o("−"), n("½"))), sup(row(o("("), one, o("−"), i("n"), lambda,

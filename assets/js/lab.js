@@ -4,7 +4,8 @@ window.RudderLab = (() => {
   const SIDES = ["mem", "gen"];
   const TAB = "Why memories resist";
   const FURTHEST = 3, GRID = Array.from({ length: 41 }, (_, place) => (FURTHEST * place) / 40);
-  const START = { passes: 16, seed: 1, strength: 1.5, place: 0, concept: 3 };
+  const START = { passes: 20, seed: 1, strength: 1.5 };
+  const SHOWN = { fashion: { place: 3, concept: 4 } };  // trouser towards coat: both answers fit the slider
   const TICKS = [0, 0.5, 1, 1.5, 2, 2.5, 3];
   let mounted = null, waiting = null;
 
@@ -45,7 +46,7 @@ window.RudderLab = (() => {
     const root = element.querySelector(".rd-lab");
     root.innerHTML = skeleton;
     const find = (selector) => root.querySelector(selector);
-    const state = { strength: START.strength, passes: START.passes, seed: START.seed, concept: START.concept, picture: null };
+    const state = { strength: START.strength, passes: START.passes, seed: START.seed, concept: -1, picture: null };
     const sides = {}, lab = { told: null, set: null, length: 1, state, sides };
     let drawing = 0;
 
@@ -85,7 +86,7 @@ window.RudderLab = (() => {
     const govern = window.LabSides.govern(lab, { trigger, renew, lost, known: picker.known });
 
     /* A data set with a network for each side; settings not asked for are those of the best-known snapshots. */
-    async function load(name, asked = {}) {
+    async function load(name, asked = {}, linked = undefined) {
       const set = await Data.dataset(lab.told, name);
       const chosen = {};
       for (const side of all()) {
@@ -101,12 +102,14 @@ window.RudderLab = (() => {
         return of.length ? set.mean.map((_, at) => of.reduce((sum, pixels) => sum + pixels[at], 0) / of.length) : null;
       };
       const concepts = set.classes.map((title, key) => ({ key, title, text: title, pixels: average(key) })).filter((one) => one.pixels);
-      if (!concepts.some((one) => one.key === state.concept)) state.concept = concepts[concepts.length - 1].key;
+      const before = lab.set?.name;
       lab.set = set;
       lab.length = every.reduce((sum, pixels) => sum + Maths.norm(Data.centred(pixels, set.mean)), 0) / every.length;
       picker.sets(lab.told.datasets, name);
       picker.fill(set, concepts);
-      choose("train", START.place);
+      const { place, concept } = SHOWN[name] || { place: 0, concept: concepts.find((one) => one.key !== set.trainLabels[0])?.key };
+      choose("train", place);
+      if (name !== before || state.concept < 0) state.concept = linked ?? concept;
       for (const side of all()) { side.past = []; govern.adopt(side, chosen[side.id]); }
       renew();
     }
@@ -205,7 +208,7 @@ window.RudderLab = (() => {
       png: () => window.LabFigure.save("png", lab).catch(lost),
       reset: () => {
         history.replaceState(null, "", location.pathname + location.search);
-        Object.assign(state, { strength: START.strength, passes: START.passes, seed: START.seed, concept: START.concept });
+        Object.assign(state, { strength: START.strength, passes: START.passes, seed: START.seed, concept: -1 });
         load(Object.keys(lab.told.datasets)[0]).catch(lost);
       },
     };
@@ -220,7 +223,7 @@ window.RudderLab = (() => {
       lab.told = await Data.index(props.folder);
       const linked = window.LabFigure.linked(lab.told);
       Object.assign(state, linked.state || {});
-      await load(linked.dataset || Object.keys(lab.told.datasets)[0], linked.sides);
+      await load(linked.dataset || Object.keys(lab.told.datasets)[0], linked.sides, linked.state?.concept);
       if (linked.picture?.kind === "own") state.picture = linked.picture;
       else if (linked.picture && lab.set[linked.picture.kind][linked.picture.place]) choose(linked.picture.kind, linked.picture.place);
       if (linked.picture) renew();

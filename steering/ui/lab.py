@@ -25,7 +25,7 @@ FOLDER = ASSETS / "dae"
 SIDES = ("mem", "gen")
 LIMITS = {"n": (1, 10_000), "p": (1, 200), "sigma": (0, 2), "lam": (0, 1000), "duplicates": (1, 1000)}
 STEPS = 6000
-SECONDS = 90.0  # of one training; a visitor who wants more has the package
+SECONDS = 120.0  # of one training; a visitor who wants more has the package
 PAUSE = 0.4  # seconds between two messages, which carry all weights
 TOLD = 8  # largest columns told with length and cosine
 LAB = '<section class="rd-lab" aria-label="Why memories resist"></section>'

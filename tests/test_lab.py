@@ -1,0 +1,118 @@
+"""Train live without a browser: the page's limits, what is streamed, and how a training ends."""
+
+from __future__ import annotations
+
+import base64
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from steering.dae.data import load
+from steering.dae.model import DAE
+from steering.errors import RudderError
+from steering.ui import lab, notices
+from steering.ui.session import Session
+
+GOOD = {"dataset": "mixture", "n": 6, "p": 10, "sigma": 0.2, "lam": 0.01, "duplicates": 1}
+
+
+def sent(**changes) -> dict:
+    return {"ticket": 1, "side": "mem", "settings": {**GOOD, **changes}}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"p": 0}, "p = 0"),
+        ({"p": 4096}, "p = 4,096"),
+        ({"n": 10**7}, "outside what the page trains"),
+        ({"n": 2.5}, "whole number"),
+        ({"sigma": math.nan}, "not a number"),
+        ({"sigma": "0.2"}, "not a number"),
+        ({"lam": -1}, "outside"),
+        ({"duplicates": True}, "not a number"),
+        ({"dataset": "../../etc"}, "data set"),
+        ({"dataset": None}, "reload"),
+    ],
+)
+def test_what_the_page_does_not_train_is_said(change: dict, says: str):
+    with pytest.raises(RudderError, match=says):
+        next(lab.trained(Session(), sent(**change)))
+
+
+@pytest.mark.parametrize("hostile", [{}, {"ticket": 1}, {"ticket": 1, "side": "x"}, {"ticket": "1", "side": "mem"}])
+def test_hostile_events_get_one_sentence(hostile: dict):
+    with pytest.raises(RudderError, match="reload"):
+        next(lab.trained(Session(), hostile))
+
+
+def test_steps_are_bounded_whatever_is_sent():
+    settings = lab.asked_settings({**GOOD, "steps": 10**6, "rate": 9.0, "seed": 5})
+    assert settings.length <= lab.STEPS and settings.seed == 1 and settings.rate == 0
+
+
+def test_a_short_training_streams_what_the_browser_reads(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lab, "STEPS", 40)
+    first, *_, last = lab.trained(Session(), sent())
+    assert first["phase"] == "running" and last["phase"] == "done" and "40 steps" in last["text"]
+    rows = np.frombuffer(base64.b64decode(last["weights"]), "<f2")
+    classes = len(load("mixture").classes)
+    assert len(rows) == 10 * 1024 + classes * 10 and np.isfinite(rows).all()
+    lengths = np.linalg.norm(rows[: 10 * 1024].reshape(10, 1024).astype(float), axis=1)
+    assert list(lengths) == sorted(lengths, reverse=True)
+    assert last["columns"][0][0] == pytest.approx(lengths[0], rel=1e-2)
+
+
+def test_stop_ends_it_and_another_visitor_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lab, "PAUSE", 0.0)
+    one, other = Session(), Session()
+    mine, theirs = lab.trained(one, sent()), lab.trained(other, sent())
+    for run in (mine, theirs):
+        next(run), next(run)
+    one.stop_task("lab")
+    assert list(mine) == []
+    assert next(theirs)["phase"] == "running"
+    theirs.close()  # as when its visitor leaves
+    assert not other._tasks and not one._tasks
+
+
+def test_a_second_training_outdates_the_first(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lab, "PAUSE", 0.0)
+    owner = Session()
+    older, newer = lab.trained(owner, sent()), lab.trained(owner, sent())
+    next(older), next(newer)
+    assert list(older) == [] and next(newer)["phase"] == "running"
+    newer.close()
+
+
+def test_time_runs_out_and_keeps_what_was_learned(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lab, "SECONDS", 0.0)
+    *_, last = lab.trained(Session(), sent())
+    assert last["phase"] == "done" and "limit" in last["text"] and last["weights"]
+
+
+def test_the_theorems_condition_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lab, "STEPS", 3)
+    *_, last = lab.trained(Session(), sent(lam=900))
+    assert "eigenvalue" in last["text"] and last["kind"] == "is-warning"
+
+
+def test_divergence_becomes_a_notice(monkeypatch: pytest.MonkeyPatch):
+    def diverged(*_):
+        raise RudderError("Training diverged at step 3: lower the step size.")
+        yield
+
+    monkeypatch.setattr(lab, "train", diverged)
+    *_, last = notices.guarded(lab.trained(Session(), sent()), lambda told: told)
+    assert "diverged" in last["text"] and last["kind"] == "error"
+
+
+def test_regime_by_what_is_stored():
+    x = torch.eye(4, 1024)
+    encoder = x.T.clone()
+    columns, regime = lab._columns(DAE(encoder, encoder), x)
+    assert regime == "memorises" and columns == [[1.0, 1.0]] * 4
+    mixed = torch.nn.functional.normalize(x.sum(0, keepdim=True).T, dim=0)
+    assert lab._columns(DAE(mixed, mixed), x)[1] == "generalises"
