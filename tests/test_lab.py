@@ -26,7 +26,7 @@ def sent(**changes) -> dict:
     ("change", "says"),
     [
         ({"p": 0}, "p = 0"),
-        ({"p": 4096}, "p = 4,096"),
+        ({"p": 4096}, "p = 4096"),
         ({"n": 10**7}, "outside what the page trains"),
         ({"n": 2.5}, "whole number"),
         ({"sigma": math.nan}, "not a number"),

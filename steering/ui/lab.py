@@ -56,7 +56,7 @@ def asked_settings(sent: Any) -> Settings:
             raise RudderError(
                 f"{key} = {value:g} is outside what the page trains, {low:g} to {high:,g}: use the package for more."
             )
-        values[key] = value if key in ("sigma", "lam") else int(value)
+        values[key] = int(value) if value == int(value) else value
     settings = Settings(dataset=sent["dataset"], **values)
     return settings if settings.length <= STEPS else Settings(dataset=sent["dataset"], steps=STEPS, **values)
 

@@ -13,8 +13,9 @@ pytestmark = pytest.mark.skipif(not lab.ready(), reason="the toy's snapshots are
 DROP = """([name, type, bytes]) => {
   const data = new DataTransfer();
   data.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  const target = document.querySelector(".rd-lab");
   for (const kind of ["dragover", "drop"]) {
-    document.querySelector(".rd-lab").dispatchEvent(new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+    target.dispatchEvent(new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
   }
 }"""
 SLIDE = """(value) => {
