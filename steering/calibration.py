@@ -82,10 +82,15 @@ class Calibration:
     fitted: tuple[str, ...]
     record: dict[str, Any]
 
-    def score(self, backbone: Backbone, pictures: Sequence[Image.Image] | torch.Tensor) -> Spikiness:
-        """Score pictures or latents [N, C, H, W] as calibrated. RudderError for another model."""
+    def score(
+        self, backbone: Backbone, pictures: Sequence[Image.Image] | torch.Tensor, prompts: str | Sequence[str] = ""
+    ) -> Spikiness:
+        """Score pictures or latents [N, C, H, W] as calibrated, which is without prompts.
+
+        RudderError for another model, or prompts that do not pair up.
+        """
         self.check(backbone)
-        found = spikiness(backbone, pictures, self.probe, draws=self.draws, seed=self.seed)
+        found = spikiness(backbone, pictures, self.probe, draws=self.draws, seed=self.seed, prompts=prompts)
         return replace(found, mean=SIGNS[self.probe.statistic] * found.mean)
 
     def verdict(self, score: float, spread: float = 0.0) -> Verdict:

@@ -86,8 +86,9 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
     """Spikiness and its rivals on samples whose originals chose no probe: {"detection": {...}}.
 
     `auroc_in_kind`: among drawings; `auroc_photographs`: among photographs. Rivals that need a prompt are
-    measured on the generated samples, the only ones with one, and spikiness there too (`on_generated`).
-    Seconds are a picture's, beyond painting it. RudderError for a model without a shipped calibration.
+    measured on the generated samples, the only ones with one, and spikiness there too (`on_generated`, and
+    `on_generated_with_prompt` under each picture's own prompt). Seconds are a picture's, beyond painting it.
+    RudderError for a model without a shipped calibration.
     """
     calibration = shipped(backbone)
     if calibration is None:
@@ -98,10 +99,12 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
     scored = calibration.score(backbone, [s.picture for s in held]).mean
     seconds = (perf_counter() - started) / len(held)
     painted = np.array([s.prompt is not None for s in held])
+    made = [s for s in held if s.prompt is not None]
+    given = calibration.score(backbone, [s.picture for s in made], prompts=[s.prompt for s in made]).mean
     rivals = {}
     for place, (name, rival) in enumerate(RIVALS.items()):
         progress(place, len(RIVALS), rival.title)
-        some = [s for s in held if s.prompt is not None] if rival.needs_prompt else held
+        some = made if rival.needs_prompt else held
         started = perf_counter()
         scores = rival.score(backbone, some)
         rivals[name] = {
@@ -119,7 +122,8 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
             "auroc_in_kind": _among(scored, held, "drawing"),
             "auroc_photographs": _among(scored, held, "photograph"),
             "seconds_per_image": round(seconds, 5),
-            "on_generated": _separation(scored[painted], [s for s in held if s.prompt is not None]),
+            "on_generated": _separation(scored[painted], made),
+            "on_generated_with_prompt": _separation(given, made),
             "counts": _counts(held),
             "probe": vars(calibration.probe),
             "draws": calibration.draws,

@@ -40,7 +40,7 @@ CONCEPTS = {
 }
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.5)
 VALIDATION = 32  # prompts a concept; evaluation uses others
-KEPT = 0.8  # share of objects that must survive the recommended strength
+KEPT = 0.7  # share of objects that must survive the recommended strength
 LEAST_GAIN = 0.2
 DEEP = ["mid_block", *(f"up_blocks.{i}.resnets.{j}" for i in range(3) for j in range(2)),
         *(f"up_blocks.{i}.attentions.{j}" for i in (1, 2) for j in range(2))]  # fmt: skip

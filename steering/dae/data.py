@@ -21,7 +21,7 @@ from ..files import home, read_json
 
 SIDE = 32
 D = SIDE * SIDE
-REPEATED = 5  # how many of the first pictures "duplicates" repeats
+REPEATED = 2  # how many of the first pictures "duplicates" repeats
 NAMES = ("fashion", "faces", "mixture", "mixture-wide")
 
 
@@ -111,9 +111,11 @@ def mixture(
 
 
 def training_set(pictures: Pictures, n: int, duplicates: int = 1) -> torch.Tensor:
-    """The first n training pictures, the first five of which appear `duplicates` times each: [n + 5(k - 1), d].
+    """The first n training pictures as rows [n, d]; with `duplicates` k > 1 the hybrid set of Corollary 3.4.
 
-    RudderError when n exceeds the data, or n or duplicates is below 1.
+    That is the first two pictures k times each, and of the other n - 2 those whose cosine with both is negative,
+    since the theorem asks for clusters that are separated so. RudderError when n exceeds the data, or n or
+    duplicates is below 1.
     """
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(pictures.train):
         raise RudderError(
@@ -123,7 +125,10 @@ def training_set(pictures: Pictures, n: int, duplicates: int = 1) -> torch.Tenso
     if isinstance(duplicates, bool) or not isinstance(duplicates, int) or not 1 <= duplicates <= 100_000:
         raise RudderError(f"Duplicates must be a whole number between 1 and 100,000, not {duplicates}.")
     x = pictures.train[:n]
-    return torch.cat([x, x[:REPEATED].repeat(duplicates - 1, 1)]) if duplicates > 1 else x
+    if duplicates == 1:
+        return x
+    repeated, others = x[:REPEATED], x[REPEATED:]
+    return torch.cat([repeated.repeat(duplicates, 1), others[(others @ repeated.T < 0).all(1)]])
 
 
 def picture(image: Image.Image, pictures: Pictures) -> torch.Tensor:

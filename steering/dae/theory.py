@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import RudderError
+from .data import REPEATED
 from .training import Settings
 
 
@@ -106,7 +107,7 @@ def stored_norms(pictures: torch.Tensor, settings: Settings, total: int) -> np.n
     """
     square = pictures.double().square().sum(1).numpy()
     times = np.ones(len(pictures))
-    times[:5] = settings.duplicates
+    times[:REPEATED] = settings.duplicates
     return np.sqrt(np.maximum(square - total * settings.lam / times, 1e-12) / (square + settings.sigma**2))
 
 

@@ -34,7 +34,7 @@ BLOWN = 1e3  # training that is so many times worse than f = 0 has diverged
 
 @dataclass(frozen=True)
 class Settings:
-    """One experiment. `optimizer` "auto" is RMSprop when n <= p and Adam otherwise; `steps`, `rate` 0 mean its own.
+    """One experiment. `optimizer` "auto" is RMSprop when n <= p or pictures are repeated, else Adam; `steps`, `rate` 0 mean its own.
 
     RudderError, naming cause and remedy, for values that make no sense.
     """
@@ -73,17 +73,19 @@ class Settings:
     @property
     def rule(self) -> str:
         """The optimiser that "auto" stands for."""
-        return self.optimizer if self.optimizer != "auto" else ("rmsprop" if self.n <= self.p else "adam")
+        if self.optimizer != "auto":
+            return self.optimizer
+        return "rmsprop" if self.n <= self.p or self.duplicates > 1 else "adam"
 
     @property
     def length(self) -> int:
         """The number of steps that 0 stands for."""
-        return self.steps or (4000 if self.rule == "rmsprop" else 1000)
+        return self.steps or (4000 if self.n <= self.p else 3000 if self.duplicates > 1 else 1000)
 
     @property
     def pace(self) -> float:
         """The step size that 0 stands for."""
-        return self.rate or (0.01 if self.rule == "rmsprop" else 0.005)
+        return self.rate or (0.005 if self.rule == "adam" else 0.01 if self.n <= self.p else 0.003)
 
 
 @dataclass(frozen=True)

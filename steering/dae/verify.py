@@ -1,6 +1,6 @@
 """`rudder dae verify`: the paper's statements about the toy, measured anew from the weights.
 
-Memorisation: fashion, n = 5. Generalisation: fashion, n = 10,000. Hybrid: the same with the first five pictures 300
+Memorisation: fashion, n = 5. Generalisation: fashion, n = 10,000. Hybrid: the same with the first two pictures 300
 times each. Weights are the committed states', or trained anew; the noise is seeded.
 """
 
@@ -35,7 +35,7 @@ HOW = {
     "max_column_cosine": "the largest |cosine| of any column with any of the 10,000 training pictures",
     "subspace_angle_deg": "largest principal angle between a class's 5 leading eigenvectors of S_k and "
     "the span of its units, mean over classes",
-    "stored_min_cosine": "the five repeated pictures are assigned one column each; the least |cosine|",
+    "stored_min_cosine": "the two repeated pictures are assigned one column each; the least |cosine|",
     "rest_max_cosine": "the largest |cosine| of the other columns with any picture that is not repeated",
     "effective_rank_memorized": "exp of the entropy of the Jacobian's singular values, mean over training pictures",
     "median_relative_error": "|predicted - measured| / measured onset of memorisation, median over separabilities",

@@ -1,4 +1,4 @@
-"""The real page in a real browser: one app for all tests, a fresh context for each."""
+"""The real page in a real browser: one app for all tests, a page of its own for each visitor."""
 
 from __future__ import annotations
 
@@ -149,17 +149,28 @@ class Visit:
         )
 
 
+@pytest.fixture(scope="session")
+def contexts(browser: object) -> Iterator[dict[str, object]]:
+    """Browser contexts by their options, kept so that later pages find Gradio's scripts in the cache."""
+    kept: dict[str, object] = {}
+    yield kept
+    for context in kept.values():
+        context.close()
+
+
 @pytest.fixture
-def visit(browser: object, app: str) -> Iterator[object]:
+def visit(browser: object, contexts: dict[str, object], app: str) -> Iterator[object]:
     """Open the page as a new visitor: `visit()`; no page may log an error or ask another host."""
-    opened: list[tuple[object, Visit]] = []
+    opened: list[Visit] = []
 
     def enter(**options: object) -> Visit:
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-        context.set_default_timeout(60_000)
-        context.set_default_navigation_timeout(120_000)
-        one = Visit(context.new_page())
-        opened.append((context, one))
+        key = json.dumps(options, sort_keys=True)
+        if key not in contexts:
+            contexts[key] = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+            contexts[key].set_default_timeout(60_000)
+            contexts[key].set_default_navigation_timeout(120_000)
+        one = Visit(contexts[key].new_page())
+        opened.append(one)
         one.page.on("console", lambda said: one.trouble.append(said.text) if said.type == "error" else None)
         one.page.on("pageerror", lambda error: one.trouble.append(str(error)))
         one.page.on("request", lambda request: _note(one, request.url, app))
@@ -168,8 +179,10 @@ def visit(browser: object, app: str) -> Iterator[object]:
         return one
 
     yield enter
-    for context, one in opened:
-        context.close()
+    for one in opened:
+        one.page.evaluate("localStorage.clear()")
+        one.page.close()
+    for one in opened:
         assert not one.trouble, one.trouble
         assert not one.outside, one.outside
 
