@@ -2,6 +2,7 @@
 # make test   ruff and the tests, browser tests included where there is a Chromium
 # make bench  measure speed into benchmarks/results.json
 # make tables put the committed measurements into README.md and the model card
+# make figures  draw the toy laboratory's figures and measure its numbers anew
 # make train  make the embedded model anew (hours; RESUME=--resume goes on where it stopped)
 # make pictures  paint the README's pictures anew
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 # pip run by the machine's own Python into the virtual environment: works also where `venv` comes without pip
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: app test lint format bench tables pictures train chromium clean help
+.PHONY: app test lint format bench tables pictures figures train chromium clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -40,6 +41,9 @@ tables: $(BIN)/.app
 
 pictures: $(BIN)/.dev chromium
 	$(BIN)/python -m benchmarks.pictures
+
+figures: $(BIN)/.dev
+	$(BIN)/python -m steering dae figures
 
 RESUME ?=
 TRAIN := $(BIN)/python -m training

@@ -10,18 +10,18 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
 
-from . import phase  # noqa: E402
-from .alignment import cosines  # noqa: E402
-from .data import SIDE, Pictures, folder, load  # noqa: E402
-from .measures import class_representations, spikiness  # noqa: E402
-from .model import DAE, noisy, psnr  # noqa: E402
-from .snapshots import load_state  # noqa: E402
-from .steering import ITERATIONS, STRENGTHS, TAKEAWAY, response  # noqa: E402
-from .verify import GENERALIZING, MEMORIZING, reduced_jacobian, verify  # noqa: E402
+from . import phase
+from .alignment import cosines
+from .data import SIDE, Pictures, folder, load
+from .measures import class_representations, spikiness
+from .model import DAE, noisy, psnr
+from .snapshots import load_state
+from .steering import ITERATIONS, STRENGTHS, TAKEAWAY, response
+from .verify import GENERALIZING, MEMORIZING, reduced_jacobian, verify
 
 BLUE, RED = "#2a6fb0", "#c2452d"  # generalising, memorising
 SIGMA = 0.2

@@ -34,7 +34,9 @@ BLOWN = 1e3  # training that is so many times worse than f = 0 has diverged
 
 @dataclass(frozen=True)
 class Settings:
-    """One experiment. `optimizer` "auto" is RMSprop when n <= p or pictures are repeated, else Adam; `steps`, `rate` 0 mean its own.
+    """One experiment; 0 for `steps` or `rate` means the optimiser's own.
+
+    `optimizer` "auto" is RMSprop when n <= p or pictures are repeated, and Adam otherwise.
 
     RudderError, naming cause and remedy, for values that make no sense.
     """
