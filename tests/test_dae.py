@@ -124,6 +124,9 @@ def test_steering_at_zero_is_the_denoiser_and_a_switch_is_seen() -> None:
     found = response(dae, x[0], v, iterations=60)
     assert found.moved[0] == pytest.approx(0, abs=1e-6) and found.moved[-1] == pytest.approx(1, abs=1e-6)
     assert found.jump > 0.5
+    smooth = snapshots.load_state("fashion-n10000")
+    towards = smooth.represent(x[1:2])[0]
+    assert response(smooth, x[0], towards).jump < 0.3 < response(dae, x[0], v).jump
     with pytest.raises(RudderError, match="units"):
         steer(dae, x, v[:3], 1.0)
 

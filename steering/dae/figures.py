@@ -114,7 +114,7 @@ def steering(models: dict[str, DAE], pictures: Pictures) -> tuple[plt.Figure, di
             jumps.append(found.jump)
             curves.append([round(float(m), 4) for m in found.moved])
         told[name] = {"largest_step": jumps, "mean_largest_step": float(np.mean(jumps)), "curves": curves}
-    axis.set(xlabel="strength a (v as long as h)", ylabel="way gone after 60 passes", ylim=(-0.1, 1.1))
+    axis.set(xlabel="strength a (v as long as h)", ylabel="way gone after 20 passes", ylim=(-0.1, 1.1))
     axis.legend()
     return figure, told
 
