@@ -124,17 +124,17 @@ def test_knobs_show_the_nearest_snapshot_and_refuse_nonsense(entered):
 
 def test_train_live_stop_and_undo(entered):
     one = entered()
-    before = shown(one, "mem-denoised")
-    one.page.click("[data-side=mem] .rd-lab-train")
-    one.page.wait_for_function("/^Step/.test(document.querySelector('[data-side=mem] .rd-lab-state p').textContent)")
-    assert one.page.inner_text("[data-side=mem] .rd-lab-train") == "Stop"
-    one.page.click("[data-side=mem] .rd-lab-train")
-    assert said(one).startswith("Stopped at step")
-    assert shown(one, "mem-denoised") != before
+    before = shown(one, "gen-denoised")
+    one.page.click("[data-side=gen] .rd-lab-train")
+    one.page.wait_for_function("/^Step/.test(document.querySelector('[data-side=gen] .rd-lab-state p').textContent)")
+    assert one.page.inner_text("[data-side=gen] .rd-lab-train") == "Stop"
+    one.page.click("[data-side=gen] .rd-lab-train")
+    assert said(one, "gen").startswith("Stopped at step")
+    assert shown(one, "gen-denoised") != before
     one.page.wait_for_timeout(1200)
-    assert said(one).startswith("Stopped at step"), "nothing of the stopped training arrives"
-    one.page.click("[data-side=mem] .rd-lab-undo")
-    assert "exactly these" in said(one) and shown(one, "mem-denoised") == before
+    assert said(one, "gen").startswith("Stopped at step"), "nothing of the stopped training arrives"
+    one.page.click("[data-side=gen] .rd-lab-undo")
+    assert "exactly these" in said(one, "gen") and shown(one, "gen-denoised") == before
 
 
 def test_a_link_brings_everything_back_and_figures_are_saved(entered, visit, tmp_path):
