@@ -27,7 +27,10 @@ def train(
     p: Annotated[int, typer.Option("--p", "-p", help="Hidden units.")] = 100,
     sigma: Annotated[float, typer.Option(help="The noise's standard deviation (pixels lie in [-1, 1]).")] = 0.2,
     lam: Annotated[float, typer.Option("--lambda", help="Weight decay, as in the paper's loss.")] = 0.0025,
-    duplicates: Annotated[int, typer.Option(help="How often the first five pictures appear.")] = 1,
+    duplicates: Annotated[
+        int,
+        typer.Option(help="How often the first two pictures appear; over 1, only pictures separated from them stay."),
+    ] = 1,
     tied: Annotated[bool, typer.Option(help="One matrix for encoder and decoder.")] = True,
     optimizer: Annotated[str, typer.Option(help="rmsprop, adam, or auto: rmsprop when n <= p.")] = "auto",
     steps: Annotated[int, typer.Option(help="Steps; 0 means the optimiser's own number.")] = 0,
