@@ -33,7 +33,7 @@ def test_every_link_into_the_repository_exists():
 
 def test_the_tables_are_those_of_the_committed_measurements():
     assert {name for _, name, _ in BLOCK.findall(README)} == {
-        "prompts", "steering", "detection", "editability", "speed", "training"
+        "prompts", "steering", "detection", "editability", "speed", "scan", "dae", "training"
     }  # fmt: skip
     assert rewrite(README, tables(REPOSITORY)) == README, "run `make tables`"
 
