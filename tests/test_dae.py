@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from threadpoolctl import threadpool_info
 
 from steering.cli import main
 from steering.dae import data, phase, snapshots, verify
 from steering.dae.measures import effective_rank, numbers
 from steering.dae.model import DAE
 from steering.dae.steering import iterate, response, steer
+from steering.dae.threads import single_threaded
 from steering.dae.training import Settings, finished, train
 from steering.errors import RudderError
 
@@ -67,6 +69,20 @@ def test_training_streams_repeats_and_diverges_plainly() -> None:
         finished(x, Settings(n=3, p=8, steps=300, rate=10.0))
     with pytest.raises(RudderError, match="not a number"):
         finished(x * float("nan"), told)
+
+
+def test_training_holds_blas_to_one_thread_and_gives_it_back() -> None:
+    def counts() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    before = counts()
+    with single_threaded():
+        with single_threaded():
+            assert counts() == {1}
+        assert counts() == {1}
+    assert counts() == before
+    next(train(data.load("fashion").train[:3], Settings(n=3, p=8, steps=300)))
+    assert counts() == before
 
 
 def test_damaged_weights_are_refused(tmp_path) -> None:

@@ -22,6 +22,7 @@ import torch
 from ..errors import RudderError, unknown
 from .data import NAMES
 from .model import DAE, checked
+from .threads import single_threaded
 
 SPARE = 123
 BATCH = 256
@@ -117,20 +118,23 @@ def train(x: torch.Tensor, settings: Settings) -> Iterator[Step]:
     w2 = w1 if settings.tied else w1.copy()
     total, told, losses = settings.length, time.perf_counter(), []
     rule = Rule(settings.rule, [w1] if settings.tied else [w1, w2])
-    for step in range(1, total + 1):
-        batch = data if len(data) <= BATCH else data[rng.integers(len(data), size=BATCH)]
-        value, gradients = slope(w1, w2, batch, settings, rng)
-        losses.append(value)
-        if not math.isfinite(value) or value > BLOWN * max(scale, 1e-6):
-            raise RudderError(
-                f"Training diverged at step {step} (loss {value:.3g}): lower the step size {settings.pace:g} "
-                f"or the noise {settings.sigma:g}."
-            )
-        rule.step(gradients, pace(settings, step / total))
-        if step == total or time.perf_counter() - told > EVERY:
-            told = time.perf_counter()
-            yield Step(step, total, float(np.mean(losses)), lifted(w1, w2, basis, settings.tied), step == total)
-            losses.clear()
+    step = 0
+    while step < total:
+        with single_threaded():
+            while step < total and (not losses or time.perf_counter() - told < EVERY):
+                step += 1
+                batch = data if len(data) <= BATCH else data[rng.integers(len(data), size=BATCH)]
+                value, gradients = slope(w1, w2, batch, settings, rng)
+                losses.append(value)
+                if not math.isfinite(value) or value > BLOWN * max(scale, 1e-6):
+                    raise RudderError(
+                        f"Training diverged at step {step} (loss {value:.3g}): lower the step size {settings.pace:g} "
+                        f"or the noise {settings.sigma:g}."
+                    )
+                rule.step(gradients, pace(settings, step / total))
+        told = time.perf_counter()
+        yield Step(step, total, float(np.mean(losses)), lifted(w1, w2, basis, settings.tied), step == total)
+        losses.clear()
 
 
 def finished(x: torch.Tensor, settings: Settings) -> DAE:
