@@ -181,10 +181,10 @@ def row(pictures: Pictures, plan: Plan) -> dict[str, Any]:
     for sigma in MEASURED_AT:
         found = {}
         for name, clean in shown.items():
-            clean = clean.repeat(-(-DRAWS // len(clean)), 1) @ basis
+            clean = clean.repeat(-(-DRAWS // len(clean)), 1)
             dirty = noisy(clean, sigma)
-            made = model.denoise(dirty)
-            layers = model.layers(dirty)
+            made = model.denoise(dirty @ basis) @ basis.T
+            layers = model.layers(dirty @ basis)
             found[name] = layers
             out.setdefault(name, {})[str(sigma)] = {
                 "psnr_noisy": _round(psnr(dirty, clean)),
@@ -196,7 +196,7 @@ def row(pictures: Pictures, plan: Plan) -> dict[str, Any]:
                 {key: round(auroc(score(a).numpy(), score(b).numpy()), 4) for key, score in SCORES.items()}
                 for a, b in zip(found["stored"], found["shared"], strict=True)
             ]
-    fresh = model.denoise(noisy(inner(pictures.test[:DRAWS]) @ basis, SIGMA))
+    fresh = model.denoise(noisy(inner(pictures.test[:DRAWS]), SIGMA) @ basis)
     out["test_output_cosine"] = _round(cosines(fresh.T, x @ basis).max(1)) if plan.kind == "memorising" else None
     return out
 
