@@ -33,9 +33,10 @@ def samples() -> plt.Figure:
     """Eight samples of each shipped model over its nearest training pictures, and all samples' cosines to those."""
     pictures = load("fashion")
     rows, mean = multinoise.inner(pictures.train), multinoise.inner(pictures.mean[None])[0]
-    figure = plt.figure(figsize=(13, 5.2))
-    grid = figure.add_gridspec(4, SHOWN + 4)
-    axis = figure.add_subplot(grid[:, SHOWN + 1 :])
+    figure = plt.figure(figsize=(13, 5.2), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(8.6, 4.4))
+    grid = left.subplots(4, SHOWN)
+    axis = right.subplots()
     for k, (name, (title, ink)) in enumerate(TITLES.items()):
         known = rows[multinoise.MODELS[name][0]]
         made = multinoise.sample(multinoise.read(folder() / f"multinoise-{name}.bin"), multinoise.COUNT)
@@ -43,7 +44,7 @@ def samples() -> plt.Figure:
         cosine, nearest = (unit(made) @ unit(known).T).max(1)
         for j in range(SHOWN):
             near = known[nearest[j]]
-            top, below = figure.add_subplot(grid[2 * k, j]), figure.add_subplot(grid[2 * k + 1, j])
+            top, below = grid[2 * k, j], grid[2 * k + 1, j]
             _image(top, made[j] * near.norm() / made[j].norm() + mean)
             _image(below, near + mean)
             top.set_title(f"cos {cosine[j]:.2f}", fontsize=8)
@@ -64,7 +65,7 @@ def depth(rows: list[dict[str, Any]]) -> plt.Figure:
 
     Upper row: networks of their own; lower row: both kinds of picture in one network, with the AUROC of each layer.
     """
-    figure, axes = plt.subplots(2, len(deep.DEPTHS), figsize=(11, 6), sharey=True)
+    figure, axes = plt.subplots(2, len(deep.DEPTHS), figsize=(11, 6), sharey=True, layout="constrained")
     for column, layers in enumerate(deep.DEPTHS):
         for line, kinds in enumerate((("memorising", "generalising"), ("hybrid",))):
             axis = axes[line, column]
@@ -72,35 +73,35 @@ def depth(rows: list[dict[str, Any]]) -> plt.Figure:
                 for part, ink in INKS.items():
                     chosen = [r for r in rows if r["kind"] in kinds and part in r]
                     chosen = [r for r in chosen if (r["depth"], r["noise"]) == (layers, noise)]
-                    if not chosen:
-                        continue
-                    values = np.array(
-                        [[h["std_over_mean"] for h in r[part][str(deep.SIGMA)]["layers"]] for r in chosen]
-                    )
-                    places = np.arange(1, values.shape[1] + 1)
-                    label = f"{part}, {noise} noise"
-                    axis.plot(places, values.mean(0), style, color=ink, label=label)
-                    axis.fill_between(places, values.min(0), values.max(0), color=ink, alpha=0.15, lw=0)
-                    if "auroc" in chosen[0] and part == "stored" and noise == "fixed":
-                        for x, area in zip(places, chosen[0]["auroc"][str(deep.SIGMA)], strict=True):
-                            y = values.mean(0)[x - 1]
-                            axis.annotate(
-                                f"AUROC {area['std_over_mean']:.2f}",
-                                (x, y),
-                                (4, 6),
-                                textcoords="offset points",
-                                fontsize=7,
-                            )
-            axis.set_xticks(range(1, layers))
-            axis.set_xlim(0.5, layers - 0.5)
-            axis.set_ylim(bottom=0)
+                    if chosen:
+                        _curve(axis, chosen, part, style, ink)
+                if chosen and line and noise == "fixed":
+                    _areas(axis, chosen)
+            axis.set(xticks=range(1, layers), xlim=(0.5, layers - 0.5), ylim=(0, 11))
+            axis.axhline(np.sqrt(99), color="grey", lw=0.8, ls=":")
             axis.set_title(f"depth {layers}, " + ("two networks" if line == 0 else "one network"), fontsize=9)
             axis.set_xlabel("hidden layer", fontsize=8)
-        axes[0, column].axhline(np.sqrt(99), color="grey", lw=0.8, ls=":")
     for line in (0, 1):
         axes[line, 0].set_ylabel("std / mean of h")
-    axes[0, 0].legend(fontsize=7)
+    axes[0, 0].annotate("one-hot", (0.52, np.sqrt(99)), (0, 3), textcoords="offset points", fontsize=7, color="grey")
+    axes[0, 0].legend(fontsize=7, loc="center right")
     return figure
+
+
+def _curve(axis: plt.Axes, rows: list[dict[str, Any]], part: str, style: str, ink: str) -> None:
+    """The mean over seeds of each layer's std over mean, and the seeds' range shaded."""
+    values = np.array([[h["std_over_mean"] for h in r[part][str(deep.SIGMA)]["layers"]] for r in rows])
+    places = np.arange(1, values.shape[1] + 1)
+    axis.plot(places, values.mean(0), style, color=ink, label=f"{part}, {rows[0]['noise']} noise")
+    axis.fill_between(places, values.min(0), values.max(0), color=ink, alpha=0.15, lw=0)
+
+
+def _areas(axis: plt.Axes, rows: list[dict[str, Any]]) -> None:
+    """How well each layer tells stored from shared pictures (fixed noise), mean over seeds."""
+    at = str(deep.SIGMA)
+    for k in range(len(rows[0]["auroc"][at])):
+        area = np.mean([r["auroc"][at][k]["std_over_mean"] for r in rows])
+        axis.annotate(f"AUROC {area:.2f}", (k + 1, 8.5), fontsize=8, ha="center")
 
 
 def _image(axis: plt.Axes, row: torch.Tensor) -> None:
@@ -111,7 +112,6 @@ def _image(axis: plt.Axes, row: torch.Tensor) -> None:
 
 def _saved(figure: plt.Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
     return path

@@ -30,6 +30,7 @@ from ..errors import RudderError
 from ..files import read_json
 from .data import SIDE, folder, load
 from .model import checked
+from .threads import single_threaded
 
 UNITS, HIDDEN = 256, 32
 LOW, HIGH, STEPS = 0.02, 2.0, 60
@@ -108,6 +109,7 @@ def levels(count: int, generator: torch.Generator) -> torch.Tensor:
     return LOW * (HIGH / LOW) ** torch.rand(count, generator=generator)
 
 
+@single_threaded()
 def train(x: torch.Tensor, recipe: Recipe) -> tuple[MultiNoise, list[float]]:
     """A model of the rows x [n, d] after all steps, and the mean loss of each tenth of them.
 
@@ -138,6 +140,7 @@ def train(x: torch.Tensor, recipe: Recipe) -> tuple[MultiNoise, list[float]]:
     return model, [float(part.mean()) for part in np.array_split(losses, min(10, len(losses)))]
 
 
+@single_threaded()
 @torch.no_grad()
 def sample(
     denoise: Denoiser, count: int, d: int = PIXELS, seed: int = 0, steps: int = STEPS, start: float = HIGH
