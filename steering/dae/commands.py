@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -121,14 +122,57 @@ def phase(json_: Json = False) -> None:
     emit(told, json_, table(["alpha", "onset measured", "predicted", "relative error"], rows))
 
 
+@app.command(epilog="Example:  rudder dae sample --json")
+def sample(
+    train_: Annotated[bool, typer.Option("--train", help="Train all six models anew first (minutes).")] = False,
+    json_: Json = False,
+) -> None:
+    """Draw 200 samples of each multi-noise model and count copies of training pictures against novel ones."""
+    from tempfile import TemporaryDirectory
+
+    from .multinoise import experiment
+
+    with TemporaryDirectory() as place:
+        told = experiment(Path(place) if train_ else None)
+    keys = ("copies", "samples", "cosine_median", "relative_distance_median", "length_over_pictures")
+    models = told["models"] | {"fresh photographs": told["test_pictures"]}
+    rows = [[name, *(f"{line[key]:g}" for key in keys)] for name, line in models.items()]
+    emit(told, json_, table(["model", *(key.replace("_", " ") for key in keys)], rows))
+
+
+@app.command(epilog="Example:  rudder dae depth --json")
+def depth(
+    train_: Annotated[bool, typer.Option("--train", help="Train all networks anew first (minutes).")] = False,
+    json_: Json = False,
+) -> None:
+    """Tell how spiky each layer of networks of depth 2 to 4 is, with fixed noise and with a level for every sample."""
+    from .deep import SIGMA, experiment, recorded, save
+
+    found = []
+    for line in experiment(train_):
+        found.append(line)
+        if train_:
+            say(f"{line['kind']}, depth {line['depth']}, {line['noise']} noise, seed {line['seed']}")
+    told = save(found) if train_ else recorded()
+    rows = [
+        [line["kind"], part, line["depth"], line["noise"], line["seed"], k + 1, h["std_over_mean"], h["top_share"]]
+        for line in found
+        for part in ("stored", "shared")
+        for k, h in enumerate(line.get(part, {}).get(str(SIGMA), {"layers": []})["layers"])
+    ]
+    heads = ["set", "pictures", "depth", "noise", "seed", "layer", "std / mean", "top unit's share"]
+    emit(told, json_, table(heads, rows))
+
+
 @app.command(epilog="Example:  rudder dae figures")
 def figures() -> None:
     """Draw every figure of the laboratory into assets/dae/figures and the numbers into assets/dae/verify.json."""
     try:
-        from .figures import draw
+        from . import figures as first
+        from . import figures_more as more
     except ImportError as error:
         raise RudderError(f"Figures need matplotlib ({error.name}): pip install -r requirements-dev.txt.") from error
-    for path in draw():
+    for path in chain(first.draw(), more.draw()):
         say(str(path))
 
 
