@@ -12,12 +12,14 @@ from threadpoolctl import threadpool_info
 
 from steering.cli import main
 from steering.dae import data, phase, snapshots, verify
-from steering.dae.measures import effective_rank, numbers
+from steering.dae.measures import class_representations, effective_rank, numbers
 from steering.dae.model import DAE
-from steering.dae.steering import iterate, response, steer
+from steering.dae.steering import matched, page_noise, response, steer, steered_passes
 from steering.dae.threads import single_threaded
 from steering.dae.training import Settings, finished, train
 from steering.errors import RudderError
+
+PAGE_NOISE = [1.4043388, 1.2157546, -0.5103769]  # what lab-maths.js makes of seed 1
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,9 @@ def test_first_pictures_are_separated_and_repeats_too() -> None:
         assert len(set(pictures.labels[:5].tolist())) == 5
         assert torch.allclose(pictures.train.mean(0), torch.zeros(data.D), atol=1e-4)
         hybrid = data.training_set(pictures, 500, 7)
-        assert torch.equal(hybrid[:2], hybrid[12:14]) and float((hybrid[14:] @ hybrid[:2].T).max()) < 0
+        assert torch.equal(hybrid[:2], hybrid[12:14]) and len(hybrid) > 14
+        cosine = torch.nn.functional.normalize(hybrid[14:]) @ torch.nn.functional.normalize(hybrid[:2]).T
+        assert float(cosine.max()) < data.SEPARATED
 
 
 def test_training_streams_repeats_and_diverges_plainly() -> None:
@@ -124,7 +128,12 @@ def test_verify_on_the_committed_states(capsys: pytest.CaptureFixture) -> None:
     assert stored["mean_std"] > told["generalization"]["mean_std"]
     ranks = told["jacobian"]
     assert ranks["effective_rank_memorized"] < 1.5 < 5 < ranks["effective_rank_generalized"]
-    assert set(told) == {"memorization", "generalization", "hybrid", "jacobian", "onset"}
+    assert set(told) == {"memorization", "generalization", "hybrid", "jacobian", "denoising", "onset"}
+    assert told["hybrid"]["stored_min_cosine"] >= 0.95 > told["hybrid"]["rest_max_cosine"]
+    assert told["generalization"]["max_column_cosine"] < 0.75
+    decibel = told["denoising"]
+    assert decibel["psnr_noisy_test"] + 1 < decibel["psnr_generalizing_test"] < decibel["psnr_linear_test"] + 0.5
+    assert decibel["psnr_memorizing_test"] < decibel["psnr_noisy_test"] < decibel["psnr_memorizing_train"]
 
 
 def test_small_jacobian_has_the_same_rank() -> None:
@@ -132,19 +141,40 @@ def test_small_jacobian_has_the_same_rank() -> None:
     assert effective_rank(verify.reduced_jacobian(dae, x)) == pytest.approx(effective_rank(dae.jacobian(x)), rel=1e-3)
 
 
-def test_steering_at_zero_is_the_denoiser_and_a_switch_is_seen() -> None:
-    dae, x = snapshots.load_state("fashion-n5"), data.load("fashion").train[:5]
-    v = dae.represent(x[1:2])[0]
-    assert torch.equal(steer(dae, x, v, 0.0), dae.denoise(x))
-    assert torch.allclose(iterate(dae, x, 3).norm(dim=1), x.norm(dim=1), rtol=1e-4)
-    found = response(dae, x[0], v, iterations=60)
-    assert found.moved[0] == pytest.approx(0, abs=1e-6) and found.moved[-1] == pytest.approx(1, abs=1e-6)
-    assert found.jump > 0.5
-    smooth = snapshots.load_state("fashion-n10000")
-    towards = smooth.represent(x[1:2])[0]
-    assert response(smooth, x[0], towards).jump < 0.3 < response(dae, x[0], v).jump
+def test_steering_is_the_pages_rule() -> None:
+    """One pass adds a v and decodes; twenty share it out over fifteen; the page's noise is mulberry32's."""
+    dae, pictures = snapshots.load_state("fashion-n5"), data.load("fashion")
+    x, v = pictures.train[:2], torch.linspace(0, 1, dae.p)
+    clip = (-1 - pictures.mean, 1 - pictures.mean)
+    assert torch.equal(steer(dae, x, v, 0.0, pictures.mean, 1), dae.denoise(x).clamp(*clip))
+    made = x
+    for k in range(4):
+        made = dae.decode(dae.represent(made) + (v * 0.5 / 3 if k < 3 else 0)).clamp(*clip)
+    assert torch.allclose(steer(dae, x, v, [0.5, 0.5], pictures.mean, 4), made, atol=1e-5)
+    assert steered_passes(20) == 15 and float(matched(v, 3 * v).norm()) == pytest.approx(3 * float(v.norm()))
+    assert page_noise(1, 3).tolist() == pytest.approx(PAGE_NOISE, abs=1e-6)
     with pytest.raises(RudderError, match="units"):
-        steer(dae, x, v[:3], 1.0)
+        steer(dae, x, v[:3], 1.0, pictures.mean)
+    with pytest.raises(RudderError, match="one pass"):
+        steer(dae, x, v, 1.0, pictures.mean, 0)
+
+
+def test_a_stored_picture_holds_then_jumps_and_a_shared_one_moves_step_by_step() -> None:
+    """What the page shows first: the trouser towards the coat."""
+    pictures = data.load("fashion")
+    z = pictures.train[3] + 0.2 * page_noise(1, data.D)
+    found = {}
+    for name in ("fashion-n5", "fashion-n10000"):
+        dae = snapshots.load_state(name)
+        found[name] = response(dae, z, class_representations(dae, pictures)[4], pictures.mean)
+    stored, shared = found.values()
+    assert (stored.word, shared.word) == ("jumps", "smooth")
+    assert max(stored.moved[0], shared.moved[0]) < 0.01 and min(stored.top, shared.top) > 30
+    assert stored.start > 5 * shared.start
+    middle = len(stored.moved) // 2
+    assert stored.moved[middle] < 0.2 * stored.top and shared.moved[middle] > 0.6 * shared.top
+    flat = response(dae, z, torch.zeros(dae.p), pictures.mean)
+    assert flat.word == "inert" and flat.top < 0.01
 
 
 def test_onset_is_interpolated_and_the_candidates_compared() -> None:

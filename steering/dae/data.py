@@ -22,6 +22,7 @@ from ..files import home, read_json
 SIDE = 32
 D = SIDE * SIDE
 REPEATED = 2  # how many of the first pictures "duplicates" repeats
+SEPARATED = -0.05  # the others' largest cosine with them; at 0 units are shared and the repeated are no clean columns
 NAMES = ("fashion", "faces", "mixture", "mixture-wide")
 
 
@@ -113,8 +114,8 @@ def mixture(
 def training_set(pictures: Pictures, n: int, duplicates: int = 1) -> torch.Tensor:
     """The first n training pictures as rows [n, d]; with `duplicates` k > 1 the hybrid set of Corollary 3.4.
 
-    That is the first two pictures k times each, and of the other n - 2 those whose cosine with both is negative,
-    since the theorem asks for clusters that are separated so. RudderError when n exceeds the data, or n or
+    That is the first two pictures k times each, and of the other n - 2 those whose cosine with both is below
+    SEPARATED, since the theorem asks for clusters of negative cosine. RudderError when n exceeds the data, or n or
     duplicates is below 1.
     """
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(pictures.train):
@@ -128,7 +129,8 @@ def training_set(pictures: Pictures, n: int, duplicates: int = 1) -> torch.Tenso
     if duplicates == 1:
         return x
     repeated, others = x[:REPEATED], x[REPEATED:]
-    return torch.cat([repeated.repeat(duplicates, 1), others[(others @ repeated.T < 0).all(1)]])
+    cosine = others @ repeated.T / (others.norm(dim=1, keepdim=True) * repeated.norm(dim=1)).clamp_min(1e-9)
+    return torch.cat([repeated.repeat(duplicates, 1), others[(cosine < SEPARATED).all(1)]])
 
 
 def picture(image: Image.Image, pictures: Pictures) -> torch.Tensor:

@@ -20,11 +20,12 @@ from .data import SIDE, Pictures, folder, load
 from .measures import class_representations, spikiness
 from .model import DAE, noisy, psnr
 from .snapshots import load_state
-from .steering import ITERATIONS, STRENGTHS, TAKEAWAY, response
+from .steering import PASSES, STRENGTHS, page_noise, response
 from .verify import GENERALIZING, MEMORIZING, reduced_jacobian, verify
 
 BLUE, RED = "#2a6fb0", "#c2452d"  # generalising, memorising
 SIGMA = 0.2
+SHOWN = 3  # the training picture that the page opens with
 
 
 def draw() -> Iterator[Path]:
@@ -100,22 +101,29 @@ def denoising(models: dict[str, DAE], pictures: Pictures) -> plt.Figure:
 
 
 def steering(models: dict[str, DAE], pictures: Pictures) -> tuple[plt.Figure, dict]:
-    """Response curves of both models from the first picture to the others' classes, and their largest steps."""
-    figure, axis = plt.subplots(figsize=(6, 3.6))
-    told = {"iterations": ITERATIONS, "strengths": list(STRENGTHS), "takeaway": TAKEAWAY}
-    for name, dae in models.items():
-        jumps, curves = [], []
-        vectors = class_representations(dae, pictures)
-        for k in range(1, 5):
-            v = vectors[int(pictures.labels[k])]
-            v = v * float(dae.represent(pictures.train[:1]).norm() / v.norm().clamp_min(1e-6))
-            found = response(dae, pictures.train[0], v)
-            axis.plot(STRENGTHS, found.moved, color=_colour(name), alpha=0.7, label=None if k > 1 else name)
-            jumps.append(found.jump)
-            curves.append([round(float(m), 4) for m in found.moved])
-        told[name] = {"largest_step": jumps, "mean_largest_step": float(np.mean(jumps)), "curves": curves}
-    axis.set(xlabel="strength a (v as long as h)", ylabel="way gone after 20 passes", ylim=(-0.1, 1.1))
-    axis.legend()
+    """Response curves by the page's rule and noise: the trouser it opens with, towards the stored pictures' classes.
+
+    The bold line is the page's first, towards the coat. The numbers are those of `Response`, a class each.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True)
+    z = pictures.train[SHOWN] + SIGMA * page_noise(1, pictures.train.shape[1])
+    told = {"picture": SHOWN, "seed": 1, "passes": PASSES, "strengths": list(STRENGTHS)}
+    for axis, (name, dae) in zip(axes, models.items(), strict=True):
+        vectors, rows = class_representations(dae, pictures), {}
+        for k in (label for place, label in enumerate(pictures.labels[:5].tolist()) if place != SHOWN):
+            title, found = pictures.classes[k], response(dae, z, vectors[k], pictures.mean)
+            label, look = (
+                f"{title}: {found.word}",
+                {"alpha": 1, "lw": 2.2} if title == "coat" else {"alpha": 0.5, "lw": 1},
+            )
+            axis.plot(STRENGTHS, found.moved, color=_colour(name), label=label, **look)
+            axis.annotate(title, (STRENGTHS[-12], found.moved[-12]), fontsize=6)
+            rows[title] = {key: round(getattr(found, key), 4) for key in ("top", "jump", "start", "end")}
+            rows[title] |= {"word": found.word, "moved": [round(float(m), 2) for m in found.moved]}
+        told[name] = {"mean_largest_step": float(np.mean([row["jump"] for row in rows.values()])), "towards": rows}
+        axis.set(xlabel="strength a (v as long as h)", ylabel=f"grey levels moved, {PASSES} passes", title=name)
+        axis.set_ylim(bottom=0)
+        axis.legend(fontsize=7)
     return figure, told
 
 

@@ -1,4 +1,4 @@
-"""One BLAS thread for the toy's small products: more of them wait for each other whenever the cores are busy.
+"""One BLAS and OpenMP thread for the toy: several wait for each other whenever the cores are busy.
 
 4,000 steps of five pictures: 143 s of waiting with two threads beside other work, .4 s of computing with one.
 """
@@ -18,9 +18,9 @@ _held: list = []  # the limit in force, once for each holder: the last one to le
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """BLAS keeps to one thread inside; the process's own number returns when the last holder leaves."""
+    """BLAS and OpenMP keep to one thread inside; the process's own number returns when the last holder leaves."""
     with _lock:
-        _held.append(_held[0] if _held else _controller().limit(limits=1, user_api="blas"))
+        _held.append(_held[0] if _held else _controller().limit(limits=1))
     try:
         yield
     finally:
