@@ -9,12 +9,11 @@ from pathlib import Path
 
 from steering import ConceptVector, available, library
 from steering.files import read_json
+from steering.ui.firstpaint import CONCEPT, PROMPT, SEED
 
 from .page import QUIET, REPOSITORY, find_chromium, opened
 
 FOLDER = REPOSITORY / "assets" / "readme"
-CONCEPT = "sketch"
-SEED = 7  # the page's own
 STRIPS = {  # file: (kind of prompt, first and last strength as multiples of the recommended one)
     "ordinary.png": ("ordinary", 0, 2),
     "memorised.png": ("memorized", 0, 2),
@@ -27,7 +26,8 @@ def strips(model: str, folder: Path) -> None:
     prompts = read_json(next(info.path for info in available() if info.name == model) / "prompts.json")
     usual = ConceptVector.load(library(model)[CONCEPT].vector_path).advice["strength"]
     for name, (kind, first, last) in STRIPS.items():
-        prompt, strengths = prompts[kind][0]["prompt"], f"{first * usual:g}:{last * usual:g}:7"
+        prompt = PROMPT if kind == "ordinary" else prompts[kind][0]["prompt"]
+        strengths = f"{first * usual:g}:{last * usual:g}:7"
         arguments = ["steer", prompt, "--concept", CONCEPT, "--strengths", strengths, "--seed", str(SEED)]
         out = ["--out", str(folder / name)]
         subprocess.run([sys.executable, "-m", "steering", *arguments, *out], check=True, cwd=REPOSITORY)

@@ -24,7 +24,8 @@ from .session import Session
 from .steer import Panel, generate, keep, prefix_key
 from .studio import Studio, open_studio, start_of
 
-CONCEPT = "sketch"
+CONCEPT = "blueprint"
+PROMPT = "a house on a grass background"  # where the model has it among its ordinary prompts
 SEED = 7
 FALLBACK = {"ordinary": "a red apple on a sky background", "memorized": "a photo of an astronaut"}
 
@@ -35,9 +36,9 @@ def folder() -> Path:
 
 
 def default_panel(studio: Studio, prompts: dict[str, str] | None = None, concept: str = "", seed: int = SEED) -> Panel:
-    """The controls on first paint; what is left out is the model's first prompts and the usual concept."""
-    first = {kind: entries[0]["key"] if entries else FALLBACK[kind] for kind, entries in studio.prompts.items()}
-    chosen = {**first, **(prompts or {})}
+    """The controls on first paint; what is left out is the usual prompts and concept, or the model's first."""
+    keys = {kind: [entry["key"] for entry in entries] or [FALLBACK[kind]] for kind, entries in studio.prompts.items()}
+    chosen = {kind: PROMPT if PROMPT in some else some[0] for kind, some in keys.items()} | (prompts or {})
     names = list(studio.concepts)
     if concept and concept not in names:
         raise unknown("concept", concept, names)
