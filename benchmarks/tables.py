@@ -156,7 +156,7 @@ def dae(told: dict[str, Any], raced: dict[str, Any] | None) -> str:
         ("onset of memorisation, median relative error of the theory", told["onset"]["median_relative_error"], ""),
     ]
     lines = ["| statement | measured | aim |", "| --- | ---: | ---: |"]
-    lines += [f"| {title} | {value:.3g} | {aim} |" for title, value, aim in rows]
+    lines += [f"| {title} | {value:.4g} | {aim} |" for title, value, aim in rows]
     if raced:
         lines += [
             "",
