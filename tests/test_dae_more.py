@@ -123,6 +123,14 @@ def test_committed_counts_follow_from_the_committed_weights(name: str) -> None:
     assert (kept["copies"] > 180) if name == "n5" else (kept["copies"] == 0)
 
 
+def test_one_network_measures_stored_and_shared_pictures_apart() -> None:
+    pictures = data.load("fashion")
+    told = deep.row(pictures, deep.Plan("hybrid", p=10, steps=2))
+    assert len(deep.chosen(pictures, "hybrid")) == 2160 and {"stored", "shared", "auroc"} <= set(told)
+    own = deep.row(pictures, deep.Plan(depth=3, p=10, steps=2))
+    assert len(own["stored"]["0.2"]["layers"]) == 2 and "shared" not in own
+
+
 def test_committed_layers_are_spikier_for_stored_pictures(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["dae", "depth", "--json"])

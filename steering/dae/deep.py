@@ -7,7 +7,7 @@ are stored, 10,000 that are learnt, and both in one network (two pictures 300 ti
 
 Between the first two sets optimiser and weight decay differ, as in the laboratory; only within the third network is
 nothing else different. And storing need not look spiky: one try with RMSprop at 0.001 in the bare span of the five,
-without `subspace`'s spare directions, stored them over many units at every depth (std over mean 1.3 to 1.6).
+without the spare directions, stored them over many units at every depth (std over mean 1.3 to 1.6).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .measures import spikiness, top_share
 from .model import checked, noisy, psnr
 from .multinoise import HIGH, LOW, inner, levels, machine
 from .threads import single_threaded
-from .training import subspace
+from .training import SPARE
 
 SETS = {"memorising": (5, 1), "generalising": (10_000, 1), "hybrid": (10_000, 300)}  # n, duplicates
 DEPTHS = (2, 3, 4)
@@ -175,9 +175,8 @@ def row(pictures: Pictures, plan: Plan) -> dict[str, Any]:
     layer, how well std and std_over_mean separate the two inside that one network.
     """
     n, duplicates = SETS[plan.kind]
-    chosen = training_set(pictures, n, duplicates)
-    x = inner(chosen)
-    basis = torch.from_numpy(_basis(x))
+    x = inner(chosen(pictures, plan.kind))
+    basis = _basis(x)
     model, losses = train(x @ basis, plan)
     shown = {"stored": x[: min(n, REPEATED if duplicates > 1 else n)]}
     if plan.kind != "memorising":
@@ -238,9 +237,25 @@ OWN = {
 }
 
 
-def _basis(x: torch.Tensor) -> np.ndarray:
-    found = subspace(x.numpy(), np.random.default_rng(1))
-    return np.eye(x.shape[1], dtype=np.float32) if found is None else found
+def chosen(pictures: Pictures, kind: str) -> torch.Tensor:
+    """The training set of a kind: rows [N, 1024]: the first n pictures; for "hybrid" two repeated ones come first.
+
+    Its others are those with a negative cosine to both (`training_set` asks for more room between them).
+    """
+    n, duplicates = SETS[kind]
+    x = training_set(pictures, n)
+    if duplicates == 1:
+        return x
+    repeated, others = x[:REPEATED], x[REPEATED:]
+    return torch.cat([repeated.repeat(duplicates, 1), others[(others @ repeated.T < 0).all(1)]])
+
+
+def _basis(x: torch.Tensor) -> torch.Tensor:
+    """Few rows' span and SPARE random directions (see `training`), else all pixels: [d, r], orthonormal."""
+    if len(x) + SPARE >= x.shape[1]:
+        return torch.eye(x.shape[1])
+    spare = np.random.default_rng(1).standard_normal((SPARE, x.shape[1])).astype(np.float32)
+    return torch.from_numpy(np.linalg.qr(np.concatenate([np.unique(x.numpy(), axis=0), spare]).T)[0])
 
 
 def _round(values: torch.Tensor) -> float:
