@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steering.dae import moments, theory
-from steering.dae.alignment import angles, gram_error, match, top_space
+from steering.dae.alignment import angles, cosines, gram_error, match, top_space
+from steering.dae.data import mixture
 from steering.dae.model import DAE, loss, sampled_loss
 from steering.dae.training import Settings, finished, slope
 from steering.errors import RudderError
@@ -138,6 +139,26 @@ def test_training_finds_the_corollary() -> None:
     w = torch.from_numpy(theory.memorized(x.numpy(), 12, SIGMA, LAM))
     best = loss(DAE(w, w), x, SIGMA, LAM)
     assert best <= loss(dae, x, SIGMA, LAM) < 1.1 * best
+
+
+def test_a_repeated_point_among_gaussians_is_a_column_and_the_rest_span_their_clusters() -> None:
+    """Corollary 3.4 from random weights: one of four clusters is a single picture, repeated.
+
+    Its columns are parallel copies of it (any O_k is allowed), so the best of them is judged, not its norm.
+    """
+    drawn = mixture(4, 0.3, 20, 1.0, 800, 64)
+    x, single = drawn.train.clone(), drawn.labels == 0
+    x[single] = x[single].mean(0)
+    dae = finished(x, Settings(n=len(x), p=24, lam=1e-3, optimizer="adam", steps=3000))
+    found = match(dae.decoder, x[single][:1])
+    assert found.cosine.min() > 0.95
+    others = np.setdiff1d(np.arange(dae.p), found.columns)
+    assert cosines(dae.decoder[:, others], x[~single]).max() < 0.95
+    for k in (1, 2, 3):
+        rows = x[drawn.labels == k]
+        fires = (rows @ dae.encoder > 0).double().mean(0) > 0.5
+        leading = theory.spectrum(rows.double().numpy())[0][:, :3]
+        assert angles(leading, dae.decoder[:, fires].double().numpy()).max() < 20
 
 
 def test_slope_is_the_gradient() -> None:

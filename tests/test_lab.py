@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from steering.dae import training
 from steering.dae.data import load
 from steering.dae.model import DAE
 from steering.errors import RudderError
@@ -20,6 +21,11 @@ GOOD = {"dataset": "mixture", "n": 6, "p": 10, "sigma": 0.2, "lam": 0.01, "dupli
 
 def sent(**changes) -> dict:
     return {"ticket": 1, "side": "mem", "settings": {**GOOD, **changes}}
+
+
+@pytest.fixture(autouse=True)
+def tells_often(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training, "EVERY", 0.01)  # these trainings end within the usual quarter second
 
 
 @pytest.mark.parametrize(

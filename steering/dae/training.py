@@ -119,7 +119,7 @@ def train(x: torch.Tensor, settings: Settings) -> Iterator[Step]:
     if not len(rows):
         raise RudderError("There are no pictures to train on: choose at least one.")
     rng = np.random.default_rng(settings.seed)
-    basis = subspace(rows, settings, rng)
+    basis = chosen_space(rows, settings, rng)
     data = rows if basis is None else rows @ basis
     scale = float(np.square(data).sum(1).mean())
     w1 = (0.01 * rng.standard_normal((data.shape[1], settings.p))).astype(np.float32)
@@ -152,24 +152,30 @@ def finished(x: torch.Tensor, settings: Settings) -> DAE:
     return last.dae.ordered()
 
 
-def subspace(rows: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.ndarray | None:
+def chosen_space(rows: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.ndarray | None:
     """An orthonormal basis [d, r] of the space to train in from `rows` [n, d]; None stands for all of R^d.
 
-    Adam and many rows: their leading principal directions. RMSprop and repeated pictures: the rows' MIXED leading
-    directions, the repeated pictures' own (they lead), and SPARE random ones. Few rows: their span and SPARE random
-    directions. Else the axes of all pixels that ever differ from the mean.
+    Adam and many rows: their leading principal directions. Repeated pictures: the MIXED leading directions (the
+    repeated pictures' own are first) and SPARE random ones. Else `subspace`.
+    """
+    varied, wide = rows.any(0).sum(), max(LEADING, 2 * settings.p)
+    if settings.rule == "adam" and len(rows) > wide and varied > wide:
+        return principal(rows, wide)
+    if settings.duplicates > 1 and len(np.unique(rows, axis=0)) > MIXED and varied > MIXED + SPARE:
+        return _spared(principal(rows, MIXED).T, rng)
+    return subspace(rows, rng)
+
+
+def subspace(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """An orthonormal basis [d, r] of a space that holds `rows` [n, d]; None stands for all of R^d.
+
+    For few rows their span and SPARE random directions, else the axes of all pixels that ever differ from the mean.
     """
     varied = rows.any(0)  # the pixels that are not the same in every picture
-    wide = max(LEADING, 2 * settings.p)
-    if settings.rule == "adam" and len(rows) > wide and varied.sum() > wide:
-        return principal(rows, wide)
     distinct = np.unique(rows, axis=0) if len(rows) < 2 * rows.shape[1] else rows
-    if settings.duplicates > 1 and len(distinct) > MIXED and varied.sum() > MIXED + SPARE:
-        distinct = principal(rows, MIXED).T
     if len(distinct) + SPARE >= varied.sum():
         return None if varied.all() or not varied.any() else np.eye(len(varied), dtype=np.float32)[:, varied]
-    spare = rng.standard_normal((SPARE, rows.shape[1])).astype(np.float32)
-    return np.ascontiguousarray(np.linalg.qr(np.concatenate([distinct, spare]).T)[0])
+    return _spared(distinct, rng)
 
 
 def principal(rows: np.ndarray, rank: int) -> np.ndarray:
@@ -229,6 +235,11 @@ def lifted(w1: np.ndarray, w2: np.ndarray, basis: np.ndarray | None, tied: bool)
     """The weights in R^d."""
     encoder = torch.from_numpy(w1.copy() if basis is None else basis @ w1)
     return DAE(encoder, encoder if tied else torch.from_numpy(w2.copy() if basis is None else basis @ w2))
+
+
+def _spared(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    spare = rng.standard_normal((SPARE, rows.shape[1])).astype(np.float32)
+    return np.ascontiguousarray(np.linalg.qr(np.concatenate([rows, spare]).T)[0])
 
 
 def _limited(value: object, title: str, low: float, high: float, whole: bool) -> None:
