@@ -23,7 +23,9 @@ from tests.tiny import pictures
 @pytest.fixture(scope="module")
 def calibration(backbone: Backbone) -> Calibration:
     probe = Probe("up_blocks.1.resnets.1.nonlinearity", 50)
-    return Calibration(backbone.name, backbone.fingerprint, probe, 2, 0, 0.5, (0.1, 0.2, 0.6), (0.8,), {}, {}, [], {})
+    return Calibration(
+        backbone.name, backbone.fingerprint, probe, 2, 0, 0.5, (0.1, 0.2, 0.6), (0.8,), {}, {}, [], (), {}
+    )
 
 
 @pytest.fixture

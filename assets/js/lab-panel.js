@@ -7,7 +7,7 @@ window.LabPanel = (() => {
     { key: "p", label: "units", low: 1, high: 200, wide: 28, least: 1, most: 200, whole: true, about: "How many hidden units" },
     { key: "sigma", label: "noise σ", low: 0.02, high: 2, wide: 36, least: 0, most: 2, about: "Standard deviation of the training noise; pixels span 2" },
     { key: "lam", label: "decay λ", low: 1e-5, high: 100, wide: 48, least: 0, most: 1000, about: "Weight decay" },
-    { key: "duplicates", label: "copies", low: 1, high: 1000, wide: 36, least: 1, most: 1000, whole: true, about: "How often each of the first five pictures is in the training set" },
+    { key: "duplicates", label: "copies", low: 1, high: 1000, wide: 36, least: 1, most: 1000, whole: true, about: "How often each of the first two pictures is in the training set; of the others, those unlike them stay" },
   ];
 
   const skeleton = (side) => `
@@ -121,7 +121,7 @@ window.LabPanel = (() => {
       title(word, settings) {
         find(".rd-tag").textContent = word;
         find(".rd-lab-what").textContent = `${shown(settings.n)} pictures, ${settings.p} units`
-          + (settings.duplicates > 1 ? `, five of them ${shown(settings.duplicates)} times` : "");
+          + (settings.duplicates > 1 ? `; two ${shown(settings.duplicates)} times, of the rest those unlike them` : "");
       },
       say(text, kind = "") {
         find(".rd-lab-state p").textContent = text;

@@ -57,8 +57,8 @@ window.LabSides = (() => {
     function condition({ n, lam, p, duplicates }) {
       if (n > lab.set.train.length || n > p) return "";
       const squares = lab.set.train.slice(0, n).map((pixels, at) =>
-        (at < 5 ? duplicates : 1) * Maths.norm(Data.centred(pixels, lab.set.mean)) ** 2);
-      const decay = (n + Math.min(n, 5) * (duplicates - 1)) * lam, least = Math.min(...squares);
+        (at < 2 ? duplicates : 1) * Maths.norm(Data.centred(pixels, lab.set.mean)) ** 2);
+      const decay = (n + Math.min(n, 2) * (duplicates - 1)) * lam, least = Math.min(...squares);
       if (decay < least) return "";
       return `n λ = ${Number(decay.toPrecision(3))} is above the smallest eigenvalue, ‖x‖² = ${least.toFixed(0)}: the theorem's condition `
         + "fails, and decay wipes that picture out.";

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from steering.calibration import TIMESTEPS
 from tests.browser.test_visitors import set_files
 from tests.tiny import pictures
 
@@ -37,7 +38,7 @@ def test_the_profile_is_read_on_demand(visit):
     one.page.click(".rd-reading.is-b summary")
     one.page.wait_for_selector(".rd-reading.is-b td")
     rows = one.page.locator(".rd-reading.is-b tbody tr")
-    assert rows.count() >= 8 and rows.first.locator("td").count() == 6
+    assert rows.count() >= 8 and rows.first.locator("td").count() == len(TIMESTEPS)
 
 
 def test_a_new_picture_gets_a_new_reading(visit):
