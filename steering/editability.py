@@ -17,6 +17,7 @@ from .vectors import ConceptVector
 
 TIMESTEP = 100  # at which the concept's coordinate is read: structure is there, the noise is low
 INERT = 0.03  # RMS of the whole way, pixels in 0..1: about eight grey levels, hardly seen
+DEAF = 0.05  # of a unit along the concept per unit of strength: the picture changes, but not towards it
 BRITTLE = 2.5  # times an even share, of the largest step
 
 
@@ -59,19 +60,25 @@ def response(
     start = int(np.abs(values).argmin())
     moved = np.sqrt(np.square(pixels - pixels[start]).mean(1))
     largest = float(steps.max() / max(steps.sum(), 1e-9))
+    along, units = coordinates(backbone, vector, frames, seed=seed), float(values[-1] - values[0])
+    gained = float(along[-1] - along[0]) / units
     return Response(
         tuple(values.tolist()),
         moved,
-        coordinates(backbone, vector, frames, seed=seed),
-        float(steps.sum() / (values[-1] - values[0])),
+        along,
+        float(steps.sum() / units),
         largest,
-        describe(moved, largest, len(steps)),
+        describe(moved, largest, len(steps), gained),
     )
 
 
-def describe(moved: np.ndarray, largest_step: float, steps: int) -> str:
-    """One word: "inert" when the picture hardly moves, "brittle" when one step does most of it, or "smooth"."""
-    if moved.max() < INERT:
+def describe(moved: np.ndarray, largest_step: float, steps: int, gained: float) -> str:
+    """One word: "inert", "brittle" or "smooth".
+
+    Inert: the picture hardly moves, or hardly along the concept (`gained` per unit of strength). Brittle: one
+    step does most of it.
+    """
+    if moved.max() < INERT or abs(gained) < DEAF:
         return "inert"
     return "brittle" if largest_step * steps > BRITTLE else "smooth"
 

@@ -27,7 +27,9 @@ def greys(*levels: float) -> list[Image.Image]:
 )
 def test_the_word_follows_the_path(backbone: Backbone, vector: ConceptVector, levels: tuple, word: str):
     told = response(backbone, vector, (0, 1, 2, 3, 4), greys(*levels))
-    assert told.word == word
+    gained = (told.coordinate[-1] - told.coordinate[0]) / 4
+    assert told.word == describe(told.moved, told.largest_step, 4, gained)
+    assert describe(told.moved, told.largest_step, 4, 1.0) == word
     path = np.abs(np.diff(levels)).sum()
     assert told.per_unit == pytest.approx(path / 4, abs=0.01)
     assert told.moved == pytest.approx(np.abs(np.array(levels) - levels[0]), abs=0.01)
@@ -61,6 +63,7 @@ def test_strips_that_say_nothing(backbone: Backbone, vector: ConceptVector, stre
 
 
 def test_words_at_the_borders():
-    assert describe(np.array([0, 0.02]), 1.0, 8) == "inert"
-    assert describe(np.array([0, 0.5]), 1 / 8, 8) == "smooth"
-    assert describe(np.array([0, 0.5]), 0.9, 8) == "brittle"
+    assert describe(np.array([0, 0.02]), 1.0, 8, 1.0) == "inert"
+    assert describe(np.array([0, 0.5]), 1 / 8, 8, 1.0) == "smooth"
+    assert describe(np.array([0, 0.5]), 0.9, 8, -1.0) == "brittle"
+    assert describe(np.array([0, 0.5]), 0.9, 8, 0.01) == "inert", "it changes, but not towards the concept"
