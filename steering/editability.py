@@ -18,7 +18,7 @@ from .vectors import ConceptVector
 TIMESTEP = 100  # at which the concept's coordinate is read: structure is there, the noise is low
 INERT = 0.03  # RMS of the whole way, pixels in 0..1: about eight grey levels, hardly seen
 DEAF = 0.05  # of a unit along the concept per unit of strength: the picture changes, but not towards it
-BRITTLE = 2.5  # times an even share, of the largest step
+BRITTLE = 2.5  # times the mean speed, in path per strength, of the fastest step
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +62,26 @@ def response(
     largest = float(steps.max() / max(steps.sum(), 1e-9))
     along, units = coordinates(backbone, vector, frames, seed=seed), float(values[-1] - values[0])
     gained = float(along[-1] - along[0]) / units
+    fastest = float((steps / np.diff(values)).max() * units / max(steps.sum(), 1e-9))
     return Response(
         tuple(values.tolist()),
         moved,
         along,
         float(steps.sum() / units),
         largest,
-        describe(moved, largest, len(steps), gained),
+        describe(moved, fastest, gained),
     )
 
 
-def describe(moved: np.ndarray, largest_step: float, steps: int, gained: float) -> str:
+def describe(moved: np.ndarray, fastest: float, gained: float) -> str:
     """One word: "inert", "brittle" or "smooth".
 
-    Inert: the picture hardly moves, or hardly along the concept (`gained` per unit of strength). Brittle: one
-    step does most of it.
+    Inert: the picture hardly moves, or hardly along the concept (`gained` per unit of strength). Brittle: its
+    `fastest` step is many times as fast as the mean.
     """
     if moved.max() < INERT or abs(gained) < DEAF:
         return "inert"
-    return "brittle" if largest_step * steps > BRITTLE else "smooth"
+    return "brittle" if fastest > BRITTLE else "smooth"
 
 
 def coordinates(
