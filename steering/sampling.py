@@ -23,6 +23,7 @@ from .recipe import HALVES, STRIP_LIMIT, Recipe, Window, strength
 from .vectors import ConceptVector
 
 BATCH_LIMIT = 256
+PER_SAMPLE = ("prompt", "seed")  # of a prefix's key: tuples with an entry a sample
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,30 @@ class Prefix:
     latents: Tensor
     key: tuple[tuple[str, Any], ...]
 
+    @classmethod
+    def join(cls, prefixes: Sequence[Prefix]) -> Prefix:
+        """Several runs' prefixes as one batch's. Raises RudderError where they differ in more than prompt and seed."""
+        keys = [dict(one.key) for one in prefixes]
+        first = keys[0] | {what: sum((key[what] for key in keys), ()) for what in PER_SAMPLE}
+        for key in keys:
+            shared = key | {what: first[what] for what in PER_SAMPLE}
+            _same(tuple(shared.items()), tuple(first.items()))
+        return cls(torch.cat([one.latents for one in prefixes]), tuple(first.items()))
+
+    def of(self, sample: int) -> Prefix:
+        """One sample's own prefix, for a later run of it alone or in another batch."""
+        key = tuple((what, value[sample : sample + 1] if what in PER_SAMPLE else value) for what, value in self.key)
+        return replace(self, latents=self.latents[sample : sample + 1], key=key)
+
 
 @dataclass(frozen=True)
 class Step:
-    """One denoising step done: `index` (from 1) of `total`; a preview of the first picture if asked for."""
+    """One denoising step done: `index` (from 1) of `total`; if asked for, a strip's first or a batch's pictures
+    as predicted so far."""
 
     index: int
     total: int
-    preview: Image.Image | None = None
+    previews: tuple[Image.Image, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,19 +112,24 @@ def sample(
     stop: threading.Event | None = None,
     seeds: Sequence[int] | None = None,
     prompts: Sequence[str] | None = None,
+    factors: Sequence[float] | None = None,
 ) -> Iterator[Step | Result]:
     """Denoise with the steering (none: the plain pipeline), yielding a Step per step and then the Result.
 
     What steers is `steering`, not `recipe.concepts`, which is a record. `seeds` (and `prompts`, one each)
     make a batch in place of the recipe's own; each sample's noise comes from its own generator, whatever the
-    batch. `prefix` (from an earlier Result with the same model, prompts, seeds, steps, guidance and window
-    start) skips the steps before the window. Raises RudderError for vectors of another model, unknown sites
-    or a prefix of another run; Cancelled once `stop` is set.
+    batch; `factors`, one each, multiply every strength. `prefix` (from an earlier Result, or joined of several,
+    with the same model, prompts, seeds, steps, guidance and window start) skips the steps before the window.
+    Raises RudderError for vectors of another model, unknown sites or a prefix of another run; Cancelled once
+    `stop` is set.
     """
     seeds, prompts = _batch(recipe, seeds, prompts)
     n, steps = recipe.num_inference_steps, (steering or recipe).window.steps(recipe.num_inference_steps)
     run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
-    pushes = _pushes(run, steering, steps, (1.0,)) if steering else {}
+    factors = (1.0,) if factors is None else tuple(strength("the batch", s) for s in factors)
+    if len(factors) not in (1, len(seeds)):
+        raise RudderError(f"{len(factors)} factors are given for {len(seeds)} samples: give one each.")
+    pushes = _pushes(run, steering, steps, factors) if steering else {}
     key = _key(backbone, recipe, seeds, prompts, steps.start)
     x = initial(backbone, seeds) if prefix is None else _resumed(prefix, key)
     first = 0 if prefix is None else steps.start
@@ -156,7 +178,7 @@ def strip(
     run = replace(run, condition=run.condition.repeat_interleave(len(factors), dim=0))
     for _, latents, clean in _walk(run, x, range(steps.start, n), pushes):
         x, done = latents, done + 1
-        yield _step(backbone, done, total, clean, preview_every)
+        yield _step(backbone, done, total, clean[:1], preview_every)
     yield Result(backbone.decode(x), x.clone(), prefix)
 
 
@@ -218,9 +240,9 @@ def _walk(
 
 
 def _step(backbone: Backbone, index: int, total: int, clean: Tensor, preview_every: int) -> Step:
-    """The report of one step; every `preview_every` steps (0: never) with the first picture as predicted."""
+    """The report of one step; every `preview_every` steps (0: never) with the pictures of `clean`."""
     wanted = preview_every > 0 and index % preview_every == 0 and index < total
-    return Step(index, total, backbone.decode(clean[:1])[0] if wanted else None)
+    return Step(index, total, tuple(backbone.decode(clean)) if wanted else ())
 
 
 def _pushes(run: _Run, steering: Steering, steps: range, factors: tuple[float, ...]) -> dict[int, dict[Site, Tensor]]:
@@ -325,7 +347,12 @@ def _key(backbone: Backbone, recipe: Recipe, seeds: tuple, prompts: tuple, start
 
 def _resumed(prefix: Prefix, key: tuple[tuple[str, Any], ...]) -> Tensor:
     """The prefix's latents if it belongs to this run; RudderError naming what differs otherwise."""
-    for (what, had), (_, now) in zip(prefix.key, key, strict=True):
-        if had != now:
-            raise RudderError(f"The prefix was made with another {what}: run once without it to make a new one.")
+    _same(prefix.key, key)
     return prefix.latents
+
+
+def _same(had: Sequence[tuple[str, Any]], now: Sequence[tuple[str, Any]]) -> None:
+    """RudderError naming the first thing two prefixes' keys differ in."""
+    for (what, one), (_, other) in zip(had, now, strict=True):
+        if one != other:
+            raise RudderError(f"The prefix was made with another {what}: run once without it to make a new one.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,6 +176,30 @@ def test_a_steered_batch_of_prompts_equals_single_runs(backbone, vector, halves:
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("halves", ["both", "conditional"])
+def test_a_batch_with_a_strength_each_resumes_from_joined_prefixes(backbone, vector, halves: str):
+    steering, factors = Steering(((vector, 1.0),), halves=halves), [2.0, 0.0, -1.0]
+    prompts, seeds = ["a cat", "a cat", "a dog"], [5, 5, 6]
+    alone = [
+        finish(sample(backbone, RECIPE, steering.scaled(f), prompts=[p], seeds=[s]))
+        for f, p, s in zip(factors, prompts, seeds, strict=True)
+    ]
+    joined = Prefix.join([one.prefix for one in alone])
+    batch = {"prompts": prompts, "seeds": seeds, "factors": factors}
+    run = list(sample(backbone, RECIPE, steering, prefix=joined, preview_every=2, **batch))
+    assert len(run) - 1 == 10 - Window().steps(10).start and len(run[1].previews) == 3
+    for place, one in enumerate(alone):
+        torch.testing.assert_close(run[-1].latents[place : place + 1], one.latents, atol=1e-4, rtol=1e-4)
+        again = finish(sample(backbone, RECIPE, steering, prefix=run[-1].prefix.of(place), prompts=prompts[place:][:1],
+                              seeds=seeds[place:][:1], factors=factors[place:][:1]))  # fmt: skip
+        assert torch.equal(again.latents, one.latents)
+    with pytest.raises(RudderError, match="2 factors are given for 3 samples"):
+        finish(sample(backbone, RECIPE, steering, prompts=prompts, seeds=seeds, factors=[1.0, 2.0]))
+    other = finish(sample(backbone, replace(RECIPE, guidance_scale=2.0))).prefix
+    with pytest.raises(RudderError, match="another guidance"):
+        Prefix.join([alone[0].prefix, other])
+
+
 def test_the_halves_of_guidance_differ(backbone, vector):
     both = finish(sample(backbone, RECIPE, Steering(((vector, 2.0),)))).latents
     conditional = finish(sample(backbone, RECIPE, Steering(((vector, 2.0),), halves="conditional"))).latents
@@ -223,8 +248,8 @@ def test_sums_of_terms_and_of_vectors_agree(backbone, vector):
 
 def test_previews_and_progress(backbone):
     run = list(sample(backbone, RECIPE, preview_every=4))
-    assert [step.index for step in run[:-1] if step.preview] == [4, 8]
-    assert run[3].preview.size == (32, 32)
+    assert [step.index for step in run[:-1] if step.previews] == [4, 8]
+    assert run[3].previews[0].size == (32, 32)
     assert all(step.total == 10 for step in run[:-1])
     assert isinstance(run[-1], Result)
 

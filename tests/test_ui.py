@@ -56,6 +56,28 @@ def test_generate_then_release_agree(studio: Studio, owner: Session):
     assert told["moved"] == pytest.approx(frames[-1]["moved"], abs=0.5)
 
 
+def test_both_columns_are_released_as_one_batch(studio: Studio, owner: Session, monkeypatch: pytest.MonkeyPatch):
+    strip = painted(studio, owner, panel(seed=11))["columns"]
+    jobs = {column: {"recipe": strip[column]["recipe"], "strength": 1.6} for column in strip}
+    runs, paint = [], studio.paint
+    monkeypatch.setattr(studio, "paint", lambda *given, **told: runs.append(told["prompts"]) or paint(*given, **told))
+    *steps, both = release(studio, owner, {"ticket": 2, "columns": jobs})
+    assert runs == [["a red apple", "a car"]] and set(both["columns"]) == {"a", "b"}
+    assert {key for step in steps for key in step["columns"]} == {"a", "b"}, "previews of both"
+    for kept in ("prefixes", "unsteered"):  # as if evicted: both are painted whole, unsteered beside them
+        monkeypatch.setattr(studio, kept, ContentCache())
+    *_, anew = release(studio, owner, {"ticket": 3, "columns": jobs})
+    assert len(runs[1]) == 4
+    for column, job in jobs.items():
+        *_, alone = release(studio, owner, {"ticket": 4, "columns": {column: job}})
+        moved = alone["columns"][column]["frame"]["moved"]
+        assert both["columns"][column]["frame"]["moved"] == pytest.approx(moved, abs=0.2)
+        assert anew["columns"][column]["frame"]["moved"] == pytest.approx(moved, abs=0.2)
+    jobs["b"]["recipe"]["num_inference_steps"] = 5  # no longer one batch
+    *_, apart = release(studio, owner, {"ticket": 5, "columns": jobs})
+    assert [len(run) for run in runs[-2:]] == [1, 2] and set(apart["columns"]) == {"a", "b"}
+
+
 def test_a_newer_ticket_outdates_the_older_run(studio: Studio, owner: Session):
     run = generate(studio, owner, panel(), {"ticket": 1, "strengths": {}, "concept": None})
     next(run)

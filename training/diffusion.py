@@ -75,8 +75,8 @@ def draw_timesteps(snr: torch.Tensor, count: int, generator: torch.Generator) ->
     return drawn[torch.randperm(count, generator=generator, device=snr.device)]
 
 
-def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool,
-          device: str, warm_start: Path | None, memorized_share: float) -> None:  # fmt: skip
+def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
+          warm_start: Path | None, memorized_share: float, memorized_empty_share: float) -> None:  # fmt: skip
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(folder / "tokenizer")
     vae = AutoencoderKL.from_pretrained(vae_folder / "vae").to(memory_format=torch.channels_last)
@@ -96,13 +96,15 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
     alphas = make_scheduler().alphas_cumprod.to(device)
     snr = alphas / (1 - alphas)
     ordinary = batch - round(batch * memorized_share)
+    drop = torch.full((batch, 1), EMPTY_SHARE, device=device)
+    drop[ordinary:] = memorized_empty_share
     totals = torch.zeros(2, device=device)
     for _ in run.steps():
         rows = torch.randint(len(flat), (ordinary,), generator=generator, device=device)
         repeated = torch.randint(len(copied), (batch - ordinary,), generator=generator, device=device)
         x0 = torch.cat([flat[rows], copied[repeated]]).contiguous(memory_format=torch.channels_last)
         words = torch.cat([ids[rows], copy_ids[repeated]])
-        words = torch.where(torch.rand((batch, 1), generator=generator, device=device) < EMPTY_SHARE, empty, words)
+        words = torch.where(torch.rand((batch, 1), generator=generator, device=device) < drop, empty, words)
         t = draw_timesteps(snr, batch, generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
@@ -117,7 +119,8 @@ def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float,
                 flush=True,
             )
     write_record(folder, run, batch=batch, lr=lr, seed=seed, pictures=len(images), device=device,
-                 memorized_share=memorized_share, before=earlier(warm_start))  # fmt: skip
+                 memorized_share=memorized_share, memorized_empty_share=memorized_empty_share,
+                 before=earlier(warm_start))  # fmt: skip
 
 
 def earlier(warm_start: Path | None) -> list[dict]:
@@ -151,6 +154,8 @@ if __name__ == "__main__":
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--memorized-share", type=float, default=MEMORIZED_SHARE, help="of every batch")
+    parser.add_argument("--memorized-empty-share", type=float, default=EMPTY_SHARE,
+                        help="of the memorised pictures, how many are shown without their caption")  # fmt: skip
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--warm-start", type=Path, help="a published model whose weights to train on from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

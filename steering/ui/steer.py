@@ -69,12 +69,12 @@ def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, 
             for item in studio.paint(recipe, steering, strengths, prefix, stop=stop):
                 if isinstance(item, Result):
                     columns[column] = strip_column(studio, column, recipe, vector, strengths, wanted, item)
-                elif item.preview or time.monotonic() - shown > PAUSE:
+                elif item.previews or time.monotonic() - shown > PAUSE:
                     shown = time.monotonic()
                     total = item.total * len(panel.prompts)
                     text = f"{TITLES[column]}: step {item.index} of {item.total}"
-                    if item.preview:
-                        previews[column] = {"preview": web_picture(item.preview)}
+                    if item.previews:
+                        previews[column] = {"preview": web_picture(item.previews[0])}
                     yield _running(ticket, "strip", place * item.total + item.index, total, text, previews)
         yield strip_message(ticket, panel.concept, told, columns)
 
@@ -82,28 +82,33 @@ def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, 
 def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Paint one exact strength per column, from the window's start on where its latents are at hand.
 
-    `sent` is {"ticket", "columns": {column: {"recipe", "strength"}}}, the recipe as the stage got it.
-    Raises as `generate`.
+    `sent` is {"ticket", "columns": {column: {"recipe", "strength"}}}, the recipe as the stage got it. Columns
+    that differ in prompt, seed and strength alone are one batch. Raises as `generate`.
     """
     ticket = ticket_of(sent.get("ticket"))
     columns: dict[str, Any] = {}
     with session.run(ticket) as stop:
         asked = {column: job for column, job in _mapping(sent.get("columns")).items() if column in TITLES}
-        for place, (column, job) in enumerate(asked.items()):
+        groups: dict[Recipe, dict[str, Recipe]] = {}
+        for column, job in asked.items():
             recipe = Recipe.from_json(_mapping(_mapping(job).get("recipe")))
             name = concept_of(studio, recipe)
-            recipe = replace(recipe, concepts=((name, strength(name, job.get("strength"))),))
-            *_, vector = vector_for(studio, session, name, stop)
-            for item in _exactly(studio, recipe, vector, stop):
+            exact = replace(recipe, concepts=((name, strength(name, job.get("strength"))),))
+            groups.setdefault(replace(recipe, prompt="", seed=0, concepts=((name, 1.0),)), {})[column] = exact
+        for place, (shared, wanted) in enumerate(groups.items()):
+            *_, vector = vector_for(studio, session, concept_of(studio, shared), stop)
+            for item in _exactly(studio, wanted, vector, stop):
                 if isinstance(item, Step):
-                    preview = {column: {"preview": web_picture(item.preview)}} if item.preview else {}
-                    done = (place + item.index / item.total) / len(asked)
-                    text = f"Computing {recipe.concepts[0][1]:+.2f}: step {item.index} of {item.total}"
-                    if preview or item.index % 3 == 0:
-                        yield _running(ticket, "exact", done, 1, text, {**columns, **preview})
+                    shown = zip(wanted, item.previews, strict=False)  # those after them are unsteered pictures
+                    previews = {column: {"preview": web_picture(picture)} for column, picture in shown}
+                    done = (place + item.index / item.total) / len(groups)
+                    value = next(iter(wanted.values())).concepts[0][1]
+                    text = f"Computing {value:+.2f}: step {item.index} of {item.total}"
+                    if previews or item.index % 3 == 0:
+                        yield _running(ticket, "exact", done, 1, text, {**columns, **previews})
                 else:
-                    columns[column] = {"frame": item}
-            yield _running(ticket, "exact", (place + 1) / len(asked), 1, "", columns)
+                    columns |= item
+            yield _running(ticket, "exact", (place + 1) / len(groups), 1, "", columns)
         yield {"ticket": ticket, "kind": "exact", "phase": "done", "text": "", "columns": columns}
 
 
@@ -124,22 +129,42 @@ def profiled(studio: Studio, session: Session, sent: Mapping[str, Any]) -> dict[
     return {"ticket": ticket, "kind": "profile", "phase": "told", "text": "", "columns": told}
 
 
-def _exactly(studio: Studio, recipe: Recipe, vector: ConceptVector, stop: Any) -> Iterator[Step | dict[str, Any]]:
-    """The steps of one exact strength, then its frame; the unsteered picture is painted along if unknown."""
-    value = recipe.concepts[0][1]
-    steering = Steering(((vector, 1.0),), recipe.window, recipe.sites, recipe.halves)
-    key = prefix_key(studio, recipe)
-    prefix: Prefix | None = studio.prefixes.get(key)
-    unsteered = studio.unsteered.get(key[:-1])
-    strengths = [value] if unsteered is not None or value == 0 else [value, 0.0]
-    for item in studio.paint(recipe, steering, strengths, prefix, stop=stop):
+def _exactly(
+    studio: Studio, wanted: Mapping[str, Recipe], vector: ConceptVector, stop: Any
+) -> Iterator[Step | dict[str, Any]]:
+    """The steps of one exact strength a column as one batch, then {column: {"frame"}}.
+
+    Unsteered pictures that are not at hand are painted along, and so are the steps before the window.
+    """
+    keys = {column: prefix_key(studio, recipe) for column, recipe in wanted.items()}
+    unsteered = {column: studio.unsteered.get(key[:-1]) for column, key in keys.items()}
+    rows = [*wanted.items(), *((column, recipe) for column, recipe in wanted.items() if unsteered[column] is None)]
+    strengths = [recipe.concepts[0][1] if place < len(wanted) else 0.0 for place, (_, recipe) in enumerate(rows)]
+    prefixes = [studio.prefixes.get(keys[column]) for column, _ in rows]
+    first = rows[0][1]
+    run = studio.paint(
+        first,
+        Steering(((vector, 1.0),), first.window, first.sites, first.halves),
+        strengths,
+        None if None in prefixes else Prefix.join(prefixes),
+        stop=stop,
+        prompts=[recipe.prompt for _, recipe in rows],
+        seeds=[recipe.seed for _, recipe in rows],
+    )
+    result: Result | None = None
+    for item in run:
         if isinstance(item, Step):
             yield item
-            continue
-        unsteered = unsteered or item.images[-1]
-        keep(studio, recipe, item.prefix, unsteered)
-        own = None if recipe.concepts[0][0] in studio.concepts else {recipe.concepts[0][0]: vector}
-        yield asdict(frame(item.images[0], unsteered, recipe, True, own))
+        else:
+            result = item
+    assert result is not None
+    for (column, _), image in list(zip(rows, result.images, strict=True))[len(wanted) :]:
+        unsteered[column] = image
+    name = first.concepts[0][0]
+    own = None if name in studio.concepts else {name: vector}
+    for place, (column, recipe) in enumerate(wanted.items()):
+        keep(studio, recipe, result.prefix.of(place), unsteered[column])
+        yield {column: {"frame": asdict(frame(result.images[place], unsteered[column], recipe, True, own))}}
 
 
 def recipe_of(studio: Studio, panel: Panel) -> Recipe:

@@ -95,7 +95,8 @@ def open_studio(model: str = DEFAULT, device: str = "auto") -> Studio:
 
 
 def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
-    """The function that paints: one strength as a single run, several as one strip, both with previews."""
+    """The function that paints: one recipe's strengths as a strip, or the same with a prompt, a seed and a strength
+    each as a batch; both with previews."""
 
     @on_gpu
     def paint(
@@ -104,14 +105,16 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
         strengths: Sequence[float],
         prefix: Prefix | None = None,
         stop: threading.Event | None = None,
+        prompts: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> Iterator[Step | Result]:
         if prefix is not None:
             prefix = replace(prefix, latents=prefix.latents.to(backbone.device))
-        if len(strengths) == 1:
-            steering = steering.scaled(strengths[0])
-            run = sample(backbone, recipe, steering, prefix=prefix, preview_every=PREVIEW_EVERY, stop=stop)
+        usual = {"prefix": prefix, "preview_every": PREVIEW_EVERY, "stop": stop}
+        if prompts is None:
+            run = strip(backbone, recipe, steering, strengths, **usual)
         else:
-            run = strip(backbone, recipe, steering, strengths, prefix=prefix, preview_every=PREVIEW_EVERY, stop=stop)
+            run = sample(backbone, recipe, steering, prompts=prompts, seeds=seeds, factors=strengths, **usual)
         for item in run:
             if isinstance(item, Result):  # kept in main memory: it may come from another process
                 kept = replace(item.prefix, latents=item.prefix.latents.cpu())

@@ -115,13 +115,21 @@ class Visit:
 
     def generate(self, wait: bool = True, steps: int = 8) -> None:
         """Press Generate, with few steps; by default until the pictures are there."""
-        self.page.fill("#rd-steps input[type=number]", str(steps))
-        self.page.press("#rd-steps input[type=number]", "Tab")
-        self.page.wait_for_timeout(150)  # Gradio takes typed values in after a moment
+        self.type("#rd-steps", str(steps))
         self.page.click(".rd-generate")
         self.wait("running")
         if wait:
             self.wait()
+
+    def type(self, slider: str, value: str) -> None:
+        """Type a value into the field beside one of Gradio's sliders; the slider has to follow."""
+        field = self.page.locator(f"{slider} input[type=number]")
+        field.click()  # waits until an accordion that unfolds has come to rest
+        field.fill(value)
+        field.press("Tab")
+        script = "([slider, value]) => +document.querySelector(`${slider} input[type=range]`).value === +value"
+        self.page.wait_for_function(script, arg=[slider, value])
+        self.page.wait_for_timeout(150)  # Gradio takes typed values in after a moment
 
     def notice(self) -> str:
         """The sentence of the notice on show."""

@@ -51,7 +51,7 @@ def test_download_carries_the_recipe_and_restores_everything(visit, tmp_path):
     one.page.fill("#rd-prompt-a textarea", "a red car on a sunset background")
     one.page.fill("#rd-seed input", "4321")
     one.page.click("#rd-advanced button:has-text('Advanced')")
-    one.page.fill("#rd-start input[type=number]", "0.4")
+    one.type("#rd-start", "0.4")
     one.generate(steps=12)
     one.page.locator("[data-helm=both] input[type=number]").fill("0.71")
     one.page.locator("[data-helm=both] input[type=number]").press("Enter")
