@@ -45,7 +45,7 @@ HOW = {
 
 
 def verify(train: bool = False) -> dict[str, dict[str, Any]]:
-    """Every number, to five digits (what machines agree on); with `train` from weights trained anew (minutes)
+    """Every number, to six digits (what machines agree on); with `train` from weights trained anew (minutes)
     instead of the committed ones."""
     weights = _trained if train else lambda settings: load_state(title(settings))
     if train:
@@ -59,7 +59,7 @@ def verify(train: bool = False) -> dict[str, dict[str, Any]]:
         "denoising": denoising(weights, pictures),
         "onset": {"median_relative_error": phase.summary(phase.saved())["median_relative_error"]},
     }
-    return {group: {key: float(f"{value:.5g}") for key, value in line.items()} for group, line in told.items()}
+    return {group: {key: float(f"{value:.6g}") for key, value in line.items()} for group, line in told.items()}
 
 
 def memorization(dae: DAE, pictures: Pictures) -> dict[str, float]:
