@@ -25,6 +25,7 @@ from diffusers import StableDiffusionPipeline
 
 from steering import (
     ConceptVector,
+    Prefix,
     Recipe,
     RudderError,
     Steering,
@@ -107,6 +108,18 @@ def measure_sampling(backbone: Backbone, vector: ConceptVector, recipes: list[Re
     def nine_runs(recipe: Recipe) -> Any:
         return [finish(sample(backbone, recipe, steering.scaled(s))) for s in STRIP]
 
+    def pair(recipe: Recipe) -> list[Recipe]:
+        return [recipe, recipes[0]]  # as two columns: another prompt, the same settings
+
+    def both_columns(recipe: Recipe) -> Any:
+        two = pair(recipe)
+        joined = Prefix.join([prefixes[r.prompt, r.seed] for r in two])
+        prompts, seeds = [r.prompt for r in two], [r.seed for r in two]
+        return finish(sample(backbone, recipe, steering, prefix=joined, prompts=prompts, seeds=seeds))
+
+    def column_by_column(recipe: Recipe) -> Any:
+        return [released(r) for r in pair(recipe)]
+
     values: dict[str, list[float]] = {}
     steered, unsteered = in_turn(full, plain, recipes)  # first, so that both sides encode each prompt anew
     values["steered_over_plain"] = [a / b for a, b in zip(steered, unsteered, strict=True)]
@@ -118,6 +131,8 @@ def measure_sampling(backbone: Backbone, vector: ConceptVector, recipes: list[Re
     values["released_over_full"] = [a / b for a, b in zip(moved, whole, strict=True)]
     strips, nines = in_turn(one_strip, nine_runs, recipes)
     values["strip9_over_nine_runs"] = [a / b for a, b in zip(strips, nines, strict=True)]
+    batch, turns = in_turn(both_columns, column_by_column, recipes)
+    values["both_columns_over_two_releases"] = [a / b for a, b in zip(batch, turns, strict=True)]
     return {**values, "full_run_seconds": steered, "released_seconds": moved}
 
 

@@ -35,6 +35,7 @@ SPEED = (
     ("steered_over_plain", "steered run against the plain diffusers pipeline", "<= 1.03", "{:.3f} x"),
     ("released_over_full", "moved slider against a full run", "<= 0.55", "{:.3f} x"),
     ("strip9_over_nine_runs", "strip of nine against nine full runs", "<= 0.35", "{:.3f} x"),
+    ("both_columns_over_two_releases", "both columns moved as one batch against one by one", "", "{:.3f} x"),
     ("full_run_seconds", "full run", "2 s", "{:.2f} s"),
     ("released_seconds", "moved slider", "1 s", "{:.2f} s"),
     ("cold_start_seconds", "page, process start to first paint", "", "{:.1f} s"),
