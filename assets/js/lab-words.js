@@ -1,7 +1,7 @@
 /* The lab's explanations: one short text a figure, unfolding to the theorem, its formula in MathML. */
 window.LabWords = (() => {
   const i = (name) => `<mi>${name}</mi>`;
-  const o = (sign) => `<mo${"()[]‖|".includes(sign) ? ' stretchy="false"' : ""}>${sign}</mo>`;
+  const o = (sign) => `<mo${"()[]‖|".includes(sign) ? ' stretchy="false" lspace="0" rspace="0"' : ""}>${sign}</mo>`;
   const n = (value) => `<mn>${value}</mn>`;
   const row = (...parts) => `<mrow>${parts.join("")}</mrow>`;
   const sub = (base, under) => `<msub>${base}${under}</msub>`;

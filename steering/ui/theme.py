@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,13 @@ def script() -> str:
     return "<script>\n" + "\n".join(parts) + "\n</script>"
 
 
+def math_font() -> str:
+    """The formulas' font (assets/fonts) as a <style> for the head: a browser without one misplaces superscripts."""
+    data = base64.b64encode((ASSETS / "fonts" / "stix-two-math.woff2").read_bytes()).decode()
+    return f'<style>@font-face {{ font-family: "Rudder Math"; src: url(data:font/woff2;base64,{data}) }}</style>'
+
+
 def launch_look() -> dict[str, Any]:
-    """What Blocks.launch needs for the look: theme, style sheet, scripts."""
-    return {"theme": chart_theme(), "css_paths": [ASSETS / "css" / name for name in STYLES], "head": script()}
+    """What Blocks.launch needs for the look: theme, style sheet, font, scripts."""
+    styles = [ASSETS / "css" / name for name in STYLES]
+    return {"theme": chart_theme(), "css_paths": styles, "head": math_font() + script()}
