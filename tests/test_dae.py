@@ -68,6 +68,9 @@ def test_training_streams_repeats_and_diverges_plainly() -> None:
     steps = list(train(x, told))
     assert steps[-1].done and steps[-1].step == 300 and not any(step.done for step in steps[:-1])
     assert torch.equal(steps[-1].dae.encoder, list(train(x, told))[-1].dae.encoder)
+    parts = list(train(x, told, parts=7))
+    assert [one.step for one in parts] == [43, 86, 129, 172, 215, 258, 300] and parts[-1].done
+    assert torch.equal(parts[-1].dae.encoder, steps[-1].dae.encoder)
     assert steps[-1].loss < 0.5 * float(x.square().sum(1).mean())
     with pytest.raises(RudderError, match="diverged"):
         finished(x, Settings(n=3, p=8, steps=300, rate=10.0))

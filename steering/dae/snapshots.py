@@ -140,15 +140,14 @@ def make(chosen: Sequence[Settings] | None = None) -> Iterator[str]:
 def made(settings: Settings, root: Path) -> dict[str, Any]:
     """Train one state, write its weights, and return its entry of index.json."""
     pictures, name = load(settings.dataset), title(settings)
-    steps = list(train(training_set(pictures, settings.n, settings.duplicates), settings))
+    steps = list(train(training_set(pictures, settings.n, settings.duplicates), settings, CURVE))
     path = root / "states" / f"{name}.bin"
     dae = steps[-1].dae.ordered()
     write(dae, class_representations(dae, pictures), path)
     dae = read(path, settings)  # the numbers are those of the file
     told = numbers(dae, pictures, settings)
     knobs = {key: value for key, value in asdict(settings).items() if key in KNOBS}
-    chosen = np.unique(np.linspace(0, len(steps) - 1, CURVE).astype(int))
-    told["curve"] = [[steps[i].step, round(steps[i].loss, 4)] for i in chosen]
+    told["curve"] = [[step.step, round(step.loss, 4)] for step in steps]
     return {"name": name, **knobs, "regime": regime(told, settings), "file": f"states/{name}.bin", "numbers": told}
 
 

@@ -89,7 +89,7 @@ class Settings:
     @property
     def length(self) -> int:
         """The number of steps that 0 stands for."""
-        return self.steps or (4000 if self.n <= self.p else 2000 if self.duplicates > 1 else 4000)
+        return self.steps or 4000
 
     @property
     def pace(self) -> float:
@@ -110,8 +110,9 @@ class Step:
     done: bool
 
 
-def train(x: torch.Tensor, settings: Settings) -> Iterator[Step]:
-    """Minimise the loss over the rows of x [n, d]; yields a few times a second, the last Step being `done`.
+def train(x: torch.Tensor, settings: Settings, parts: int = 0) -> Iterator[Step]:
+    """Minimise the loss over the rows of x [n, d]; yields a few times a second, or after each of `parts` equal
+    parts of the steps, the last Step being `done`.
 
     Same x, settings and machine give the same last Step. RudderError when training diverges.
     """
@@ -126,10 +127,10 @@ def train(x: torch.Tensor, settings: Settings) -> Iterator[Step]:
     w2 = w1 if settings.tied else w1.copy()
     total, started, losses = settings.length, time.perf_counter(), []
     rule = Rule(settings.rule, [w1] if settings.tied else [w1, w2])
-    step = 0
+    step, part = 0, -(-total // parts) if parts else 0
     while step < total:
         with single_threaded():
-            while step < total and (not losses or time.perf_counter() - started < EVERY):
+            while step < total and (not losses or (step % part if part else time.perf_counter() - started < EVERY)):
                 step += 1
                 batch = data if len(data) <= BATCH else data[rng.integers(len(data), size=BATCH)]
                 value, gradients = slope(w1, w2, batch, settings, rng)
