@@ -120,8 +120,10 @@ window.LabPanel = (() => {
       /* What is on show: a tag by measured regime, the settings it was trained with. */
       title(word, settings) {
         find(".rd-tag").textContent = word;
-        find(".rd-lab-what").textContent = `${shown(settings.n)} pictures, ${settings.p} units`
-          + (settings.duplicates > 1 ? `; two ${shown(settings.duplicates)} times, of the rest those unlike them` : "");
+        const what = find(".rd-lab-what");
+        what.textContent = `${shown(settings.n)} pictures, ${settings.p} units`
+          + (settings.duplicates > 1 ? `; two of them ${shown(settings.duplicates)} times` : "");
+        what.title = settings.duplicates > 1 ? "Of the others, those unlike the two are in the training set." : "";
       },
       say(text, kind = "") {
         find(".rd-lab-state p").textContent = text;
