@@ -146,6 +146,7 @@ window.RudderStage = (() => {
       Rudder.quiet();
       root.dataset.phase = "running";
       root.dataset.busy = busy;
+      root.dataset.run = state.ticket;  // a run too short to be caught running is still seen to have begun
       find(".rd-stop").disabled = false;
       document.querySelector(".rd-actions")?.classList.add("is-running");
       say(text, 0);

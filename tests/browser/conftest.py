@@ -108,10 +108,16 @@ class Visit:
     trouble: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
+    seen: int = 0  # the newest run when the stage was last waited for at rest
 
     def wait(self, phase: str = "idle", timeout: int = 60_000) -> None:
-        """Until the stage is idle or running."""
+        """Until the stage is idle, or a run has begun since it last was (it may be over already)."""
+        if phase == "running":
+            script = "(seen) => +(document.querySelector('.rd-stage').dataset.run || 0) > seen"
+            self.page.wait_for_function(script, arg=self.seen, timeout=timeout)
+            return
         self.page.wait_for_selector(f".rd-stage[data-phase={phase}]", timeout=timeout)
+        self.seen = int(self.page.get_attribute(".rd-stage", "data-run") or 0)
 
     def generate(self, wait: bool = True, steps: int = 8) -> None:
         """Press Generate, with few steps; by default until the pictures are there."""
