@@ -113,15 +113,20 @@ class Visit:
     def wait(self, phase: str = "idle", timeout: int = 60_000) -> None:
         """Until the stage is idle, or a run has begun since it last was (it may be over already)."""
         if phase == "running":
-            script = "(seen) => +(document.querySelector('.rd-stage').dataset.run || 0) > seen"
-            self.page.wait_for_function(script, arg=self.seen, timeout=timeout)
+            begun = "(seen) => +(document.querySelector('.rd-stage').dataset.run || 0) > seen"
+            self.page.wait_for_function(begun, arg=self.seen, timeout=timeout)
             return
         self.page.wait_for_selector(f".rd-stage[data-phase={phase}]", timeout=timeout)
-        self.seen = int(self.page.get_attribute(".rd-stage", "data-run") or 0)
+        self.seen = self.run()
+
+    def run(self) -> int:
+        """The number of the newest run that has begun; 0 before the first."""
+        return int(self.page.get_attribute(".rd-stage", "data-run") or 0)
 
     def generate(self, wait: bool = True, steps: int = 8) -> None:
         """Press Generate, with few steps; by default until the pictures are there."""
         self.type("#rd-steps", str(steps))
+        self.seen = self.run()
         self.page.click(".rd-generate")
         self.wait("running")
         if wait:
