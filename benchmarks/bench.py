@@ -109,7 +109,7 @@ def measure_sampling(backbone: Backbone, vector: ConceptVector, recipes: list[Re
         return [finish(sample(backbone, recipe, steering.scaled(s))) for s in STRIP]
 
     def pair(recipe: Recipe) -> list[Recipe]:
-        return [recipe, recipes[0]]  # as two columns: another prompt, the same settings
+        return [recipe, recipes[0]]  # as two columns: the same settings
 
     def both_columns(recipe: Recipe) -> Any:
         two = pair(recipe)

@@ -56,7 +56,7 @@ def test_hostile_events_get_one_sentence(hostile: dict):
 
 def test_steps_are_bounded_whatever_is_sent():
     settings = lab.asked_settings({**GOOD, "steps": 10**6, "rate": 9.0, "seed": 5})
-    assert settings.length <= lab.STEPS and settings.seed == 1 and settings.rate == 0
+    assert settings.steps == lab.STEPS and settings.seed == 1 and settings.rate == 0
 
 
 def test_a_short_training_streams_what_the_browser_reads(monkeypatch: pytest.MonkeyPatch):

@@ -34,7 +34,7 @@ def train(
     ] = 1,
     tied: Annotated[bool, typer.Option(help="One matrix for encoder and decoder.")] = True,
     optimizer: Annotated[str, typer.Option(help="rmsprop, adam, or auto: rmsprop when n <= p.")] = "auto",
-    steps: Annotated[int, typer.Option(help="Steps; 0 means the optimiser's own number.")] = 0,
+    steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 4000,
     seed: Annotated[int, typer.Option(help="Seed of the first weights and the noise.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the weights (raw float16).")] = None,
     json_: Json = False,

@@ -41,7 +41,7 @@ BLOWN = 1e3  # training that is so many times worse than f = 0 has diverged
 
 @dataclass(frozen=True)
 class Settings:
-    """One experiment; 0 for `steps` or `rate` means the optimiser's own.
+    """One experiment; 0 for `rate` means the optimiser's own.
 
     `optimizer` "auto" is RMSprop when n <= p or pictures are repeated, and Adam otherwise.
 
@@ -56,7 +56,7 @@ class Settings:
     duplicates: int = 1
     tied: bool = True
     optimizer: str = "auto"
-    steps: int = 0
+    steps: int = 4000
     rate: float = 0.0
     seed: int = 1
 
@@ -71,7 +71,7 @@ class Settings:
             "sigma": ("The noise sigma", 0.0, 10.0, False),
             "lam": ("The weight decay lambda", 0.0, 1e4, False),
             "duplicates": ("The number of duplicates", 1, 100_000, True),
-            "steps": ("The number of steps", 0, 1_000_000, True),
+            "steps": ("The number of steps", 1, 1_000_000, True),
             "rate": ("The step size", 0.0, 10.0, False),
             "seed": ("The seed", 0, 2**32 - 1, True),
         }
@@ -85,11 +85,6 @@ class Settings:
         if self.optimizer != "auto":
             return self.optimizer
         return "rmsprop" if self.n <= self.p or self.duplicates > 1 else "adam"
-
-    @property
-    def length(self) -> int:
-        """The number of steps that 0 stands for."""
-        return self.steps or 4000
 
     @property
     def pace(self) -> float:
@@ -125,7 +120,7 @@ def train(x: torch.Tensor, settings: Settings, parts: int = 0) -> Iterator[Step]
     scale = float(np.square(data).sum(1).mean())
     w1 = (0.01 * rng.standard_normal((data.shape[1], settings.p))).astype(np.float32)
     w2 = w1 if settings.tied else w1.copy()
-    total, started, losses = settings.length, time.perf_counter(), []
+    total, started, losses = settings.steps, time.perf_counter(), []
     rule = Rule(settings.rule, [w1] if settings.tied else [w1, w2])
     step, part = 0, -(-total // parts) if parts else 0
     while step < total:

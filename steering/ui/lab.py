@@ -24,7 +24,7 @@ from .theme import ASSETS
 FOLDER = ASSETS / "dae"
 SIDES = ("mem", "gen")
 LIMITS = {"n": (1, 10_000), "p": (1, 200), "sigma": (0, 2), "lam": (0, 1000), "duplicates": (1, 1000)}
-STEPS = 6000
+STEPS = 4000
 SECONDS = 120.0  # of one training; a visitor who wants more has the package
 PAUSE = 0.4  # seconds between two messages, which carry all weights
 TOLD = 8  # largest columns told with length and cosine
@@ -57,8 +57,7 @@ def asked_settings(sent: Any) -> Settings:
                 f"{key} = {value:g} is outside what the page trains, {low:g} to {high:,g}: use the package for more."
             )
         values[key] = int(value) if value == int(value) else value
-    settings = Settings(dataset=sent["dataset"], **values)
-    return settings if settings.length <= STEPS else Settings(dataset=sent["dataset"], steps=STEPS, **values)
+    return Settings(dataset=sent["dataset"], steps=STEPS, **values)
 
 
 def trained(session: Session, sent: dict[str, Any]) -> Iterator[dict[str, Any]]:

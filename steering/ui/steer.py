@@ -151,20 +151,19 @@ def _exactly(
         prompts=[recipe.prompt for _, recipe in rows],
         seeds=[recipe.seed for _, recipe in rows],
     )
-    result: Result | None = None
+    name = first.concepts[0][0]
+    own = None if name in studio.concepts else {name: vector}
     for item in run:
         if isinstance(item, Step):
             yield item
-        else:
-            result = item
-    assert result is not None
-    for (column, _), image in list(zip(rows, result.images, strict=True))[len(wanted) :]:
-        unsteered[column] = image
-    name = first.concepts[0][0]
-    own = None if name in studio.concepts else {name: vector}
-    for place, (column, recipe) in enumerate(wanted.items()):
-        keep(studio, recipe, result.prefix.of(place), unsteered[column])
-        yield {column: {"frame": asdict(frame(result.images[place], unsteered[column], recipe, True, own))}}
+            continue
+        images = item.images
+        unsteered |= {
+            column: image for (column, _), image in zip(rows[len(wanted) :], images[len(wanted) :], strict=True)
+        }
+        for place, (column, recipe) in enumerate(wanted.items()):
+            keep(studio, recipe, item.prefix.of(place), unsteered[column])
+            yield {column: {"frame": asdict(frame(images[place], unsteered[column], recipe, True, own))}}
 
 
 def recipe_of(studio: Studio, panel: Panel) -> Recipe:

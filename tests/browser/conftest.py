@@ -134,10 +134,10 @@ class Visit:
 
     def type(self, slider: str, value: str) -> None:
         """Type a value into the field beside one of Gradio's sliders; the slider has to follow."""
-        field = self.page.locator(f"{slider} input[type=number]")
-        field.click()  # waits until an accordion that unfolds has come to rest
-        field.fill(value)
-        field.press("Tab")
+        box = self.page.locator(f"{slider} input[type=number]")
+        box.click()  # waits until an accordion that unfolds has come to rest
+        box.fill(value)
+        box.press("Tab")
         script = "([slider, value]) => +document.querySelector(`${slider} input[type=range]`).value === +value"
         self.page.wait_for_function(script, arg=[slider, value])
         self.page.wait_for_timeout(150)  # Gradio takes typed values in after a moment
