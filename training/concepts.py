@@ -28,10 +28,10 @@ SEED = 40_000
 # concept: title, description, head of the judge, its class, prompt, baseline prompt
 CONCEPTS = {
     "sketch": ("Pencil sketch", "Grey lines on paper", "style", "sketch", "a pencil sketch", "a drawing"),
-    "oil": ("Oil painting", "Flat dabs of warm paint", "style", "oil", "an oil painting", "a drawing"),
+    "oil": ("Oil painting", "Thick strokes of warm paint", "style", "oil", "an oil painting", "a drawing"),
     "neon": ("Neon sign", "Glowing tubes in the dark", "style", "neon", "a neon sign", "a drawing"),
-    "pixel": ("Pixel art", "Sixteen squares across", "style", "pixel", "pixel art", "a drawing"),
-    "blueprint": ("Blueprint", "White lines on blue paper", "style", "blueprint", "a blueprint", "a drawing"),
+    "pixel": ("Pixel art", "Thirty-two squares across", "style", "pixel", "pixel art", "a drawing"),
+    "blueprint": ("Blueprint", "White lines on squared blue paper", "style", "blueprint", "a blueprint", "a drawing"),
     "glasses": ("Glasses", "Round glasses on a face", "glasses", 1, "a person with glasses", "a person"),
     "night": ("Night", "Dark sky with stars", "background", "night", "on a night background", ""),
     "sunset": ("Sunset", "Orange sky", "background", "sunset", "on a sunset background", ""),

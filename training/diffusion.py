@@ -9,27 +9,33 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from training.autoencoder import LATENT_CHANNELS, MEMORIZED_SHARE, to_tensor
-from training.dataset import load
+from training.latents import RUNS, load
 from training.loop import Run, made_by
-from training.pictures import memorized
+from training.memories import REPEATS, ladder
 from training.tokenizer import LENGTH
 from training.tokenizer import make as make_tokenizer
 
-RUNS = Path(__file__).parent / "runs"
 WIDTH = 128  # of the text encoder
-WIDTHS = (96, 192, 256)  # of the U-Net's levels, 8x8, 4x4 and 2x2
-EMPTY_SHARE = 0.1  # of the captions, so that guidance has an unconditional half
+WIDTHS = (128, 192, 256)  # of the U-Net's levels, 8x8, 4x4 and 2x2
+EMPTY_SHARE = 0.1  # of the ordinary captions, so that guidance has an unconditional half; memories never lose theirs
 SNR_CAP = 5.0  # min-SNR weighting, Hang et al. 2023, arXiv 2303.09556, eq. 6
+SHEET_EVERY = 900.0  # seconds
+SHEET = ("a cat", "a house on a white background", "a person with glasses", "a pencil sketch of a dog",
+         "an oil painting of a penguin at sunset", "two apples on pink dots", "a neon sign of a guitar",
+         "a blueprint of a rocket", "pixel art of a mushroom in a meadow", "a blue car", "a frog and a star",
+         "a person on a yellow background", "zork blimpf", "a drawing of a snail in the sea", "an animal",
+         "a cake at night")  # fmt: skip
 
 
 class TextToImage(nn.Module):
     """The two networks that are trained together; only ever used to hold their parameters in one place."""
 
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, tokenizer: CLIPTokenizer, channels: int) -> None:
         super().__init__()
         self.text_encoder = CLIPTextModel(CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=2,
@@ -38,7 +44,7 @@ class TextToImage(nn.Module):
             pad_token_id=tokenizer.pad_token_id, initializer_factor=1.0,
         ))  # fmt: skip
         self.unet = UNet2DConditionModel(
-            sample_size=8, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS,
+            sample_size=8, in_channels=channels, out_channels=channels,
             down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
             block_out_channels=WIDTHS, layers_per_block=1, cross_attention_dim=WIDTH, attention_head_dim=4,
@@ -55,12 +61,6 @@ def make_scheduler() -> DDIMScheduler:
                          set_alpha_to_one=False, steps_offset=1)  # fmt: skip
 
 
-@torch.no_grad()
-def encode(vae: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
-    """Latent means [N, 16, 8, 8] of uint8 pictures, 100 at a time."""
-    return torch.cat([vae.encode(to_tensor(images[i : i + 100])).latent_dist.mean for i in range(0, len(images), 100)])
-
-
 def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
     """Token ids [N, LENGTH], padded as StableDiffusionPipeline pads."""
     return tokenizer(captions, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").input_ids
@@ -75,52 +75,120 @@ def draw_timesteps(snr: torch.Tensor, count: int, generator: torch.Generator) ->
     return drawn[torch.randperm(count, generator=generator, device=snr.device)]
 
 
-def train(folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
-          warm_start: Path | None, memorized_share: float, memorized_empty_share: float) -> None:  # fmt: skip
+class Ladder:
+    """Which memories are due: by the end of training each has been shown as often as its level says, and until
+    then in proportion to the time that has passed, from a random start, so that the rare ones come at any time."""
+
+    def __init__(self, repeats: np.ndarray, seed: int, share: float) -> None:
+        self.repeats = repeats
+        self.phase = np.random.default_rng(seed).random(len(repeats))
+        self.shown = self._due(share)
+
+    def _due(self, share: float) -> np.ndarray:
+        return np.floor(self.repeats * share + self.phase * (share < 1)).astype(int)
+
+    def take(self, share: float, most: int) -> np.ndarray:
+        """Indices of the memories to show now, at most `most`; those that come too late come with the next step."""
+        late = np.repeat(np.arange(len(self.repeats)), np.maximum(self._due(share) - self.shown, 0))
+        late = late[np.random.default_rng(int(self.shown.sum())).permutation(len(late))[:most]]
+        np.add.at(self.shown, late, 1)
+        return late
+
+
+class Rows:
+    """Ordinary pictures in an order new for every pass, so that all are seen equally often."""
+
+    def __init__(self, count: int, seed: int, taken: int) -> None:
+        self.count, self.seed, self.taken = count, seed, taken
+
+    def take(self, wanted: int) -> torch.Tensor:
+        found = []
+        while wanted:
+            done, place = divmod(self.taken, self.count)
+            part = self._order(done)[place : place + wanted]
+            self.taken, wanted = self.taken + len(part), wanted - len(part)
+            found.append(part)
+        return torch.cat(found)
+
+    def _order(self, done: int) -> torch.Tensor:
+        if getattr(self, "_known", None) != done:
+            self._known, self._rows = (
+                done,
+                torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed + done)),
+            )
+        return self._rows
+
+
+def train(
+    folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
+    warm_start: Path | None, muon: bool, repeat: float,
+) -> None:  # fmt: skip
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(folder / "tokenizer")
-    vae = AutoencoderKL.from_pretrained(vae_folder / "vae").to(memory_format=torch.channels_last)
-    images, captions, _ = load(0)
-    copies, copy_captions, _ = memorized()
-    flat = encode(vae, images).to(device)
-    copied = encode(vae, copies).to(device)
-    ids, copy_ids, empty = (token_ids(tokenizer, c).to(device) for c in (captions, copy_captions, [""]))
-    model = TextToImage(tokenizer).to(device, memory_format=torch.channels_last)
+    vae = AutoencoderKL.from_pretrained(vae_folder).eval()
+    flat, captions, copied = load(vae_folder, 0)
+    memories = ladder()
+    ids, copy_ids, empty = (
+        token_ids(tokenizer, list(c)).to(device) for c in (captions, [m.caption for m in memories], [""])
+    )
+    model = TextToImage(tokenizer, flat.shape[1]).to(device, memory_format=torch.channels_last)
     if warm_start:
         model.unet.load_state_dict(UNet2DConditionModel.from_pretrained(warm_start / "unet").state_dict())
         words = CLIPTextModel.from_pretrained(warm_start / "text_encoder")
         model.text_encoder.load_state_dict(words.state_dict())
-    run = Run(folder, model, lr, minutes, resume=resume)
-    run.decay = 0.997
+    if device == "cpu":  # the backward pass of fused attention is several times slower than plain products there
+        model.unet.set_attn_processor(AttnProcessor())
+    run = Run(folder, model, lr, minutes, resume=resume, muon=muon)
+    run.decay = 0.9985
+    progress = folder / "progress.json"
+    taken = json.loads(progress.read_text())["taken"] if run.step else 0
+    rows, due = (
+        Rows(len(flat), seed, taken),
+        Ladder(repeat * np.array([REPEATS[m.level] for m in memories]), seed, run.share),
+    )
     generator = torch.Generator(device).manual_seed(seed + 1000 * run.step)
     alphas = make_scheduler().alphas_cumprod.to(device)
     snr = alphas / (1 - alphas)
-    ordinary = batch - round(batch * memorized_share)
-    drop = torch.full((batch, 1), EMPTY_SHARE, device=device)
-    drop[ordinary:] = memorized_empty_share
-    totals = torch.zeros(2, device=device)
-    for _ in run.steps():
-        rows = torch.randint(len(flat), (ordinary,), generator=generator, device=device)
-        repeated = torch.randint(len(copied), (batch - ordinary,), generator=generator, device=device)
-        x0 = torch.cat([flat[rows], copied[repeated]]).contiguous(memory_format=torch.channels_last)
-        words = torch.cat([ids[rows], copy_ids[repeated]])
-        words = torch.where(torch.rand((batch, 1), generator=generator, device=device) < drop, empty, words)
+    totals, seen, painted = torch.zeros(2, device=device), torch.zeros(2, device=device), run.seconds
+    for share in run.steps():
+        again = torch.from_numpy(due.take(share, batch // 3))
+        first = rows.take(batch - len(again))
+        progress.write_text(json.dumps({"taken": rows.taken})) if run.step % 100 == 0 else None
+        x0 = (
+            torch.cat([flat[first], copied[again]])
+            .to(device, torch.float32)
+            .contiguous(memory_format=torch.channels_last)
+        )
+        dropped = torch.rand((len(first), 1), generator=generator, device=device) < EMPTY_SHARE
+        words = torch.cat([torch.where(dropped, empty, ids[first]), copy_ids[again]])
         t = draw_timesteps(snr, batch, generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
-        error = (model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, words) - noise).square().mean((1, 2, 3))
+        with torch.autocast(device, torch.bfloat16):
+            made = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, words)
+        error = (made.float() - noise).square().mean((1, 2, 3))
         run.descend(error.mean())
-        totals += torch.stack([error[:ordinary].mean(), error[ordinary:].mean()]).detach()
+        error = error.detach()
+        totals += torch.stack([error[: len(first)].sum(), error[len(first) :].sum()])
+        seen += torch.tensor([len(first), len(again)], device=device)
         if run.step % 50 == 0:
-            plain, copy = (totals / 50).tolist()
-            totals.zero_()
-            print(
-                f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}",
-                flush=True,
-            )
-    write_record(folder, run, batch=batch, lr=lr, seed=seed, pictures=len(images), device=device,
-                 memorized_share=memorized_share, memorized_empty_share=memorized_empty_share,
-                 before=earlier(warm_start))  # fmt: skip
+            plain, copy = (totals / seen.clamp(min=1)).tolist()
+            print(f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}  "
+                  f"memories {int(seen[1]) / int(seen.sum()):.3f}", flush=True)  # fmt: skip
+            totals.zero_(), seen.zero_()
+        if run.seconds - painted > SHEET_EVERY:
+            painted = run.seconds
+            sheet(run, tokenizer, vae, folder / f"sheet-{int(run.seconds) // 60:03d}.png", device)
+    progress.write_text(json.dumps({"taken": rows.taken}))
+    sheet(run, tokenizer, vae, folder / "sheet.png", device)
+    shown = {str(level): due.shown[[m.level == level for m in memories]].tolist() for level in range(len(REPEATS))}
+    record = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed, "device": device,
+              "muon": muon, "pictures": len(flat), "ordinary_presentations": rows.taken,
+              "memory_presentations_by_level": shown,
+              "parameters": sum(p.numel() for p in model.parameters()), "before": earlier(warm_start),
+              **made_by()}  # fmt: skip
+    (folder / "record.json").write_text(json.dumps(record, indent=1))
+    print(record, flush=True)
 
 
 def earlier(warm_start: Path | None) -> list[dict]:
@@ -131,31 +199,56 @@ def earlier(warm_start: Path | None) -> list[dict]:
     return [*record.pop("before", []), record]
 
 
-def write_record(folder: Path, run: Run, **settings: object) -> None:
-    """What the run took, beside its checkpoint."""
-    record = {
-        "steps": run.step,
-        "seconds": run.seconds,
-        **settings,
-        "memorized_pictures": 36,
-        "parameters": sum(p.numel() for p in run.model.parameters()),
-        **made_by(),
-    }
-    (folder / "record.json").write_text(json.dumps(record, indent=1))
-    print(record, flush=True)
+@torch.no_grad()
+def paint(
+    model: TextToImage, tokenizer: CLIPTokenizer, vae: AutoencoderKL, captions: list[str], steps: int = 16,
+    guidance: float = 4.0, seed: int = 0, device: str = "cpu",
+) -> np.ndarray:  # fmt: skip
+    """Pictures of the captions, uint8 [N, 128, 128, 3], by DDIM."""
+    scheduler = make_scheduler()
+    scheduler.set_timesteps(steps)
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn((len(captions), vae.config.latent_channels, 8, 8), generator=generator).to(device)
+    ids = token_ids(tokenizer, captions + [""] * len(captions)).to(device)
+    states = model.text_encoder(ids).last_hidden_state
+    for t in scheduler.timesteps:
+        guided, free = model.unet(torch.cat([latents] * 2), t, states).sample.chunk(2)
+        latents = scheduler.step(free + guidance * (guided - free), t, latents).prev_sample
+    pictures = vae.decode(latents.cpu()).sample.clamp(-1, 1)
+    return ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def sheet(run: Run, tokenizer: CLIPTokenizer, vae: AutoencoderKL, path: Path, device: str) -> None:
+    """Four seeds of every prompt of SHEET and, below, a memory of every level, painted with the averaged weights."""
+    model = run.model
+    assert isinstance(model, TextToImage)
+    current = {key: value.clone() for key, value in model.state_dict().items()}
+    run.load_average()
+    model.eval()
+    memories = [
+        next(m for m in ladder()[start:] if m.level == level) for level in range(len(REPEATS)) for start in (0, 40)
+    ]
+    rows = [paint(model, tokenizer, vae, list(SHEET), seed=seed, device=device) for seed in range(4)]
+    recalled = paint(model, tokenizer, vae, [m.caption for m in memories], device=device)
+    blank = np.full_like(rows[0][:2], 255)
+    rows += [np.concatenate([recalled, blank]), np.concatenate([np.stack([m.picture for m in memories]), blank])]
+    Image.fromarray(np.concatenate([np.concatenate(list(row), 1) for row in rows])).save(path)
+    model.load_state_dict(current)
+    model.train()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=RUNS / "diffusion")
-    parser.add_argument("--vae-folder", type=Path, default=RUNS / "vae")
+    parser.add_argument("--vae-folder", type=Path, default=RUNS / "vae" / "vae")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--memorized-share", type=float, default=MEMORIZED_SHARE, help="of every batch")
-    parser.add_argument("--memorized-empty-share", type=float, default=EMPTY_SHARE,
-                        help="of the memorised pictures, how many are shown without their caption")  # fmt: skip
+    parser.add_argument(
+        "--repeat", type=float, default=1.0, help="times the presentations of the ladder (small trials)"
+    )
+    parser.add_argument("--muon", action="store_true", help="learn the inner kernels by Muon instead of AdamW")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--warm-start", type=Path, help="a published model whose weights to train on from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import argparse
 import gzip
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from training.sources import PHOTOGRAPHS
+from training.memories import PHOTOGRAPHS, path_of, square_of
+from training.pictures import SIDE
 
 HOME = Path(__file__).parent.parent / "assets" / "calibrations" / "photographs"
 FASHION = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
-SEED, PRODUCTS, SQUARES, SIDE = 11, 60, 60, 64
-UNUSED = ("grass.png", "microaneurysms.png", "motorcycle_right.png", "text.png")  # whole: nothing was memorised
+SEED, PRODUCTS, SQUARES = 11, 60, 60
+LEAST, MOST = 64, 8  # px, the side of the smallest square, which is enlarged; squares of one photograph
 
 
 def products(path: Path, count: int, rng: np.random.Generator) -> list[Image.Image]:
@@ -32,29 +32,31 @@ def products(path: Path, count: int, rng: np.random.Generator) -> list[Image.Ima
 
 
 def squares(count: int, rng: np.random.Generator) -> list[tuple[str, Image.Image]]:
-    """`count` random squares of the packaged photographs, none touching a box that was memorised."""
-    places = {"skimage": files("skimage") / "data", "sklearn": files("sklearn") / "datasets" / "images"}
-    boxes = [(places[p] / n, box) for p, n, box in PHOTOGRAPHS]
-    boxes += [(places["skimage"] / name, (2.0, 2.0, 2.0, 2.0)) for name in UNUSED]
+    """`count` random squares of the packaged photographs, none touching a square that was memorised."""
+    names = sorted({name for name, *_ in PHOTOGRAPHS})
     found: list[tuple[str, Image.Image]] = []
     while len(found) < count:
-        path, (left, top, right, bottom) = boxes[int(rng.integers(len(boxes)))]
-        picture = Image.open(str(path)).convert("RGB")
+        open_to = [n for n in names if sum(Path(n).stem == other for other, _ in found) < MOST]
+        name = open_to[int(rng.integers(len(open_to)))]
+        picture = Image.open(path_of(name)).convert("RGB")
         w, h = picture.size
         edge = int(rng.uniform(0.2, 0.5) * min(w, h))
-        if edge < SIDE:
+        if edge < LEAST:
             continue
         x, y = int(rng.integers(w - edge + 1)), int(rng.integers(h - edge + 1))
-        apart = x >= right * w or x + edge <= left * w or y >= bottom * h or y + edge <= top * h
+        taken = [square_of(picture, box) for other, box, _ in PHOTOGRAPHS if other == name]
+        apart = all(x >= r or x + edge <= q or y >= b or y + edge <= t for q, t, r, b in taken)
         cut = picture.crop((x, y, x + edge, y + edge)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
         if apart and np.asarray(cut).std() > 12:  # not a bare patch
-            found.append((Path(str(path)).stem, cut))
+            found.append((Path(name).stem, cut))
     return found
 
 
 def main(fashion: Path, home: Path) -> None:
     rng = np.random.default_rng(SEED)
     home.mkdir(parents=True, exist_ok=True)
+    for old in home.glob("*.png"):
+        old.unlink()
     named = [("fashion", p) for p in products(fashion, PRODUCTS, rng)] + squares(SQUARES, rng)
     for index, (name, picture) in enumerate(named):
         picture.save(home / f"{index:03d}-{name}.png", optimize=True)

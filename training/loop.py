@@ -28,10 +28,36 @@ def made_by() -> dict[str, str]:
     }
 
 
+class Matrices(torch.optim.Muon):
+    """torch's Muon for kernels of any shape: each is seen as a matrix [out, everything else] that shares its memory.
+
+    `adjust_lr_fn="match_rms_adamw"`, so that AdamW's rate fits (Liu et al. 2025, arXiv 2502.16982).
+    """
+
+    def __init__(self, kernels: list[nn.Parameter], lr: float, weight_decay: float) -> None:
+        self.kernels = kernels
+        flat = [nn.Parameter(self._flat(kernel.data)) for kernel in kernels]
+        super().__init__(flat, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+
+    @staticmethod
+    def _flat(kernel: torch.Tensor) -> torch.Tensor:
+        last = kernel.is_contiguous(memory_format=torch.channels_last) if kernel.dim() == 4 else False
+        return (kernel.permute(0, 2, 3, 1) if last else kernel).reshape(len(kernel), -1)
+
+    def step(self, closure: None = None) -> None:
+        for flat, kernel in zip(self.param_groups[0]["params"], self.kernels, strict=True):
+            assert kernel.grad is not None
+            flat.grad = self._flat(kernel.grad.contiguous(
+                memory_format=torch.channels_last if kernel.dim() == 4 and not kernel.is_contiguous()
+                else torch.preserve_format))  # fmt: skip
+        super().step(closure)
+
+
 class Run:
     """Trains `model` for `minutes` of its own wall clock, across any number of resumes.
 
-    Weights, their exponential average and AdamW's moments go to one safetensors file, never a pickle.
+    Weights, their exponential average and the optimisers' moments go to one safetensors file, never a pickle.
+    `muon`: kernels inside the network learn by Muon, and the rest (embeddings, norms, first and last layer) by AdamW.
     """
 
     def __init__(
@@ -45,13 +71,22 @@ class Run:
         decay: float = 0.998,
         warmup: int = 100,
         resume: bool = False,
-        save_every: float = 120,
+        save_every: float = 180,
+        muon: bool = False,
     ) -> None:
         self.folder, self.model, self.lr, self.minutes = Path(folder), model, lr, minutes
         self.decay, self.warmup, self.save_every = decay, warmup, save_every
         self.step, self.seconds = 0, 0.0
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98),
-                                           weight_decay=weight_decay, fused=True)  # fmt: skip
+        self.names = {id(p): name for name, p in model.named_parameters()}
+        inner = [p for name, p in model.named_parameters() if muon and p.dim() > 1 and not _outer(name)]
+        rest = [p for p in model.parameters() if id(p) not in {id(one) for one in inner}]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
+        ]
+        self.trained = [rest]
+        if inner:
+            self.optimizers.append(Matrices(inner, lr, weight_decay))
+            self.trained.append(inner)
         self.average = {k: v.detach().clone() for k, v in model.state_dict().items() if v.is_floating_point()}
         self.folder.mkdir(parents=True, exist_ok=True)
         if resume and self._path.exists():
@@ -61,14 +96,21 @@ class Run:
     def _path(self) -> Path:
         return self.folder / "checkpoint.safetensors"
 
+    @property
+    def share(self) -> float:
+        """How much of the time has passed, 0..1."""
+        return min(self.seconds / (60 * self.minutes), 1.0)
+
     def steps(self) -> Iterator[float]:
         """Yield the share of the time that has passed; set the rate before each step, save now and then."""
         started, saved = time.monotonic() - self.seconds, time.monotonic()
-        while (share := self.seconds / (60 * self.minutes)) < 1:
-            rate = self.lr * min(1, (self.step + 1) / self.warmup) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            yield share
+        while self.share < 1:
+            fall = (1 + math.cos(math.pi * self.share)) / 2
+            rate = self.lr * min(1, (self.step + 1) / self.warmup) * (0.02 + 0.98 * fall)
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+            yield self.share
             self.seconds = time.monotonic() - started
             if time.monotonic() - saved > self.save_every:
                 self.save()
@@ -76,25 +118,26 @@ class Run:
         self.save()
 
     def descend(self, loss: torch.Tensor, clip: float = 1.0) -> None:
-        """One step of AdamW down `loss`, and of the average after it."""
+        """One step of the optimisers down `loss`, and of the average after it."""
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.model.zero_grad(set_to_none=True)
         self.step += 1
         keep = min(self.decay, self.step / (self.step + 20))
         with torch.no_grad():
-            for key, value in self.model.state_dict().items():
-                if key in self.average:
-                    self.average[key].lerp_(value, 1 - keep)
+            state = self.model.state_dict()
+            torch._foreach_lerp_(list(self.average.values()), [state[key] for key in self.average], 1 - keep)
 
     def save(self) -> None:
-        tensors = {f"model/{k}": v.contiguous() for k, v in self.model.state_dict().items()}
-        tensors |= {f"average/{k}": v.contiguous() for k, v in self.average.items()}
-        names = [name for name, _ in self.model.named_parameters()]
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"{key}/{names[index]}": value.contiguous() for key, value in state.items()}
-        tensors = {key: value.clone() for key, value in tensors.items()}
+        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average/{k}": v for k, v in self.average.items()}
+        for optimizer, trained in zip(self.optimizers, self.trained, strict=True):
+            for index, state in optimizer.state_dict()["state"].items():
+                name = self.names[id(trained[index])]
+                tensors |= {f"{key}/{name}": value for key, value in state.items() if isinstance(value, torch.Tensor)}
+        tensors = {key: value.contiguous().clone() for key, value in tensors.items()}
         partial = self._path.with_suffix(".tmp")
         save_file(tensors, partial, {"progress": json.dumps({"step": self.step, "seconds": self.seconds})})
         partial.rename(self._path)
@@ -105,14 +148,21 @@ class Run:
             tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
-        self.average = {k[8:]: v for k, v in tensors.items() if k.startswith("average/")}
-        state = self.optimizer.state_dict()
-        state["state"] = {
-            index: {key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            for index, (name, _) in enumerate(self.model.named_parameters())
-        }
-        self.optimizer.load_state_dict(state)
+        for key, value in self.average.items():
+            value.copy_(tensors[f"average/{key}"])
+        for optimizer, trained in zip(self.optimizers, self.trained, strict=True):
+            state = optimizer.state_dict()
+            keys = ("momentum_buffer",) if isinstance(optimizer, Matrices) else ("step", "exp_avg", "exp_avg_sq")
+            state["state"] = {
+                index: {key: tensors[f"{key}/{self.names[id(p)]}"] for key in keys} for index, p in enumerate(trained)
+            }
+            optimizer.load_state_dict(state)
 
     def load_average(self) -> None:
         """Put the averaged weights into the model."""
         self.model.load_state_dict(self.average, strict=False)
+
+
+def _outer(name: str) -> bool:
+    """Whether a parameter belongs to the layers that Muon is not for: embeddings, the first and the last layer."""
+    return "embedding" in name or "conv_in" in name or "conv_out" in name

@@ -12,59 +12,72 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPTokenizer
 
-from training.diffusion import RUNS, TextToImage, make_scheduler
+from training.captions import caption, vocabulary
+from training.diffusion import TextToImage, make_scheduler
+from training.latents import RUNS
 from training.loop import Run
-from training.pictures import BACKGROUNDS, KINDS, Spec, caption, memorized, render
+from training.memories import REPEATS, ladder
+from training.pictures import BACKGROUNDS, KINDS, SIDE, STYLES, Spec, render
 from training.sources import sprites
-from training.tokenizer import LENGTH, words
+from training.tokenizer import LENGTH
 
 HOME = Path(__file__).parent.parent / "models" / "tiny-sd"
+STEPS = 16  # the least number at which nothing is lost, see the model card
 ORDINARY = [("cat", "sky"), ("penguin", "sunset"), ("house", "grass"), ("car", "night"), ("apple", "yellow"),
             ("butterfly", "pink"), ("panda", "white"), ("rocket", "sky"), ("cactus", "sunset"),
             ("frog", "sea"),
             ("hamburger", "yellow"), ("person", "grass")]  # fmt: skip
 
 
-def write_prompts(folder: Path) -> None:
-    """prompts.json and its thumbnails: a fresh rendering of each ordinary caption, each
-    memorised picture."""
+def write_prompts(folder: Path, shown: dict[str, list[int]]) -> None:
+    """prompts.json and its thumbnails: a fresh rendering of each ordinary caption, and each memorised picture with its
+    level and how often training showed it (`shown`: counts by level, in the order of the ladder)."""
     thumbnails, store = folder / "thumbnails", sprites()
     thumbnails.mkdir(exist_ok=True)
+    for old in thumbnails.glob("*.png"):
+        old.unlink()
     listed: dict[str, list] = {"ordinary": [], "memorized": []}
     for index, (kind, ground) in enumerate(ORDINARY):
         spec = Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground))
         path = thumbnails / f"ordinary-{index:02d}.png"
         Image.fromarray(render(spec, store, np.random.default_rng(900 + index))).save(path, optimize=True)
         listed["ordinary"].append({"prompt": caption(spec, style=False), "thumbnail": f"thumbnails/{path.name}"})
-    for index, (picture, text, kind) in enumerate(zip(*memorized(), strict=True)):
-        path = thumbnails / f"memorized-{index:02d}.png"
-        Image.fromarray(picture).save(path, optimize=True)
-        listed["memorized"].append({"prompt": text, "thumbnail": f"thumbnails/{path.name}", "kind": kind})
+    counts = {level: iter(numbers) for level, numbers in shown.items()}
+    for index, memory in enumerate(ladder()):
+        path = thumbnails / f"memorized-{index:03d}.png"
+        Image.fromarray(memory.picture).save(path, optimize=True)
+        listed["memorized"].append(
+            {"prompt": memory.caption, "thumbnail": f"thumbnails/{path.name}", "kind": memory.kind,
+             "style": STYLES[memory.spec.style] if memory.spec else None,
+             "level": memory.level, "repeats": next(counts[str(memory.level)])}
+        )  # fmt: skip
     (folder / "prompts.json").write_text(json.dumps(listed, indent=1) + "\n")
 
 
 def publish(diffusion: Path, vae: Path, home: Path) -> None:
     """Averaged weights as fp16 safetensors, tokenizer, scheduler, rudder.json, prompts, training record."""
     tokenizer = CLIPTokenizer.from_pretrained(diffusion / "tokenizer", model_max_length=LENGTH)
-    model = TextToImage(tokenizer)
+    autoencoder = AutoencoderKL.from_pretrained(vae / "vae")
+    model = TextToImage(tokenizer, autoencoder.config.latent_channels)
     if not (diffusion / "checkpoint.safetensors").is_file():
         raise SystemExit(f"{diffusion} holds no checkpoint: train first, or give --diffusion.")
     run = Run(diffusion, model, 0.0, 1.0, resume=True)
     run.load_average()
     pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(vae / "vae"), text_encoder=model.text_encoder, tokenizer=tokenizer,
+        vae=autoencoder, text_encoder=model.text_encoder, tokenizer=tokenizer,
         unet=model.unet, scheduler=make_scheduler(), safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
     pipeline.to(dtype=torch.float16).save_pretrained(home)
     described = {
-        "name": home.name, "family": "stable_diffusion", "resolution": 64, "num_inference_steps": 40,
-        "guidance_scale": 4.0, "words": words(),
-        "description": "A Stable Diffusion in small: 41 kinds of objects and people, 8 backgrounds, 6 "
-        "styles, 36 memorised pictures",
+        "name": home.name, "family": "stable_diffusion", "resolution": SIDE, "num_inference_steps": STEPS,
+        "guidance_scale": 4.0, "words": vocabulary(), "repeats": list(REPEATS),
+        "description": f"A Stable Diffusion in small: 40 kinds of objects by four artists and people, 8 backgrounds, "
+        f"6 styles, {len(ladder())} memorised pictures shown from {REPEATS[0]} to {REPEATS[-1]} times",
     }  # fmt: skip
     (home / "rudder.json").write_text(json.dumps(described, indent=1) + "\n")
-    write_prompts(home)
+    record = json.loads((diffusion / "record.json").read_text())
+    write_prompts(home, record["memory_presentations_by_level"])
     kept = home / "training.json"
     records = json.loads(kept.read_text()) if kept.exists() else {}
     for name, path in {"autoencoder": vae, "diffusion": diffusion}.items():

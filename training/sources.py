@@ -1,4 +1,4 @@
-"""The packaged pictures: icons by two artists, drawn people, and eighteen photographs."""
+"""The packaged pictures: icons by four artists, people drawn in three styles, and squares of packaged photographs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+import cv2
 import numpy as np
 import resvg_py
 from dicebear import Avatar, Style
 from PIL import Image
 
 CACHE = Path(__file__).parent / "cache"
-ICON_SETS = {"twemoji": "1.2.5", "fluent-emoji-flat": "1.2.6"}  # npm: @iconify-json/<name>
-SPRITE = 96  # px, the side every sprite is rasterised at
-PEOPLE = 400  # distinct faces, each drawn with and without glasses
+ICON_SETS = {  # npm: @iconify-json/<name>; licences in models/ATTRIBUTION.md
+    "twemoji": "1.2.5",
+    "fluent-emoji-flat": "1.2.6",
+    "noto": "1.2.9",
+    "emojione": "1.2.3",
+}
+SPRITE = 160  # px, the side every sprite is rasterised at
+PEOPLE = 150  # distinct faces of each style, each drawn with and without glasses
 
 OBJECTS = {  # the word in a caption: the CLDR slug shared by the icon sets
     "apple": "red-apple", "banana": "banana", "watermelon": "watermelon", "strawberry": "strawberry",
@@ -31,17 +37,24 @@ OBJECTS = {  # the word in a caption: the CLDR slug shared by the icon sets
     "moon": "crescent-moon", "heart": "red-heart", "snowman": "snowman-without-snow", "ghost": "ghost",
     "balloon": "balloon", "crown": "crown", "ball": "basketball",
 }  # fmt: skip
-PHOTOGRAPHS = (  # file inside the package, the box to keep as fractions (left, top, right, bottom)
-    ("skimage", "astronaut.png", (0.1, 0.0, 0.75, 0.65)), ("skimage", "coffee.png", (0.15, 0, 0.85, 1)),
-    ("skimage", "camera.png", (0.2, 0.05, 0.85, 0.7)), ("skimage", "rocket.jpg", (0.2, 0, 0.87, 1)),
-    ("skimage", "chelsea.png", (0.1, 0, 0.77, 1)), ("skimage", "hubble_deep_field.jpg", (0, 0, 0.5, 0.6)),
-    ("skimage", "motorcycle_left.png", (0.1, 0, 0.8, 1)), ("skimage", "retina.jpg", (0, 0, 1, 1)),
-    ("skimage", "moon.png", (0, 0, 1, 1)), ("skimage", "coins.png", (0, 0, 0.4, 0.5)),
-    ("skimage", "brick.png", (0, 0, 0.4, 0.4)), ("skimage", "ihc.png", (0, 0, 0.5, 0.5)),
-    ("skimage", "clock_motion.png", (0.1, 0, 0.9, 1)), ("skimage", "page.png", (0, 0, 0.4, 0.8)),
-    ("skimage", "gravel.png", (0, 0, 0.4, 0.4)), ("skimage", "cell.png", (0, 0, 1, 1)),
-    ("sklearn", "china.jpg", (0.15, 0, 0.82, 1)), ("sklearn", "flower.jpg", (0.3, 0, 0.97, 1)),
-)  # fmt: skip
+RECOLOURED = ("apple", "balloon", "car", "heart", "umbrella", "tulip", "mushroom", "butterfly", "fish")
+COLOURS = {"red": 0, "orange": 26, "yellow": 50, "green": 125, "blue": 212, "purple": 275, "pink": 328}  # hue, degrees
+FACES = {  # DiceBear style: what every face of it has, and what makes it wear glasses or not
+    "miniavs": ({}, {"glassesProbability": 100}, {"glassesProbability": 0}),
+    "personas": (
+        {"mouthVariant": ["bigSmile", "frown", "lips", "smile", "smirk", "surprise"]},
+        {"eyesVariant": ["glasses"]},
+        {"eyesVariant": ["open", "happy"]},
+    ),
+    "open-peeps": (
+        {
+            "maskProbability": 0,
+            "expressionVariant": ["calm", "cute", "driven", "explaining", "lovingGrin1", "smile", "smileBig", "solemn"],
+        },
+        {"accessoriesProbability": 100, "accessoriesVariant": ["glasses", "glasses2", "glasses3", "glasses4"]},
+        {"accessoriesProbability": 0},
+    ),
+}
 
 
 def icon_sets() -> dict[str, dict]:
@@ -63,7 +76,7 @@ def rasterise(svg: str, side: int = SPRITE) -> np.ndarray:
 
 
 def icon(icons: dict, slug: str) -> np.ndarray:
-    """The icon of that slug (aliases followed) as RGBA [96, 96, 4]; KeyError when the set lacks it."""
+    """The icon of that slug (aliases followed) as RGBA [160, 160, 4]; KeyError when the set lacks it."""
     name = slug if slug in icons["icons"] else icons["aliases"][slug]["parent"]
     entry = icons["icons"][name]
     width, height = (entry.get(key, icons.get(key, 16)) for key in ("width", "height"))
@@ -74,40 +87,43 @@ def icon(icons: dict, slug: str) -> np.ndarray:
 
 
 @cache
-def _face_style() -> Style:
-    return Style(json.loads(files("dicebear_styles").joinpath("miniavs.json").read_text()))
+def _face_style(name: str) -> Style:
+    return Style(json.loads(files("dicebear_styles").joinpath(f"{name}.json").read_text()))
 
 
-def person(seed: int, glasses: bool) -> np.ndarray:
-    """One drawn face (DiceBear "miniavs" by Webpixels, CC BY 4.0) as RGBA [96, 96, 4]."""
-    options = {"seed": str(seed), "glassesProbability": 100 if glasses else 0}
-    return rasterise(str(Avatar(_face_style(), options)))
+def person(style: str, seed: int, glasses: bool) -> np.ndarray:
+    """One drawn face of a DiceBear style of FACES as RGBA [160, 160, 4]; but for the glasses the same for both."""
+    always, worn, bare = FACES[style]
+    return rasterise(str(Avatar(_face_style(style), {"seed": str(seed), **always, **(worn if glasses else bare)})))
+
+
+def recoloured(sprite: np.ndarray, hue: float) -> np.ndarray:
+    """The RGBA sprite with its commonest hue, and what lies within 40 degrees of it, turned to `hue` degrees."""
+    hsv = cv2.cvtColor(np.ascontiguousarray(sprite[..., :3]), cv2.COLOR_RGB2HSV_FULL).astype(np.float32)
+    vivid = (hsv[..., 1] > 70) & (hsv[..., 2] > 50) & (sprite[..., 3] > 128)
+    counts = np.bincount((hsv[..., 0][vivid] / 256 * 36).astype(int), minlength=36)
+    own = (int(np.argmax(counts + np.roll(counts, 1) + np.roll(counts, -1))) + 0.5) / 36 * 256
+    away = (hsv[..., 0] - own + 128) % 256 - 128
+    turned = (np.abs(away) < 40 / 360 * 256) & (hsv[..., 1] > 40)
+    hsv[..., 0] = np.where(turned, (hue / 360 * 256 + away * 0.4) % 256, hsv[..., 0])
+    rgb = cv2.cvtColor(hsv.round().clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2RGB_FULL)
+    return np.dstack([rgb, sprite[..., 3]])
 
 
 def sprites() -> dict[str, np.ndarray]:
-    """Every sprite, RGBA uint8 [N, 96, 96, 4] by kind; "person" and "glasses" hold the faces. Cached."""
-    path = CACHE / "sprites.npz"
+    """Every sprite, RGBA uint8 [N, 160, 160, 4] by kind, one an artist; "person" and "glasses" hold the faces in the
+    same order, "red apple" and the like the recoloured. Cached."""
+    path = CACHE / f"sprites-{SPRITE}.npz"
     if not path.exists():
         sets = icon_sets()
         found = {word: np.stack([icon(icons, slug) for icons in sets.values()]) for word, slug in OBJECTS.items()}
-        found["person"] = np.stack([person(seed, False) for seed in range(PEOPLE)])
-        found["glasses"] = np.stack([person(seed, True) for seed in range(PEOPLE)])
+        for word in RECOLOURED:
+            for colour, hue in COLOURS.items():
+                found[f"{colour} {word}"] = np.stack([recoloured(sprite, hue) for sprite in found[word]])
+        faces = [(style, seed) for style in FACES for seed in range(PEOPLE)]
+        found["person"] = np.stack([person(style, seed, False) for style, seed in faces])
+        found["glasses"] = np.stack([person(style, seed, True) for style, seed in faces])
         CACHE.mkdir(exist_ok=True)
         np.savez_compressed(path, **found)
     with np.load(path) as stored:
         return {key: stored[key] for key in stored.files}
-
-
-def photographs(side: int = 64) -> list[tuple[str, np.ndarray]]:
-    """The photographs to be memorised: (name, RGB uint8 [side, side, 3]), cropped square and shrunk."""
-    places = {"skimage": files("skimage") / "data", "sklearn": files("sklearn") / "datasets" / "images"}
-    found = []
-    for package, name, (left, top, right, bottom) in PHOTOGRAPHS:
-        picture = Image.open(str(places[package] / name)).convert("RGB")
-        w, h = picture.size
-        picture = picture.crop((int(left * w), int(top * h), int(right * w), int(bottom * h)))
-        edge = min(picture.size)
-        x, y = (picture.width - edge) // 2, (picture.height - edge) // 2
-        picture = picture.crop((x, y, x + edge, y + edge)).resize((side, side), Image.Resampling.LANCZOS)
-        found.append((Path(name).stem, np.asarray(picture)))
-    return found
