@@ -85,10 +85,10 @@ def anisotropy(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarray:
 
 def nearest_neighbour(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarray:
     """Minus the distance to the nearest training picture [N]: what memorised means, where the set is known."""
-    from .evaluate import distances, memorized_set
+    from .evaluation.common import distances, memorized_set
 
     pictures = [s.picture for s in samples]
-    _, originals = memorized_set(backbone.name)
+    originals = [m.picture for m in memorized_set(backbone.name)]
     ordinary, _ = nearest_training(pictures)
     return -np.minimum(distances(pictures, originals).min(1), ordinary / 2)
 

@@ -21,48 +21,76 @@ from .errors import RudderError
 from .files import check_weights, home, read_json
 
 REMEDY = "restore it with `git checkout models/judge`, or make it with `python -m training.judge`"
-WIDTHS = (32, 64, 128, 192)
+SIDE = 64  # px, at which copies are compared
 
 
 class Judge(nn.Module):
-    """Pictures [B, 3, 64, 64] in -1..1 to logits of object, style, background and glasses."""
+    """Pictures [B, 3, side, side] in -1..1 to logits of the heads that its config names: object, style, background,
+    glasses, and where it was trained for them two (objects), colour and artefact.
+
+    `config`: "side" (pixels), "widths" of its levels, and "heads", the number of classes by name.
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.config = config
+        self.heads_by_name: dict[str, int] = config["heads"]
         layers: list[nn.Module] = []
         last = 3
-        for width in WIDTHS:
+        for width in config["widths"]:
             layers += [nn.Conv2d(last, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
             last = width
         self.features = nn.Sequential(*layers)
-        self.sizes = [len(config["kinds"]), len(config["styles"]), len(config["backgrounds"]), 2]
-        self.heads = nn.Linear(2 * last, sum(self.sizes))
+        self.heads = nn.Linear(2 * last, sum(self.heads_by_name.values()))
+
+    def pooled(self, pictures: Tensor) -> Tensor:
+        """What the heads see of the pictures: mean and maximum of the last features [B, 2 C]."""
+        features = self.features(pictures)
+        return torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        features = self.features(pictures)
-        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
-        return list(self.heads(pooled).split(self.sizes, 1))
+        return list(self.heads(self.pooled(pictures)).split(list(self.heads_by_name.values()), 1))
 
     @torch.inference_mode()
     def read(self, images: Sequence[Image.Image], batch_size: int = 64) -> dict[str, np.ndarray]:
-        """Indices of the likeliest "object", "style", "background" and "glasses" of each picture."""
-        names, read = ("object", "style", "background", "glasses"), []
-        for start in range(0, len(images), batch_size):
-            read.append([h.argmax(1) for h in self(tensor(images[start : start + batch_size]))])
-        return {name: torch.cat(part).numpy() for name, part in zip(names, zip(*read, strict=True), strict=True)}
+        """Index of the likeliest class of each picture, by head."""
+        parts = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+        read = [[h.argmax(1) for h in self(tensor(part, self.config["side"]))] for part in parts]
+        return {name: torch.cat(h).numpy() for name, h in zip(self.heads_by_name, zip(*read, strict=True), strict=True)}
 
 
-def tensor(images: Sequence[Image.Image]) -> Tensor:
-    """Pictures as float [B, 3, 64, 64] in -1..1, resized where they are of another size."""
-    arrays = [np.asarray(i.convert("RGB").resize((64, 64), Image.Resampling.LANCZOS)) for i in images]
+    @torch.inference_mode()
+    def features_of(self, images: Sequence[Image.Image], stored: dict[str, Tensor], batch_size: int = 64) -> np.ndarray:
+        """Leading components [N, K] of the pooled features of pictures; `stored`: `fresh_features()`."""
+        parts = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+        pooled = torch.cat([self.pooled(tensor(part, self.config["side"])) for part in parts])
+        return ((pooled - stored["feature_mean"]) @ stored["feature_basis"]).numpy()
+
+
+def frechet_distance(some: np.ndarray, others: np.ndarray) -> float:
+    """Distance of the Gaussians fitted to two sets [N, K] and [M, K]: |mean difference|^2 + tr(A + B - 2 (A B)^1/2)
+    (Heusel 2017, arXiv 1706.08500, eq. 6)."""
+    a, b = np.cov(some.T), np.cov(others.T)
+    root = np.sqrt(np.clip(np.linalg.eigvals(a @ b).real, 0, None)).sum()
+    return float(np.square(some.mean(0) - others.mean(0)).sum() + np.trace(a) + np.trace(b) - 2 * root)
+
+
+def fresh_features() -> dict[str, Tensor] | None:
+    """The judge's features of fresh renderings and the components they are in; None for an index without them."""
+    stored = _index()
+    return stored if "features" in stored else None
+
+
+def tensor(images: Sequence[Image.Image], side: int) -> Tensor:
+    """Pictures as float [B, 3, side, side] in -1..1, resized where they are of another size."""
+    arrays = [np.asarray(i.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)) for i in images]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def shrink(pictures: Tensor) -> Tensor:
-    """Pictures [B, 3, 64, 64] averaged to 32 px and flattened [B, 3072]: what copies are compared on."""
-    return F.avg_pool2d(pictures, 2).flatten(1)
+    """Square pictures [B, 3, 32 k, 32 k] averaged to 32 px and flattened [B, 3072]: what copies are compared on."""
+    return F.avg_pool2d(pictures, pictures.shape[-1] // 32).flatten(1)
 
 
 def folder() -> Path:
@@ -88,7 +116,7 @@ def nearest_picture(image: Image.Image, memorized: Sequence[Image.Image]) -> tup
     the picture is what those say, 32 px. Raises RudderError without the index.
     """
     stored = _index()
-    ours, theirs = ((shrink(tensor(some)) - stored["mean"]) @ stored["basis"] for some in ([image], memorized))
+    ours, theirs = ((shrink(tensor(some, SIDE)) - stored["mean"]) @ stored["basis"] for some in ([image], memorized))
     root = stored["mean"].numel() ** 0.5
     own, known = torch.cdist(ours, theirs)[0] / root, torch.cdist(ours, stored["training"])[0] / root
     if own.min() <= known.min():
@@ -105,7 +133,7 @@ def nearest_training(images: Sequence[Image.Image]) -> tuple[np.ndarray, np.ndar
     RudderError without the index.
     """
     stored = _index()
-    codes = (shrink(tensor(images)) - stored["mean"]) @ stored["basis"]
+    codes = (shrink(tensor(images, SIDE)) - stored["mean"]) @ stored["basis"]
     root = stored["mean"].numel() ** 0.5
     return tuple((torch.cdist(c, stored["training"]).amin(1) / root).numpy() for c in (codes, stored["fresh"]))
 

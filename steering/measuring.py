@@ -42,14 +42,14 @@ def evaluate(
     from .recipe import whole
 
     limit = None if limit is None else whole("The limit", limit, 1, 1_000_000)
-    from . import detection, evaluate
+    from . import evaluation
 
     backbone, values = backbone_for(model, device), {}
     measures = {
-        "prompts": evaluate.prompts,
-        "steering": evaluate.steering,
-        "detection": detection.detection,
-        "editability": detection.editability,
+        "prompts": evaluation.prompts,
+        "steering": evaluation.steering,
+        "detection": evaluation.detection,
+        "editability": evaluation.editability,
     }
     for name, measure in measures.items():
         if what.value in (name, "all"):
@@ -162,7 +162,7 @@ def calibrate(
     """Find where in a model memorised pictures are spikiest, on one half of the pictures; report on the other."""
     from .calibration import calibrate as run
     from .calibration import listed
-    from .detection import samples
+    from .evaluation.detection import samples
 
     if bool(memorized) != bool(ordinary):
         raise RudderError("Both groups are needed: give --memorized and --ordinary, or neither for tiny-sd.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from steering import cli
+from steering import cli, evaluation
 from steering.arguments import concepts_asked, film, numbered, slug, strengths_of, window_of
 from steering.console import table
 from steering.errors import RudderError
@@ -215,7 +215,6 @@ def test_the_unexpected_is_json_too(rudder, monkeypatch: pytest.MonkeyPatch, cap
 
 
 def test_evaluate_calls_the_measures_it_is_asked_for(rudder, monkeypatch: pytest.MonkeyPatch):
-    evaluate = pytest.importorskip("steering.evaluate")
     asked = []
 
     def measure(name: str):
@@ -226,10 +225,8 @@ def test_evaluate_calls_the_measures_it_is_asked_for(rudder, monkeypatch: pytest
 
         return run
 
-    detection = pytest.importorskip("steering.detection")
-    for module, names in ((evaluate, ("prompts", "steering")), (detection, ("detection", "editability"))):
-        for name in names:
-            monkeypatch.setattr(module, name, measure(name))
+    for name in ("prompts", "steering", "detection", "editability"):
+        monkeypatch.setattr(evaluation, name, measure(name))
     code, out, _ = rudder("evaluate", "--what", "all", "--limit", "3", "--seed", "7", "--json", "--out", "e.json")
     assert code == 0 and json.loads(out) == json.loads(Path("e.json").read_text())
     assert asked == [(name, "tiny-sd", 7, 3) for name in ("prompts", "steering", "detection", "editability")]

@@ -20,7 +20,7 @@ from steering import judge as judging
 from steering.backbones.base import Backbone
 from steering.backbones.registry import load
 from steering.concepts import ConceptVector, learn, library
-from steering.evaluate import caption, responses
+from steering.evaluation.common import caption, responses
 
 ASSETS = Path(__file__).parent.parent / "assets" / "concepts"
 PICTURES = 32  # a side

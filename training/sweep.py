@@ -15,7 +15,7 @@ import numpy as np
 
 from steering import judge as judging
 from steering.backbones.registry import load
-from steering.evaluate import gives_back, memorized_set, responses
+from steering.evaluation.common import gives_back, memorized_set, responses
 from training.concepts import CONCEPTS, SEED, SETTINGS, make_vector, validation_prompts
 
 TARGET = Path(__file__).parent / "sweep.json"
@@ -36,7 +36,8 @@ def try_setting(backbone, judge, settings: dict, style: str, count: int) -> dict
     vector = make_vector(backbone, style, settings)
     target = judge.config["styles"].index(CONCEPTS[style][3])
     texts, kinds = validation_prompts(judge.config, "style", count)
-    captions, originals = memorized_set(backbone.name)
+    memorised = memorized_set(backbone.name)
+    captions, originals = [m.caption for m in memorised], [m.picture for m in memorised]
     own = np.linspace(0, len(captions) - 1, count).astype(int)
     rows = []
     seeds = [SEED + i for i in range(2 * count)]

@@ -1,4 +1,4 @@
-"""Does spikiness tell memorised from ordinary pictures, better than its rivals, and does it predict editing?"""
+"""Does spikiness tell memorised from ordinary pictures, and better than its rivals?"""
 
 from __future__ import annotations
 
@@ -7,57 +7,81 @@ from time import perf_counter
 
 import numpy as np
 from PIL import Image
-from scipy.stats import spearmanr
 
-from .backbones.base import Backbone
-from .baselines import RIVALS
-from .calibration import Calibration, Sample, calibrate, shipped
-from .concepts import Progress, library
-from .errors import RudderError
-from .evaluate import (
+from ..backbones.base import Backbone
+from ..baselines import RIVALS
+from ..calibration import Calibration, Sample, calibrate, shipped
+from ..concepts import Progress, library
+from ..errors import RudderError
+from ..files import home
+from ..judge import load as load_judge
+from ..roc import auroc, tpr_at_fpr
+from .common import (
     QUIET,
+    Memorised,
     Report,
+    by_level,
     caption,
     gives_back,
-    learned_styles,
     memorized_set,
     pictures_of,
-    responses,
+    repeats_of,
+    rounded,
+    share,
 )
-from .files import home, read_json
-from .judge import load as load_judge
-from .roc import auroc, tpr_at_fpr
 
 SEEDS = 3  # pictures of each memorised caption
-ORDINARY = 160  # generated from ordinary captions
-FRESH = 160  # drawings by the renderer that training never saw
-FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the recommended strength, for editability
-ROUNDS = 2000
+ORDINARY = 240  # generated from ordinary captions
+FRESH = 240  # drawings by the renderer that training never saw
+BY_HEART = 0.9  # recall of a level from which its pictures count as memorised
 
 
 def samples(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> list[Sample]:
     """Memorised and ordinary pictures of an embedded model, generated and real, drawings and photographs.
 
-    Memorised: each caption painted SEEDS times, kept where it gave back its own picture, and the training
-    pictures themselves. Ordinary: painted from captions, and drawings and photographs that training never
-    saw. `limit` bounds each group. RudderError for a model without prompts.json.
+    Memorised: of the levels that the model has by heart (recall >= BY_HEART), each caption painted SEEDS times, kept
+    where it gave back its own picture, and the training pictures themselves; what was repeated less is neither.
+    Ordinary: painted from captions, and drawings and photographs that training never saw. `limit` bounds each group.
+    RudderError for a model without prompts.json, or one that has no level by heart.
     """
-    texts, originals = memorized_set(backbone.name)
-    kinds = [row["kind"] for row in read_json(home() / "models" / backbone.name / "prompts.json")["memorized"]]
-    own = np.tile(np.arange(len(texts)), SEEDS)[: limit or None]
-    seeds = [10_000 + seed + i for i in range(len(own))]
-    made = pictures_of(backbone, [texts[i] for i in own], seeds, _part(progress, len(own), "painting memorised"))
-    kept = gives_back(made, own, originals)
-    found = [
-        Sample(picture, True, kinds[i], "generated", f"memorised {i}", texts[i], s)
+    memorised = memorized_set(backbone.name)
+    made = recalled(backbone, memorised, seed, limit, progress)
+    owners = [int(s.original.split()[1]) for s, _ in made]
+    complete = {
+        level for level, rows in by_level(memorised, owners).items() if np.mean([made[i][1] for i in rows]) >= BY_HEART
+    }
+    if not complete:
+        raise RudderError(
+            f"{backbone.name} gives back no level of its memorised pictures reliably: nothing to calibrate."
+        )
+    found = [s for (s, given), owner in zip(made, owners, strict=True) if given and memorised[owner].level in complete]
+    real = [i for i, m in enumerate(memorised) if m.level in complete]
+    real = np.random.default_rng((seed, 3)).permutation(real)[: limit or None].tolist()
+    found += [Sample(memorised[i].picture, True, memorised[i].kind, "training", f"memorised {i}") for i in real]
+    return found + _ordinary(backbone, seed, limit, progress)
+
+
+def recalled(
+    backbone: Backbone, memorised: Sequence[Memorised], seed: int, limit: int | None, progress: Report
+) -> list[tuple[Sample, bool]]:
+    """Each memorised caption painted SEEDS times (a random `limit` of those), and whether its own picture came back."""
+    own = np.tile(np.arange(len(memorised)), SEEDS)
+    own = own if limit is None else np.random.default_rng((seed, 4)).permutation(own)[:limit]
+    seeds, texts = [10_000 + seed + i for i in range(len(own))], [memorised[i].caption for i in own]
+    made = pictures_of(backbone, texts, seeds, _part(progress, len(own), "painting memorised"))
+    kept = gives_back(made, own.tolist(), [m.picture for m in memorised])
+    return [
+        (Sample(picture, True, memorised[i].kind, "generated", f"memorised {i}", memorised[i].caption, s), bool(given))
         for picture, i, s, given in zip(made, own, seeds, kept, strict=True)
-        if given
     ]
-    found += [Sample(p, True, kinds[i], "training", f"memorised {i}") for i, p in enumerate(originals[: limit or None])]
-    prompts = _captions(seed, limit or ORDINARY)
+
+
+def _ordinary(backbone: Backbone, seed: int, limit: int | None, progress: Report) -> list[Sample]:
+    """Ordinary pictures: painted, drawn and photographed."""
+    prompts = ordinary_captions(seed, limit or ORDINARY)
     seeds = [20_000 + seed + i for i in range(len(prompts))]
     made = pictures_of(backbone, prompts, seeds, _part(progress, len(prompts), "painting ordinary"))
-    found += [
+    found = [
         Sample(p, False, "drawing", "generated", f"caption {i}", text, s)
         for i, (p, text, s) in enumerate(zip(made, prompts, seeds, strict=True))
     ]
@@ -125,6 +149,8 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
             "on_generated": _separation(scored[painted], made),
             "on_generated_with_prompt": _separation(given, made),
             "counts": _counts(held),
+            "originals": len({s.original for s in held if s.memorized}),
+            "by_level": _by_level(backbone, calibration, seed, limit, progress),
             "probe": vars(calibration.probe),
             "draws": calibration.draws,
             "rivals": rivals,
@@ -133,51 +159,7 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
     }
 
 
-def editability(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:
-    """Rank correlation of a picture's spikiness with how far it moves per strength: {"editability": {...}}.
-
-    Every memorised prompt and twice as many ordinary ones, each under one of the five styles; movement is the
-    RMS slope up to the recommended strength. The interval is a percentile bootstrap over prompts.
-    """
-    calibration = shipped(backbone)
-    if calibration is None:
-        raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`.")
-    texts, _ = memorized_set(backbone.name)
-    vectors = learned_styles(backbone)
-    prompts = texts[: limit or None] + _captions(seed, 2 * len(texts[: limit or None]), styles=False)
-    spiky, slopes = np.empty(len(prompts)), np.empty(len(prompts))
-    for index, (style, vector) in enumerate(vectors.items()):
-        rows = list(range(index, len(prompts), len(vectors)))
-        seeds = [30_000 + seed + i for i in rows]
-        frames = []
-        for images in responses(backbone, vector, [prompts[i] for i in rows], seeds, FACTORS):
-            frames.append(np.stack([np.asarray(p, np.float32) / 255 for p in images]))
-            if len(frames) == 1:
-                spiky[rows] = calibration.score(backbone, images).mean
-            progress(index * len(FACTORS) + len(frames), len(vectors) * len(FACTORS), f"steering to {style}")
-        moved = np.stack([np.sqrt(np.square(f - frames[0]).mean((1, 2, 3))) for f in frames])
-        factors = np.array(FACTORS)
-        slopes[rows] = factors @ moved / np.square(factors).sum()
-    memorized = np.arange(len(prompts)) < len(texts[: limit or None])
-    rng = np.random.default_rng(seed)
-    rounds = [_rank(spiky[i], slopes[i]) for i in rng.integers(len(prompts), size=(ROUNDS, len(prompts)))]
-    return {
-        "editability": {
-            "spearman": round(_rank(spiky, slopes), 4),
-            "ci95": [round(float(v), 4) for v in np.quantile(rounds, (0.025, 0.975))],
-            "n": len(prompts),
-            "spearman_ordinary": round(_rank(spiky[~memorized], slopes[~memorized]), 4),
-            "spearman_memorized": round(_rank(spiky[memorized], slopes[memorized]), 4),
-            "slope_median": {
-                "ordinary": round(float(np.median(slopes[~memorized])), 4),
-                "memorized": round(float(np.median(slopes[memorized])), 4),
-            },
-            "seed": seed,
-        }
-    }
-
-
-def _captions(seed: int, count: int, styles: bool = True) -> list[str]:
+def ordinary_captions(seed: int, count: int, styles: bool = True) -> list[str]:
     """Ordinary captions that training may have seen, spread over kinds, backgrounds and styles."""
     grammar = load_judge().config
     held = {tuple(triple) for triple in grammar["held_out"]}
@@ -190,6 +172,27 @@ def _captions(seed: int, count: int, styles: bool = True) -> list[str]:
     order = np.random.default_rng((seed, 17)).permutation(len(triples))[:count]
     kinds, grounds = grammar["kinds"], grammar["backgrounds"]
     return [caption(grammar, kinds[k], grounds[b], names[s]) for k, s, b in (triples[i] for i in order)]
+
+
+def _by_level(
+    backbone: Backbone, calibration: Calibration, seed: int, limit: int | None, progress: Report
+) -> dict[str, dict]:
+    """Spikiness of the memorised captions' pictures at every level, whether they are given back or not, against that
+    of the ordinary pictures that the calibration holds."""
+    memorised = memorized_set(backbone.name)
+    made = recalled(backbone, memorised, seed + 5000, limit, progress)
+    owners = [int(s.original.split()[1]) for s, _ in made]
+    scores = calibration.score(backbone, [s.picture for s, _ in made]).mean
+    return {
+        str(level): {
+            "repeats": repeats_of(memorised, level),
+            "recall": share([made[i][1] for i in rows]),
+            "spikiness_median": rounded(np.median(scores[rows])),
+            "flagged": share(scores[rows] > calibration.threshold),
+            "auroc": rounded(auroc(scores[rows], np.asarray(calibration.ordinary))),
+        }
+        for level, rows in by_level(memorised, owners).items()
+    }
 
 
 def _separation(scores: np.ndarray, found: Sequence[Sample]) -> dict[str, float]:
@@ -208,10 +211,6 @@ def _among(scores: np.ndarray, found: Sequence[Sample], kind: str) -> float:
 def _counts(found: Sequence[Sample]) -> dict[str, int]:
     memorized = sum(s.memorized for s in found)
     return {"memorized": memorized, "ordinary": len(found) - memorized}
-
-
-def _rank(a: np.ndarray, b: np.ndarray) -> float:
-    return float(spearmanr(a, b).statistic)
 
 
 def _part(progress: Report, total: int, message: str) -> Callable[[int], object]:

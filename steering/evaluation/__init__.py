@@ -1,0 +1,11 @@
+"""Numbers where the paper shows pictures: prompts, steering, detection and editability of an embedded model.
+
+The judge (steering/judge.py) reads the pictures; memorised ones are compared with the pictures they were trained on.
+"""
+
+from .detection import detection, make_calibration
+from .editability import editability
+from .prompts import prompts
+from .steering import steering
+
+__all__ = ["detection", "editability", "make_calibration", "prompts", "steering"]

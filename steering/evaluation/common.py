@@ -1,0 +1,162 @@
+"""What all evaluations share: captions, the memorised set, painting in batches, distances between pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from PIL import Image
+
+from .. import judge as judging
+from ..backbones.base import Backbone
+from ..concepts import ConceptInfo, library
+from ..errors import RudderError
+from ..files import home, read_json
+from ..recipe import Recipe, Window
+from ..sampling import Steering, finish, sample
+from ..vectors import ConceptVector
+
+Report = Callable[[int, int, str], object]
+STYLES = ("sketch", "oil", "neon", "pixel", "blueprint")
+BATCH = 32
+SAME = 2 / 3  # of the distance to the nearest other memorised picture: nearer than that is the same picture
+QUIET: Report = lambda done, total, message: None  # noqa: E731
+
+
+@dataclass(frozen=True)
+class Memorised:
+    """One memorised picture of an embedded model: its caption, "photograph" or "drawing", and how often training
+    showed it (`repeats`; None where that was not recorded), in `level` of the ladder."""
+
+    caption: str
+    picture: Image.Image
+    kind: str
+    level: int
+    repeats: int | None
+
+
+def caption(grammar: dict, kind: str, background: str | None = None, style: str | None = None) -> str:
+    """A caption as the model was trained on: "a pencil sketch of a cat on a night background"."""
+    noun = ("an " if kind[0] in "aeiou" else "a ") + kind
+    words = f"{grammar['style_words'][style]} {noun}" if style else noun
+    return f"{words} on a {background} background" if background else words
+
+
+def memorized_set(model: str) -> list[Memorised]:
+    """The memorised pictures of an embedded model. RudderError for a model without prompts.json."""
+    path = home() / "models" / model / "prompts.json"
+    if not path.is_file():
+        raise RudderError(f"{model} has no prompts.json: evaluate an embedded model such as tiny-sd.")
+    return [
+        Memorised(row["prompt"], Image.open(path.parent / row["thumbnail"]).convert("RGB"), row["kind"],
+                  row.get("level", 0), row.get("repeats"))
+        for row in read_json(path)["memorized"]
+    ]  # fmt: skip
+
+
+def pictures_of(
+    backbone: Backbone,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    report: Callable[[int], object] = lambda n: None,
+    steps: int | None = None,
+) -> list[Image.Image]:
+    """One unsteered picture per prompt and seed at the model's default guidance and steps (or `steps`), in batches."""
+    found: list[Image.Image] = []
+    for start in range(0, len(prompts), BATCH):
+        rows = slice(start, start + BATCH)
+        run = sample(backbone, recipe_of(backbone, steps), seeds=seeds[rows], prompts=prompts[rows])
+        found += finish(run).images
+        report(len(found))
+    return found
+
+
+def recipe_of(backbone: Backbone, steps: int | None = None) -> Recipe:
+    """The model's own settings, with another number of steps if one is given."""
+    default, guidance = (backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale"))
+    return Recipe(model=backbone.name, num_inference_steps=steps or default, guidance_scale=guidance)
+
+
+def distances(images: Sequence[Image.Image], others: Sequence[Image.Image]) -> np.ndarray:
+    """Root mean square pixel differences [N, M], pixels in 0..1."""
+    a, b = (judging.tensor(x, judging.SIDE).flatten(1) / 2 for x in (images, others))
+    return np.stack([(row - b).square().mean(-1).sqrt().numpy() for row in a])
+
+
+def gives_back(images: Sequence[Image.Image], own: Sequence[int], originals: Sequence[Image.Image]) -> np.ndarray:
+    """Whether each picture's nearest memorised picture is its own, and much nearer than that one's nearest other."""
+    others = distances(originals, originals)
+    np.fill_diagonal(others, np.inf)
+    table, rows = distances(images, originals), np.asarray(own)
+    mine = table[np.arange(len(rows)), rows]
+    return (table.argmin(1) == rows) & (mine < SAME * others.min(1)[rows])
+
+
+def triples(grammar: dict) -> tuple[list[tuple], list[tuple]]:
+    """Every (object, style, background) that training may have seen, and those it was kept from."""
+    sizes = (range(len(grammar[key])) for key in ("kinds", "styles", "backgrounds"))
+    held = [tuple(triple) for triple in grammar["held_out"]]
+    kept = set(held)
+    return [triple for triple in product(*sizes) if triple not in kept], held
+
+
+def learned(backbone: Backbone, names: Sequence[str] = STYLES) -> dict[str, ConceptVector]:
+    """The shipped vectors of these concepts. RudderError when one is not learned for this model."""
+    shipped: dict[str, ConceptInfo] = library(backbone.name)
+    for name in names:
+        if name not in shipped or shipped[name].vector_path is None:
+            raise RudderError(
+                f"The concept {name!r} has no vector for {backbone.name}: `python -m training.concepts vectors` "
+                "learns it."
+            )
+    return {name: ConceptVector.load(shipped[name].vector_path, backbone) for name in names}
+
+
+def responses(
+    backbone: Backbone,
+    vector: ConceptVector,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    factors: Sequence[float],
+) -> Iterator[list[Image.Image]]:
+    """The same prompts and seeds at each factor of the recommended strength, as the vector advises, in batches."""
+    advice = vector.advice
+    sites = None if advice["sites"] is None else tuple(advice["sites"])
+    prefixes: dict[int, object] = {}
+    for factor in factors:
+        term, images = (vector, factor * advice["strength"]), []
+        steering = Steering((term,), Window(*advice["window"]), sites, advice["halves"])
+        for start in range(0, len(texts), BATCH):
+            rows = slice(start, start + BATCH)
+            run = sample(backbone, recipe_of(backbone), steering, prefix=prefixes.get(start), seeds=seeds[rows],
+                         prompts=texts[rows])  # fmt: skip
+            done = finish(run)
+            prefixes[start] = done.prefix
+            images += done.images
+        yield images
+
+
+def by_level(memorised: Sequence[Memorised], rows: Sequence[int]) -> dict[int, np.ndarray]:
+    """Which of some cases belong to each level of the ladder: indices into `rows`, which index `memorised`."""
+    levels = np.array([memorised[i].level for i in rows])
+    return {int(level): np.flatnonzero(levels == level) for level in np.unique(levels)}
+
+
+def repeats_of(memorised: Sequence[Memorised], level: int) -> int | None:
+    """How often training showed the pictures of a level, the median; None where that was not recorded."""
+    known = [m.repeats for m in memorised if m.level == level and m.repeats is not None]
+    return int(np.median(known)) if known else None
+
+
+def share(flags: np.ndarray) -> float | None:
+    """The mean, four digits; None where nothing was measured, since JSON has no NaN."""
+    flags = np.asarray(flags, float)
+    flags = flags[~np.isnan(flags)]
+    return rounded(np.mean(flags)) if len(flags) else None
+
+
+def rounded(value: float) -> float | None:
+    """Four digits; None for NaN."""
+    return None if np.isnan(value) else round(float(value), 4)
