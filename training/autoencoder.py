@@ -116,7 +116,7 @@ def equal_changes(
     side = latent.shape[2] * (3 if which == 4 else 2) // 4
     pixels = side * true.shape[2] // latent.shape[2]
     return (
-        F.interpolate(latent, (side, side), mode="bilinear", antialias=True),
+        F.interpolate(latent.float(), (side, side), mode="bilinear", antialias=True),
         F.interpolate(true, (pixels, pixels), mode="bilinear", antialias=True),
     )
 

@@ -12,9 +12,9 @@ window.LabPanel = (() => {
 
   const skeleton = (side) => `
     <header><span class="rd-tag"></span><p class="rd-lab-what"></p></header>
-    <h4>What it stores <small>its longest columns: length, cosine to a training picture</small></h4>
+    <h3>What it stores <small>its longest columns: length, cosine to a training picture</small></h3>
     <div class="rd-lab-columns"></div>
-    <h4>What it makes of the picture <small class="rd-lab-std"></small></h4>
+    <h3>What it makes of the picture <small class="rd-lab-std"></small></h3>
     <div class="rd-lab-flow">
       <figure class="is-noisy"><figcaption>noisy <b></b></figcaption></figure>
       <figure class="rd-lab-code"><svg viewBox="0 0 240 100" preserveAspectRatio="none" role="img"></svg>
@@ -22,8 +22,8 @@ window.LabPanel = (() => {
       <figure class="is-denoised"><figcaption>denoised <b></b></figcaption></figure>
     </div>
     <div class="rd-lab-why">
-      <div><h4>Columns that fired <small>share of the energy</small></h4><div class="rd-lab-fired"></div></div>
-      <div><h4>Directions that pass <small class="rd-lab-rank"></small></h4>
+      <div><h3>Columns that fired <small>share of the energy</small></h3><div class="rd-lab-fired"></div></div>
+      <div><h3>Directions that pass <small class="rd-lab-rank"></small></h3>
         <svg class="rd-lab-spectrum" viewBox="0 0 120 52" preserveAspectRatio="none" role="img"></svg></div>
     </div>
     <div class="rd-lab-own-network">

@@ -18,9 +18,9 @@ window.LabPicker = (() => {
       </div>
       <p class="rd-lab-source"></p>
     </div>
-    <h4>Trained on <small></small></h4><div class="rd-lab-thumbs" data-kind="train"></div>
-    <h4>Never trained on</h4><div class="rd-lab-thumbs" data-kind="test"></div>
-    <h4>Steer towards</h4><div class="rd-lab-concepts"></div>
+    <h3>Trained on <small></small></h3><div class="rd-lab-thumbs" data-kind="train"></div>
+    <h3>Never trained on</h3><div class="rd-lab-thumbs" data-kind="test"></div>
+    <h3>Steer towards</h3><div class="rd-lab-concepts"></div>
     <label class="rd-lab-passes" title="How often the network denoises; the edit is shared out over the first three quarters"><span>in
       passes</span><input type="range" min="1" max="32" step="1" aria-label="Denoising passes"><output></output></label>`;
 
@@ -157,7 +157,7 @@ window.LabPicker = (() => {
       },
       /* Which training pictures both networks know: the first `few`. */
       known(few, many) {
-        find("h4 small").textContent = few < many ? "ringed: by both" : "by both networks";
+        find("h3 small").textContent = few < many ? "ringed: by both" : "by both networks";
         find("[data-kind=train]").querySelectorAll("label").forEach((label, place) => {
           label.classList.toggle("is-both", place < few);
           label.classList.toggle("is-none", place >= many);

@@ -3,7 +3,7 @@ window.RudderReading = (() => {
   const svg = "http://www.w3.org/2000/svg";
 
   const skeleton = `
-    <header><h4></h4><p class="rd-verdict"></p></header>
+    <header><h3></h3><p class="rd-verdict"></p></header>
     <div class="rd-plots">
       <figure><svg class="rd-histogram" viewBox="0 0 200 84" role="img"></svg><figcaption></figcaption></figure>
       <figure><svg class="rd-bars" viewBox="0 0 200 84" role="img"></svg><figcaption></figcaption></figure>
@@ -126,7 +126,7 @@ window.RudderReading = (() => {
         asked = false;
         find(".rd-profile").open = false;
         find(".rd-profile").hidden = Boolean(told.missing) || !ask;
-        find("h4").textContent = title;
+        find("h3").textContent = title;
         root.classList.toggle("is-memorised", Boolean(told.memorized));
         find(".rd-why").hidden = Boolean(told.missing) || !window.RudderLab.there();
         find(".rd-why").textContent = told.memorized ? "This picture is spiky: see why edits bounce off"

@@ -65,7 +65,7 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, 
         "b": ("memorized", "Memorised prompt", "In training it always came with the same picture."),
     }
     with gr.Group(elem_classes="rd-card"):
-        gr.HTML("<h3>Prompts</h3>", elem_classes="rd-title")
+        gr.HTML("<h2>Prompts</h2>", elem_classes="rd-title")
         for column, (kind, label, info) in texts.items():
             if column == "b":
                 compare = gr.Checkbox(
@@ -135,7 +135,7 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
 
 def concept_panel(studio: Studio, panel: Panel) -> gr.HTML:
     """The concept picker with the selected one's example pictures."""
-    gr.HTML("<h3>Concept</h3>", elem_classes="rd-title")
+    gr.HTML("<h2>Concept</h2>", elem_classes="rd-title")
     return gr.HTML(
         panel.concept,
         items=concept_items(studio),
@@ -152,7 +152,7 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
     used.update(site for concept in studio.concepts.values() if concept.vector for site in concept.vector.sites)
     sites = [(f"{name} ({site.label})", name) for name, site in known.items() if name in used]
     with gr.Group(elem_classes="rd-card"):
-        gr.HTML("<h3>Settings</h3>", elem_classes="rd-title")
+        gr.HTML("<h2>Settings</h2>", elem_classes="rd-title")
         with gr.Row(elem_classes="rd-seed"):
             seed = gr.Number(panel.seed, label="Seed", precision=0, elem_id="rd-seed", min_width=90, scale=3)
             lock = gr.Checkbox(True, label="Keep", info="", elem_id="rd-lock", min_width=84, scale=1)
