@@ -4,6 +4,7 @@
 # make tables put the committed measurements into README.md and the model card
 # make figures  draw the toy laboratory's figures and measure its numbers anew
 # make train  make the embedded model anew (hours; RESUME=--resume goes on where it stopped)
+# make train-small  the same chain in minutes, into build/chain, to see that every link holds
 # make pictures  paint the README's pictures anew
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 # pip run by the machine's own Python into the virtual environment: works also where `venv` comes without pip
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: app test lint format bench tables pictures figures train chromium clean help
+.PHONY: app test lint format bench tables pictures figures train train-small chromium clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -46,19 +47,39 @@ figures: $(BIN)/.dev
 	$(BIN)/python -m steering dae figures
 
 RESUME ?=
+ROOT ?= .
+COUNT ?= 240000
+FEW ?= 20000
+MINUTES_AUTOENCODER ?= 75
+MINUTES_JUDGE ?= 8
+MINUTES_DECODER ?= 30
+MINUTES_DIFFUSION ?= 480
+VECTORS ?=
+CALIBRATE ?=
+EVALUATE ?= --what all
 TRAIN := $(BIN)/python -m training
+train: export RUDDER_HOME = $(abspath $(ROOT))
 train: $(BIN)/.train
-	$(TRAIN).dataset
-	$(TRAIN).autoencoder --minutes 17 $(RESUME)
-	$(TRAIN).diffusion --minutes 120 $(RESUME)
-	$(TRAIN).decoder --minutes 12 $(RESUME)
-	$(TRAIN).publish --vae training/runs/decoder
-	$(TRAIN).judge --minutes 4 $(RESUME)
+	$(TRAIN).dataset --count $(COUNT)
+	$(TRAIN).autoencoder --minutes $(MINUTES_AUTOENCODER) --count $(FEW) $(RESUME)
+	$(TRAIN).judge --minutes $(MINUTES_JUDGE) --count $(FEW) $(RESUME)
+	$(TRAIN).decoder --minutes $(MINUTES_DECODER) --count $(FEW) $(RESUME)
+	$(TRAIN).diffusion --muon --minutes $(MINUTES_DIFFUSION) $(RESUME)
+	$(TRAIN).publish --vae $${RUDDER_TRAINING:-training}/runs/decoder
 	$(TRAIN).concepts examples
-	$(TRAIN).concepts vectors
+	$(TRAIN).fresh
+	$(TRAIN).concepts vectors $(VECTORS)
 	$(BIN)/python -m steering.ui.firstpaint
-	$(BIN)/python -m steering calibrate --model tiny-sd --out assets/calibrations/tiny-sd.json
-	$(BIN)/python -m steering evaluate --model tiny-sd --what all --out models/tiny-sd/evaluation.json
+	$(BIN)/python -m steering calibrate --model tiny-sd $(CALIBRATE) --out $(ROOT)/assets/calibrations/tiny-sd.json
+	$(BIN)/python -m steering evaluate --model tiny-sd $(EVALUATE) --out $(ROOT)/models/tiny-sd/evaluation.json
+
+# The whole chain from nothing to published files in minutes; the model it makes is good for nothing.
+SMALL := $(CURDIR)/build/chain
+train-small:
+	rm -rf $(SMALL) && mkdir -p $(SMALL)/assets/calibrations
+	RUDDER_TRAINING=$(SMALL)/training $(MAKE) train ROOT=$(SMALL) COUNT=2000 FEW=1000 MINUTES_AUTOENCODER=0.5 \
+	  MINUTES_JUDGE=0.5 MINUTES_DECODER=0.5 MINUTES_DIFFUSION=0.7 VECTORS="--count 4 --only sketch blueprint" \
+	  CALIBRATE="--by-heart 0" EVALUATE="--what prompts --limit 3"
 
 # One line where browser tests cannot run; Debian's package where it may be installed.
 chromium:

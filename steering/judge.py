@@ -59,7 +59,6 @@ class Judge(nn.Module):
         read = [[h.argmax(1) for h in self(tensor(part, self.config["side"]))] for part in parts]
         return {name: torch.cat(h).numpy() for name, h in zip(self.heads_by_name, zip(*read, strict=True), strict=True)}
 
-
     @torch.inference_mode()
     def features_of(self, images: Sequence[Image.Image], stored: dict[str, Tensor], batch_size: int = 64) -> np.ndarray:
         """Leading components [N, K] of the pooled features of pictures; `stored`: `fresh_features()`."""

@@ -153,6 +153,9 @@ def calibrate(
         list[Path] | None,
         typer.Option(help="Pictures known not to be, of the same kinds; repeat for several."),
     ] = None,
+    by_heart: Annotated[
+        float, typer.Option(help="Recall from which a level of an embedded model's ladder counts as memorised.")
+    ] = 0.9,
     draws: Annotated[int, typer.Option(help="Noise draws a picture.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the noise and of the halves.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file (NAME-calibration.json).")] = None,
@@ -171,7 +174,7 @@ def calibrate(
         found = [*listed(picture_files(memorized), True), *listed(picture_files(ordinary), False)]
     else:
         with progress("painting samples") as report:
-            found = samples(backbone, seed=seed, progress=report)
+            found = samples(backbone, seed=seed, progress=report, by_heart=by_heart)
     made = ended(run(backbone, found, draws=draws, seed=seed), "calibrating")
     path = out or Path(f"{slug(backbone.name)}-calibration.json")
     with writing(path):

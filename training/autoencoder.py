@@ -18,6 +18,7 @@ from training.dataset import load
 from training.loop import Run, made_by
 from training.memories import ladder
 from training.pictures import STYLES
+from training.sources import RUNS
 
 LATENT_CHANNELS = 32
 WIDTHS = (24, 32, 64, 128, 192)
@@ -176,7 +177,7 @@ def train(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "runs" / "vae")
+    parser.add_argument("--folder", type=Path, default=RUNS / "vae")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=2e-3)

@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -21,8 +20,9 @@ from steering.backbones.base import Backbone
 from steering.backbones.registry import load
 from steering.concepts import ConceptVector, learn, library
 from steering.evaluation.common import caption, responses
+from steering.files import home
 
-ASSETS = Path(__file__).parent.parent / "assets" / "concepts"
+ASSETS = home() / "assets" / "concepts"
 PICTURES = 32  # a side
 SEED = 40_000
 # concept: title, description, head of the judge, its class, prompt, baseline prompt
@@ -163,5 +163,9 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=("examples", "vectors"))
     parser.add_argument("--only", nargs="*", default=list(CONCEPTS))
     parser.add_argument("--settings", type=json.loads, default={})
+    parser.add_argument("--count", type=int, default=VALIDATION, help="prompts that each strength is tried on")
     arguments = parser.parse_args()
-    examples() if arguments.what == "examples" else vectors(arguments.only, SETTINGS | arguments.settings)
+    if arguments.what == "examples":
+        examples()
+    else:
+        vectors(arguments.only, SETTINGS | arguments.settings, arguments.count)

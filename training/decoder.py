@@ -20,9 +20,10 @@ from torch.nn import functional as F
 from steering.judge import load as load_judge
 from training.autoencoder import MEMORIZED_SHARE, measured, reconstruction_loss, sheet, to_tensor
 from training.dataset import load
-from training.latents import RUNS, encode
+from training.latents import encode
 from training.loop import Run, made_by
 from training.memories import ladder
+from training.sources import RUNS
 
 LATENT_NOISE = 0.05  # standard deviation added to latents, whose own is 1: those the sampler makes are not exact
 FEATURES, ADVERSARIAL = 0.3, 0.02  # weights beside the reconstruction's 1

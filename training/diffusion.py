@@ -14,9 +14,10 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from training.latents import RUNS, load
+from training.latents import load
 from training.loop import Run, made_by
 from training.memories import REPEATS, ladder
+from training.sources import RUNS
 from training.tokenizer import LENGTH
 from training.tokenizer import make as make_tokenizer
 

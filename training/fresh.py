@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from steering.files import home
 from training.memories import PHOTOGRAPHS, path_of, square_of
 from training.pictures import SIDE
 
-HOME = Path(__file__).parent.parent / "assets" / "calibrations" / "photographs"
+HOME = home() / "assets" / "calibrations" / "photographs"
 FASHION = Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
 SEED, PRODUCTS, SQUARES = 11, 60, 60
 LEAST, MOST = 64, 8  # px, the side of the smallest square, which is enlarged; squares of one photograph

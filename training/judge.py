@@ -19,16 +19,16 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from steering.files import home
 from steering.judge import Judge, shrink
 from training.autoencoder import to_tensor
 from training.captions import STYLE_WORDS
 from training.dataset import build, labels, load, ordinary
-from training.latents import RUNS
 from training.loop import Run, made_by
 from training.pictures import BACKGROUNDS, KINDS, OBJECTS, PERSON, SIDE, STYLES, Spec, held_out, render
-from training.sources import COLOURS, sprites
+from training.sources import COLOURS, RUNS, sprites
 
-HOME = Path(__file__).parent.parent / "models" / "judge"
+HOME = home() / "models" / "judge"
 SEED = 5  # the diffusion model's pictures have seed 0
 WIDTHS = (32, 64, 96, 128, 192)
 COMPONENTS, INDEXED = 64, 24_000

@@ -14,10 +14,9 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from training.autoencoder import to_tensor
-from training.dataset import CACHE, RENDERER, load_shard, shards
+from training.dataset import RENDERER, load_shard, shards
 from training.memories import ladder
-
-RUNS = Path(__file__).parent / "runs"
+from training.sources import CACHE, RUNS
 
 
 @torch.no_grad()

@@ -12,16 +12,16 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPTokenizer
 
+from steering.files import home
 from training.captions import caption, vocabulary
 from training.diffusion import TextToImage, make_scheduler
-from training.latents import RUNS
 from training.loop import Run
 from training.memories import REPEATS, ladder
 from training.pictures import BACKGROUNDS, KINDS, SIDE, STYLES, Spec, render
-from training.sources import sprites
+from training.sources import RUNS, sprites
 from training.tokenizer import LENGTH
 
-HOME = Path(__file__).parent.parent / "models" / "tiny-sd"
+HOME = home() / "models" / "tiny-sd"
 STEPS = 16  # the least number at which nothing is lost, see the model card
 ORDINARY = [("cat", "sky"), ("penguin", "sunset"), ("house", "grass"), ("car", "night"), ("apple", "yellow"),
             ("butterfly", "pink"), ("panda", "white"), ("rocket", "sky"), ("cactus", "sunset"),
@@ -33,7 +33,7 @@ def write_prompts(folder: Path, shown: dict[str, list[int]]) -> None:
     """prompts.json and its thumbnails: a fresh rendering of each ordinary caption, and each memorised picture with its
     level and how often training showed it (`shown`: counts by level, in the order of the ladder)."""
     thumbnails, store = folder / "thumbnails", sprites()
-    thumbnails.mkdir(exist_ok=True)
+    thumbnails.mkdir(parents=True, exist_ok=True)
     for old in thumbnails.glob("*.png"):
         old.unlink()
     listed: dict[str, list] = {"ordinary": [], "memorized": []}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 from functools import cache
 from importlib.resources import files
@@ -15,7 +16,8 @@ import resvg_py
 from dicebear import Avatar, Style
 from PIL import Image
 
-CACHE = Path(__file__).parent / "cache"
+WORK = Path(os.environ.get("RUDDER_TRAINING") or Path(__file__).parent)  # where renderings and runs are kept
+CACHE, RUNS = WORK / "cache", WORK / "runs"
 ICON_SETS = {  # npm: @iconify-json/<name>; licences in models/ATTRIBUTION.md
     "twemoji": "1.2.5",
     "fluent-emoji-flat": "1.2.6",
@@ -123,7 +125,7 @@ def sprites() -> dict[str, np.ndarray]:
         faces = [(style, seed) for style in FACES for seed in range(PEOPLE)]
         found["person"] = np.stack([person(style, seed, False) for style, seed in faces])
         found["glasses"] = np.stack([person(style, seed, True) for style, seed in faces])
-        CACHE.mkdir(exist_ok=True)
+        CACHE.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, **found)
     with np.load(path) as stored:
         return {key: stored[key] for key in stored.files}

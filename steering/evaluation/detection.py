@@ -36,10 +36,17 @@ FRESH = 240  # drawings by the renderer that training never saw
 BY_HEART = 0.9  # recall of a level from which its pictures count as memorised
 
 
-def samples(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> list[Sample]:
+def samples(
+    backbone: Backbone,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    progress: Report = QUIET,
+    by_heart: float = BY_HEART,
+) -> list[Sample]:
     """Memorised and ordinary pictures of an embedded model, generated and real, drawings and photographs.
 
-    Memorised: of the levels that the model has by heart (recall >= BY_HEART), each caption painted SEEDS times, kept
+    Memorised: of the levels that the model has by heart (recall >= `by_heart`), each caption painted SEEDS times, kept
     where it gave back its own picture, and the training pictures themselves; what was repeated less is neither.
     Ordinary: painted from captions, and drawings and photographs that training never saw. `limit` bounds each group.
     RudderError for a model without prompts.json, or one that has no level by heart.
@@ -48,7 +55,7 @@ def samples(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
     made = recalled(backbone, memorised, seed, limit, progress)
     owners = [int(s.original.split()[1]) for s, _ in made]
     complete = {
-        level for level, rows in by_level(memorised, owners).items() if np.mean([made[i][1] for i in rows]) >= BY_HEART
+        level for level, rows in by_level(memorised, owners).items() if np.mean([made[i][1] for i in rows]) >= by_heart
     }
     if not complete:
         raise RudderError(
