@@ -1,4 +1,4 @@
-"""Everyone can use the page: axe-core finds nothing in any room, in light or dark, and keys reach what a mouse reaches."""
+"""Everyone can use the page: axe-core finds nothing in any room, light or dark, and keys reach what a mouse reaches."""
 
 from __future__ import annotations
 
