@@ -1,6 +1,6 @@
 """Space and local entry point: `python app.py` builds the page and serves it."""
 
-from steering.ui.page import serve
+from steering.ui.serve import serve
 
 if __name__ == "__main__":
     serve()

@@ -309,7 +309,7 @@ def page(
 
     options = ["--port", str(whole("The port", port, 1, 65535)), "--device", device]
     options += [*(("--model", model) if model else ()), *(("--host", host) if host else ())]
-    from .ui.page import serve
+    from .ui.serve import serve
 
     serve(options)
 

@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ..backbones.registry import DEFAULT
-from ..errors import RudderError
 from ..images import Limits, open_images
 from . import audit, lab, notices, own_set, restore
-from .firstpaint import default_panel, first_paint, warm
-from .gpu import zero_gpu
+from .firstpaint import default_panel
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel
 from .pictures import square, web_picture
 from .reading import reading
 from .session import Session
+from .shell import HEADER, LEDE, STAGE
 from .steer import Panel, failed, generate, profiled, release, unknown_words
-from .studio import Studio, open_studio
-from .theme import launch_look
+from .studio import Studio
 
 PAINTERS = 2  # runs at once: the forward passes take turns on one model, so both visitors see progress
 WAITING = 32  # requests in the queue before newcomers are asked to come back
-UPLOAD = "20mb"  # one file
 
-HEADER = """
-<header class="rd-header">
-  <div class="rd-brand">
-    <svg viewBox="0 0 32 32" aria-hidden="true">
-      <circle cx="16" cy="16" r="13"/><circle cx="16" cy="16" r="3.2"/>
-      <path d="M16 1v11.5M16 19.5V31M1 16h11.5M19.5 16H31"/><path class="is-course" d="M16 16 27 5"/></svg>
-    <h1>Rudder</h1>
-    <p>Steer what a diffusion model paints, from the inside.</p>
-  </div>
-  <button type="button" class="rd-theme" aria-pressed="false" aria-label="Dark colours"><span></span></button>
-</header>
-"""
-LEDE = """
-<div class="rd-lede">
-  <h2>Which of the two answers the helm?</h2>
-  <p>Both pictures get the same concept, added to the model's hidden activations while it paints.
-  Drag the strength and watch: does the picture change step by step, or does it hold its course and
-  then jump?</p>
-</div>
-"""
-STAGE = '<section class="rd-stage" aria-label="Pictures"></section>'
 STAGE_SCRIPT = """
 RudderStage.mount({ element, props, trigger, watch });
 // it triggers 'generate', 'release', 'stop' and 'profile'
@@ -256,42 +227,3 @@ def _panel_of(painted: dict[str, Any], otherwise: Panel) -> Panel:
         sites=(),
         halves=recipe["halves"],
     )
-
-
-def serve(arguments: list[str] | None = None) -> None:
-    """Build the page and serve it; exits with 2 and one sentence when the model cannot be loaded."""
-    parser = argparse.ArgumentParser(prog="app.py", description="Serve Rudder's page.")
-    parser.add_argument(
-        "--model", default=os.environ.get("RUDDER_MODEL", DEFAULT), help="embedded name, folder or hub id"
-    )
-    parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
-    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    asked = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        studio = open_studio(asked.model, asked.device)
-        painted = first_paint(studio)
-        page = page_of(studio, painted)
-    except RudderError as wrong:
-        print(wrong, file=sys.stderr)
-        raise SystemExit(2) from wrong
-    try:
-        page.launch(
-            server_name=asked.host,
-            server_port=asked.port,
-            max_file_size=UPLOAD,
-            show_error=False,
-            footer_links=[],
-            favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"),
-            ssr_mode=False,
-            prevent_thread_lock=True,
-            _frontend=False,  # else Gradio gives up when a busy machine needs 3 s for the first answer
-            **launch_look(),
-        )
-    except OSError as wrong:
-        print(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", file=sys.stderr)
-        raise SystemExit(2) from wrong
-    if not zero_gpu():
-        warm(studio, painted)
-    page.block_thread()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.themes.utils import colors, fonts, sizes
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
-LAB = ("maths", "data", "plots", "words", "panel", "picker", "sides", "figure")
-SCRIPTS = ("page.js", "helm.js", "reading.js", "stage.js", "pickers.js", *(f"lab-{part}.js" for part in LAB), "lab.js")
-STYLES = ("rudder.css", "lab.css")
+from .shell import ASSETS, STYLES, scripts
 
 # Gradio's wheel holds these two with Latin letters; its semi-bold files are Cyrillic only.
 WEIGHTS = (400, 700)
@@ -125,12 +121,6 @@ def chart_theme() -> gr.themes.Base:
     )
 
 
-def script() -> str:
-    """The page's JavaScript as one <script> for the head, in place before the first component mounts."""
-    parts = [(ASSETS / "js" / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    return "<script>\n" + "\n".join(parts) + "\n</script>"
-
-
 def math_font() -> str:
     """The formulas' font (assets/fonts) as a <style> for the head: a browser without one misplaces superscripts."""
     data = base64.b64encode((ASSETS / "fonts" / "stix-two-math.woff2").read_bytes()).decode()
@@ -140,4 +130,4 @@ def math_font() -> str:
 def launch_look() -> dict[str, Any]:
     """What Blocks.launch needs for the look: theme, style sheet, font, scripts."""
     styles = [ASSETS / "css" / name for name in STYLES]
-    return {"theme": chart_theme(), "css_paths": styles, "head": math_font() + script()}
+    return {"theme": chart_theme(), "css_paths": styles, "head": math_font() + scripts()}

@@ -1,0 +1,162 @@
+"""The door: what a visitor gets while the model is still being loaded.
+
+A server of the standard library alone holds the port from the first second. It shows the first paint, kept in files,
+on the real stage, where it can be dragged at once; says what is being done and since when; and asks programs to come
+again. When the page itself is ready it takes the port, and the browser changes over without being asked.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..errors import RudderError
+from ..files import home, read_json
+from .shell import ASSETS, HEADER, LEDE, STAGE, STAGE_SCRIPTS, scripts
+
+AGAIN = 2  # seconds after which a program should ask again
+ASK = 0.4  # seconds between two questions of a waiting browser
+WAITING = """
+<aside class="rd-card rd-door">
+  <h2>One moment</h2>
+  <p role="status" aria-live="polite"><b class="rd-door-text">{text}</b> <span class="rd-door-time"></span></p>
+  <p>{hint}</p>
+  <p class="rd-door-asked" role="status" hidden>Exact strengths and new pictures need the model: wait for it here.</p>
+  <p>The controls take this place by themselves as soon as the model is ready.</p>
+</aside>
+"""
+FIRST = "The pictures beside this were painted beforehand: drag the strength and watch them."
+BARE = "A large model from a disk takes a minute or two, from the hub as long as its download."
+SCRIPT = """<script>
+const ASK = $ASK;
+window.RudderLab = { there: () => false };  // no laboratory to link to yet
+addEventListener("DOMContentLoaded", () => {
+  const find = (selector) => document.querySelector(selector);
+  Rudder.startTheme(find(".rd-theme"));
+  const wait = () => { find(".rd-door-asked").hidden = false; };
+  const ask = async () => {
+    let next = ASK;
+    try {
+      const answer = await fetch("./", { method: "HEAD", cache: "no-store" });
+      const told = answer.headers.get("X-Rudder-Door");
+      if (!told) { location.reload(); return; }
+      const { text, seconds, closing } = JSON.parse(decodeURIComponent(told));
+      find(".rd-door-text").textContent = text;
+      find(".rd-door-time").textContent = `(${Math.round(seconds)} s)`;
+      if (closing) next = 5 * ASK;  // the port changes hands: a request in between would be refused
+    } catch { /* it has just done so */ }
+    setTimeout(ask, next);
+  };
+  setTimeout(ask, ASK);
+  const message = JSON.parse(find("#rd-first").textContent);
+  if (message) RudderStage.mount({ element: document, props: { value: message }, watch() {},
+    trigger(name) { if (name !== "stop") { wait(); setTimeout(Rudder.lost); } } });
+});
+</script>"""
+
+
+class Door:
+    """Holds host:port with the waiting page until `close`. OSError where the port cannot be had."""
+
+    def __init__(self, host: str, port: int, model: str) -> None:
+        self.text, self.closing, self.started = "Starting", False, time.monotonic()
+        painted = kept_message(model)
+        words = WAITING.format(text="Starting", hint=FIRST if painted else BARE)
+        self.page = _page(words, painted).encode()
+        self._server = ThreadingHTTPServer((host, port), _handler(self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def say(self, text: str) -> None:
+        """What is being done now, in a few words."""
+        self.text = text
+
+    def close(self) -> None:
+        """Give the port back."""
+        self.closing = True
+        time.sleep(1.5 * ASK)  # waiting browsers hear of it
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def kept_message(model: str) -> dict[str, Any] | None:
+    """The stage's message kept in assets/firstpaint for this model, its frames as data URIs; None where there is none.
+
+    RudderError for a damaged file.
+    """
+    path = home() / "assets" / "firstpaint" / "firstpaint.json"
+    if not path.is_file():
+        return None
+    kept = read_json(path)
+    try:
+        if kept["made"]["model"] != model:
+            return None
+        message = kept["message"]
+        for data in message["columns"].values():
+            for one in data["frames"]:
+                body = base64.b64encode((path.parent / Path(one.pop("file_here")).name).read_bytes()).decode()
+                one["src"] = f"data:image/png;base64,{body}"
+    except (KeyError, TypeError, OSError) as wrong:
+        raise RudderError(f"{path} is damaged: make it again with `python -m steering.ui.firstpaint`.") from wrong
+    return message
+
+
+def _page(words: str, painted: dict[str, Any] | None) -> str:
+    style = (ASSETS / "css" / "rudder.css").read_text(encoding="utf-8")
+    script = SCRIPT.replace("$ASK", f"{1000 * ASK:g}")
+    kept = json.dumps(painted).replace("<", "\\u003c")
+    stage = f'<div id="rd-stage-column">{LEDE}{STAGE if painted else ""}</div>'
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Rudder</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{style}</style>{scripts(STAGE_SCRIPTS)}{script}</head>"
+        f'<body class="rd-waiting"><div class="gradio-container"><main>{HEADER}'
+        f'<div id="rd-room">{words}{stage}</div></main></div>'
+        f'<script type="application/json" id="rd-first">{kept}</script></body></html>'
+    )
+
+
+def _handler(door: Door) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/favicon.ico":
+                self._answer(200, "image/svg+xml", (ASSETS / "rudder.svg").read_bytes())
+            elif path == "/":
+                self._answer(200, "text/html; charset=utf-8", door.page)
+            else:
+                self._later()
+
+        do_HEAD = do_GET
+
+        def do_POST(self) -> None:
+            self._later()
+
+        def _later(self) -> None:
+            told = {"error": f"The model is still being loaded ({html.escape(door.text)}): ask again in {AGAIN} s."}
+            self._answer(503, "application/json", json.dumps(told).encode())
+
+        def _answer(self, code: int, kind: str, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            told = {"text": door.text, "seconds": time.monotonic() - door.started, "closing": door.closing}
+            self.send_header("X-Rudder-Door", quote(json.dumps(told)))
+            if code == 503:
+                self.send_header("Retry-After", str(AGAIN))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, *words: Any) -> None:
+            """Nothing: the page's own server keeps quiet, too."""
+
+    return Handler

@@ -1,0 +1,75 @@
+"""From a command line to a served page: the port first, then the model."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from ..errors import RudderError
+from .door import Door
+
+DEFAULT = "tiny-sd"
+UPLOAD = "20mb"  # one file
+
+
+def serve(arguments: list[str] | None = None) -> None:
+    """Open the door, load the model, build the page and serve it; exits with 2 and one sentence when the port cannot
+    be had or the model cannot be loaded."""
+    parser = argparse.ArgumentParser(prog="app.py", description="Serve Rudder's page.")
+    parser.add_argument(
+        "--model", default=os.environ.get("RUDDER_MODEL", DEFAULT), help="embedded name, folder or hub id"
+    )
+    parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        door = Door(asked.host, asked.port, asked.model)
+    except (OSError, OverflowError) as wrong:
+        _end(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", wrong)
+    except RudderError as wrong:
+        _end(str(wrong), wrong)
+    door.say("Starting: reading the libraries")
+    from .firstpaint import first_paint, warm
+    from .gpu import zero_gpu
+    from .page import page_of
+    from .studio import open_studio
+    from .theme import launch_look
+
+    door.say(f"Loading the model {asked.model}")
+    try:
+        studio = open_studio(asked.model, asked.device)
+        door.say("Laying out the page")
+        painted = first_paint(studio)
+        page = page_of(studio, painted)
+    except RudderError as wrong:
+        _end(str(wrong), wrong)
+    look = launch_look()
+    door.close()
+    try:
+        page.launch(
+            server_name=asked.host,
+            server_port=asked.port,
+            max_file_size=UPLOAD,
+            show_error=False,
+            footer_links=[],
+            favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"),
+            ssr_mode=False,
+            prevent_thread_lock=True,
+            _frontend=False,  # else Gradio gives up when a busy machine needs 3 s for the first answer
+            **look,
+        )
+    except OSError as wrong:
+        _end(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", wrong)
+    if not zero_gpu():
+        warm(studio, painted)
+    page.block_thread()
+
+
+def _end(sentence: str, wrong: Exception) -> None:
+    print(sentence, file=sys.stderr)
+    raise SystemExit(2) from wrong
