@@ -1,12 +1,13 @@
 """Calibration: which probe separates memorised from ordinary pictures for one model, and what a score means.
 
-The probe is chosen on one half of the samples and reported on the other; both halves' originals differ.
+The probe is chosen on one part of the samples and reported on the other; no original is in both.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
+import math
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,8 @@ from PIL import Image
 
 from .backbones.base import Backbone
 from .concepts import Progress
+from .domain import DRAWS as DOMAIN_DRAWS
+from .domain import KNOWN, TIMESTEP, Domain, denoising_error
 from .errors import RudderError, shorten
 from .files import home, read_json
 from .images import Limits, open_images
@@ -31,6 +34,7 @@ FORMAT = 1
 TIMESTEPS = (10, 50, 100, 200, 300, 400, 500)
 DRAWS = 4  # of the shipped verdicts: more steady than the paper's one
 ROUNDS = 1000
+FIT = 3 / 8  # of the originals of a group choose the probe, the others report on it
 REMEDY = "make it again with `rudder calibrate`"
 
 
@@ -53,7 +57,7 @@ class Verdict:
 
     score: float
     spread: float
-    memorized: bool
+    memorized: bool | None  # None: no verdict, for the picture is unlike anything the calibration knew
     above: float  # share of the calibration's ordinary pictures that score lower
     sentence: str
 
@@ -81,6 +85,7 @@ class Calibration:
     sweep: list[dict[str, Any]]
     fitted: tuple[str, ...]
     record: dict[str, Any]
+    domain: Domain | None = None  # None: a calibration of before, which cannot tell what is unlike it
 
     def score(
         self, backbone: Backbone, pictures: Sequence[Image.Image] | torch.Tensor, prompts: str | Sequence[str] = ""
@@ -91,12 +96,23 @@ class Calibration:
         """
         self.check(backbone)
         found = spikiness(backbone, pictures, self.probe, draws=self.draws, seed=self.seed, prompts=prompts)
-        return replace(found, mean=SIGNS[self.probe.statistic] * found.mean)
+        known = self.domain
+        error = known and denoising_error(backbone, pictures, known.timestep, draws=known.draws, seed=known.seed)
+        return replace(found, mean=SIGNS[self.probe.statistic] * found.mean, error=error)
 
-    def verdict(self, score: float, spread: float = 0.0) -> Verdict:
-        """A score in words: memorised above the threshold, and how many ordinary pictures it exceeds."""
+    def verdicts(self, found: Spikiness) -> list[Verdict]:
+        """What scores mean, picture by picture, in the order in which `score` was given them."""
+        errors = [None] * len(found.mean) if found.error is None else found.error.tolist()
+        return [self.verdict(*row) for row in zip(found.mean.tolist(), found.spread.tolist(), errors, strict=True)]
+
+    def verdict(self, score: float, spread: float = 0.0, error: float | None = None) -> Verdict:
+        """A score in words: memorised above the threshold, and how many ordinary pictures it exceeds; no verdict where
+        the picture's denoising `error` is larger than that of those the calibration knew."""
         above = float(np.mean(np.asarray(self.ordinary) < score))
         memorized = score > self.threshold
+        if self.domain is not None and error is not None and not self.domain.knows(error, memorized):
+            sentence = "no verdict: unlike anything this was calibrated on"
+            return Verdict(score, spread, None, above, sentence)
         share = f"{100 * above:.0f}" if above in (0, 1) else f"{100 * above:.1f}"
         sentence = f"{'memorised' if memorized else 'not memorised'}: spikier than {share} % of ordinary pictures"
         return Verdict(score, spread, memorized, above, sentence)
@@ -156,6 +172,8 @@ class Calibration:
             for name in ("ordinary", "memorized"):
                 values[name] = tuple(number("A calibration's score", s, -1e9, 1e9) for s in values[name])
             values["fitted"] = tuple(str(name) for name in values["fitted"])
+            if values.get("domain") is not None:
+                values["domain"] = Domain.from_values(values["domain"])
             made = cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise RudderError(f"{Path(path).name} is damaged ({shorten(error)}): {REMEDY}.") from error
@@ -193,9 +211,9 @@ def calibrate(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Iterator[Progress | Calibration]:
-    """Sweep every probe on one half of the samples, report the best on the other: Progress, then Calibration.
+    """Sweep every probe on FIT of the samples, report the best on the others: Progress, then Calibration.
 
-    `sites` None: every resnet's last nonlinearity and the mid block. Halves are drawn by original, within
+    `sites` None: every resnet's last nonlinearity and the mid block. Samples are drawn by original, within
     each group of kind and origin. RudderError with fewer than two originals of either group.
     """
     started = perf_counter()
@@ -217,6 +235,8 @@ def calibrate(
     probe = Probe(best["site"], best["timestep"], best["pooling"], best["statistic"])
     by_draw = SIGNS[probe.statistic] * found.scores(probe)
     scores, one = by_draw.mean(1), by_draw[:, 0]
+    yield Progress(len(samples), len(samples), "measuring what is known")
+    domain = _domain(backbone, samples, memorized, fit, seed)
     timed = perf_counter()
     spikiness(backbone, [s.picture for s in samples[:16]], probe, draws=1, seed=seed)
     seconds = (perf_counter() - timed) / len(samples[:16])
@@ -253,7 +273,20 @@ def calibrate(
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
+        domain=domain,
     )
+
+
+def _domain(backbone: Backbone, samples: Sequence[Sample], memorized: np.ndarray, fit: np.ndarray, seed: int) -> Domain:
+    """Limits from one half of the samples; on the other, the share that loses its verdict."""
+    errors = denoising_error(backbone, [s.picture for s in samples], seed=seed)
+    limits = [float(np.quantile(errors[fit & group], KNOWN)) for group in (memorized, ~memorized)]
+    lost = {
+        name: round(float(np.mean(errors[~fit & group] > limit)), 4)
+        for name, group, limit in zip(("memorized", "ordinary"), (memorized, ~memorized), limits, strict=True)
+        if (~fit & group).any()
+    }
+    return Domain(TIMESTEP, DOMAIN_DRAWS, seed, *(round(limit, 6) for limit in limits), {"verdicts_lost": lost})
 
 
 def halves(samples: Sequence[Sample], seed: int) -> np.ndarray:
@@ -266,7 +299,7 @@ def halves(samples: Sequence[Sample], seed: int) -> np.ndarray:
         if s.original not in originals:
             originals.append(s.original)
     for key, originals in groups.items():
-        picked = rng.permutation(len(originals))[: (len(originals) + 1) // 2]
+        picked = rng.permutation(len(originals))[: max(1, math.ceil(FIT * len(originals)))]
         chosen |= {(*key, originals[i]) for i in picked}
     return np.array([(s.memorized, s.kind, s.original) in chosen for s in samples])
 

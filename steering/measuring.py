@@ -83,8 +83,7 @@ def score(
     rows = []
     for path in picture_files(images):
         for image in open_images(path):
-            found = used.score(backbone, [image])
-            told = used.verdict(float(found.mean[0]), float(found.spread[0]))
+            (told,) = used.verdicts(used.score(backbone, [image]))
             rows.append({"path": str(path), **vars(told)})
             if profile:
                 rows[-1]["profile"] = used.profile(backbone, image)
@@ -130,16 +129,18 @@ def scan(
     devices = [f"cuda:{i}" if device == "cuda" else device for i in range(workers)] if many else ()
     with writing(out):
         ended(run(backbone, used, source, out, batch=batch, devices=devices, model=model or "tiny-sd"), "scanning")
-    told = {"rows": 0, "memorized": 0, "errors": 0}
+    told = {"rows": 0, "memorized": 0, "no_verdict": 0, "errors": 0}
     for row in results(out):
         told["rows"] += 1
         told["errors"] += "error" in row
         told["memorized"] += bool(row.get("memorized"))
+        told["no_verdict"] += "score" in row and row["memorized"] is None
     if html:
         with writing(html):
             write_report(out, html)
     value = {"out": str(out), "html": str(html) if html else None, **told}
-    text = f"{out}: {told['rows']} rows, {told['memorized']} memorised, {told['errors']} could not be read"
+    text = f"{out}: {told['rows']} rows, {told['memorized']} memorised, {told['no_verdict']} without a verdict (unlike "
+    text += f"anything the calibration knew), {told['errors']} could not be read"
     emit(value, json_, text + (f"\n{html}" if html else ""))
 
 

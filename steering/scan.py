@@ -116,9 +116,8 @@ def score_rows(backbone: Backbone, calibration: Calibration, some: Sequence[Row]
     ):
         if not len(indices):
             continue
-        scores = calibration.score(backbone, found)
-        for place, index in enumerate(indices):
-            verdict = calibration.verdict(float(scores.mean[place]), float(scores.spread[place]))
+        verdicts = calibration.verdicts(calibration.score(backbone, found))
+        for index, verdict in zip(indices, verdicts, strict=True):
             told[index] = _line(some[index], verdict)
     return [told[index] for index in range(len(some))]
 

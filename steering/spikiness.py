@@ -93,7 +93,8 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Spikiness:
-    """Scores of N pictures: `mean` and population deviation `spread` over the noise draws, each [N]."""
+    """Scores of N pictures: `mean` and population deviation `spread` over the noise draws, each [N]. `error` [N]: their
+    denoising error, where a calibration measured it."""
 
     mean: np.ndarray
     spread: np.ndarray
@@ -101,6 +102,7 @@ class Spikiness:
     draws: int
     seed: int
     representation: np.ndarray
+    error: np.ndarray | None = None
 
 
 def spikiness(

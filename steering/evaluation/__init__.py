@@ -3,9 +3,9 @@
 The judge (steering/judge.py) reads the pictures; memorised ones are compared with the pictures they were trained on.
 """
 
-from .detection import detection, make_calibration
+from .detection import detection
 from .editability import editability
 from .prompts import prompts
 from .steering import steering
 
-__all__ = ["detection", "editability", "make_calibration", "prompts", "steering"]
+__all__ = ["detection", "editability", "prompts", "steering"]

@@ -10,8 +10,8 @@ from PIL import Image
 
 from ..backbones.base import Backbone
 from ..baselines import RIVALS
-from ..calibration import Calibration, Sample, calibrate, shipped
-from ..concepts import Progress, library
+from ..calibration import Calibration, Sample, Verdict, shipped
+from ..concepts import library
 from ..errors import RudderError
 from ..files import home
 from ..judge import load as load_judge
@@ -29,10 +29,12 @@ from .common import (
     rounded,
     share,
 )
+from .foreign import foreign
 
 SEEDS = 3  # pictures of each memorised caption
 ORDINARY = 240  # generated from ordinary captions
 FRESH = 240  # drawings by the renderer that training never saw
+FOREIGN = 44  # pictures of each kind that is unlike anything known
 BY_HEART = 0.9  # recall of a level from which its pictures count as memorised
 
 
@@ -103,16 +105,6 @@ def _ordinary(backbone: Backbone, seed: int, limit: int | None, progress: Report
     return found
 
 
-def make_calibration(
-    backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET
-) -> Calibration:
-    """Calibrate an embedded model on its own samples."""
-    for item in calibrate(backbone, samples(backbone, seed=seed, limit=limit, progress=progress), seed=seed):
-        if isinstance(item, Progress):
-            progress(item.done, item.total, item.message)
-    return item
-
-
 def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:
     """Spikiness and its rivals on samples whose originals chose no probe: {"detection": {...}}.
 
@@ -127,8 +119,8 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
     found = samples(backbone, seed=seed, limit=limit, progress=progress)
     held = [s for s in found if s.original not in calibration.fitted]
     started = perf_counter()
-    scored = calibration.score(backbone, [s.picture for s in held]).mean
-    seconds = (perf_counter() - started) / len(held)
+    spiky = calibration.score(backbone, [s.picture for s in held])
+    scored, seconds = spiky.mean, (perf_counter() - started) / len(held)
     painted = np.array([s.prompt is not None for s in held])
     made = [s for s in held if s.prompt is not None]
     given = calibration.score(backbone, [s.picture for s in made], prompts=[s.prompt for s in made]).mean
@@ -158,6 +150,7 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
             "counts": _counts(held),
             "originals": len({s.original for s in held if s.memorized}),
             "by_level": _by_level(backbone, calibration, seed, limit, progress),
+            "verdicts": _verdicts(backbone, calibration, held, calibration.verdicts(spiky), seed, limit),
             "probe": vars(calibration.probe),
             "draws": calibration.draws,
             "rivals": rivals,
@@ -179,6 +172,30 @@ def ordinary_captions(seed: int, count: int, styles: bool = True) -> list[str]:
     order = np.random.default_rng((seed, 17)).permutation(len(triples))[:count]
     kinds, grounds = grammar["kinds"], grammar["backgrounds"]
     return [caption(grammar, kinds[k], grounds[b], names[s]) for k, s, b in (triples[i] for i in order)]
+
+
+def _verdicts(
+    backbone: Backbone, calibration: Calibration, held: list[Sample], told: list[Verdict], seed: int, limit: int | None
+) -> dict:
+    """What is said of pictures that the calibration should know, and of those that it cannot: shares by kind."""
+
+    def shares(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+        return {
+            "memorised": share([v.memorized is True for v in verdicts]),
+            "ordinary": share([v.memorized is False for v in verdicts]),
+            "none": share([v.memorized is None for v in verdicts]),
+        }
+
+    groups = {"memorised": True, "ordinary": False}
+    known = {name: [v for v, s in zip(told, held, strict=True) if s.memorized == flag] for name, flag in groups.items()}
+    strange = foreign(limit or FOREIGN, backbone.resolution, seed)
+    scored = {kind: calibration.verdicts(calibration.score(backbone, some)) for kind, some in strange.items()}
+    every = [verdict for some in scored.values() for verdict in some]
+    return {
+        "known": {name: shares(some) for name, some in known.items()},
+        "foreign": {**{kind: shares(some) for kind, some in scored.items()}, "all": shares(every)},
+        "counts": {"known": len(held), "foreign": len(every)},
+    }
 
 
 def _by_level(

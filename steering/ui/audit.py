@@ -104,8 +104,12 @@ def audit(studio: Studio, session: Session, source: str | None) -> Iterator[Prog
                 break
     told = list(results(out))
     flagged, bad = sum(bool(r.get("memorized")) for r in told), sum("error" in r for r in told)
+    unlike = sum("score" in r and r["memorized"] is None for r in told)
     ending = "Stopped: " if done < total else ""
-    yield f"{ending}{len(told)} rows, {flagged} memorised, {bad} could not be read.", out
+    yield (
+        f"{ending}{len(told)} rows, {flagged} memorised, {unlike} unlike anything calibrated, {bad} could not be read.",
+        out,
+    )
 
 
 def wire(studio: Studio, tab: Audit, session: gr.State, notice: gr.HTML) -> None:
