@@ -1,0 +1,235 @@
+"""Learn a concept and find how it takes best: window, guidance half, sites, pooling and strength, by painting with it.
+
+Every candidate paints the same few prompts at a few strengths; a Sight learned from the sets says how far the pictures
+go towards the concept and how much of them is kept. The search plans itself by the time its first candidate took.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .backbones.base import Backbone
+from .concepts import ConceptVector, Progress, learn
+from .errors import Cancelled
+from .files import home, read_json
+from .recipe import Recipe, Window
+from .sampling import Result, Steering, sample
+from .sight import Sight, features, sight_of
+
+BUDGET = 60.0  # seconds
+PROMPTS = 4
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)
+TAKES, HOLDS = 0.5, 0.35  # of the way to the concept, and of the picture that must be left
+PAINTABLE = 0.5  # of the way that must survive the autoencoder
+TOLD_APART = 0.8  # AUROC of members left out, below which the sets hardly differ
+FEW = 5  # pictures
+MAP_SIDE = 16  # the largest plane that is kept as a map: more is a picture of its own
+STOPPED = "Learning was stopped: nothing was kept, start again when you like."
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to steer with a vector."""
+
+    pooling: str
+    halves: str
+    window: tuple[float, float]
+    deep: bool  # also where the network thinks of composition: middle block and attention
+
+    def told(self) -> dict[str, Any]:
+        return {"pooling": self.pooling, "halves": self.halves, "window": list(self.window), "deep": self.deep}
+
+
+DEFAULT = Setting("mean", "conditional", (0.25, 0.95), False)
+SETTINGS = (
+    DEFAULT,
+    Setting("map", "both", (0.1, 0.95), False),
+    Setting("mean", "both", (0.1, 0.95), False),
+    Setting("map", "conditional", (0.25, 0.95), False),
+    Setting("mean", "both", (0.5, 0.95), True),
+    Setting("map", "both", (0.5, 0.95), True),
+    Setting("mean", "both", (0.0, 0.7), True),
+    Setting("map", "both", (0.0, 0.95), True),
+    Setting("mean", "conditional", (0.1, 0.95), True),
+    Setting("map", "conditional", (0.0, 0.7), False),
+)
+
+
+def tune(
+    backbone: Backbone,
+    name: str,
+    images: Sequence[Image.Image],
+    baseline: Sequence[Image.Image] | None = None,
+    *,
+    prompt: str = "",
+    baseline_prompt: str = "",
+    prompts: Sequence[str] | None = None,
+    budget: float = BUDGET,
+    seed: int = 0,
+    stop: threading.Event | None = None,
+) -> Iterator[Progress | ConceptVector]:
+    """Learn `name` from its pictures, search how it takes best, and yield Progress, then the vector with its advice.
+
+    `prompts`: what to paint while searching (the model's example prompts, else the baseline's). `budget` in seconds,
+    without learning; one candidate is always tried. The advice has, beside strength, range, window, halves and sites:
+    `state` "takes", "weak" or "cannot", `why` in words, `along` and `kept` at the strength, and what was tried.
+    Raises RudderError as `learn` does, Cancelled once `stop` is set.
+    """
+    images, baseline = list(images), list(baseline or ())
+    texts = list(prompts or _own_prompts(backbone, baseline_prompt))
+    rows = [(texts[i % len(texts)], seed + 900 + i) for i in range(PROMPTS)]
+    vectors: dict[str, ConceptVector] = {}
+    poolings = ["mean", "map"] if max(backbone.latent_shape[1:]) <= MAP_SIDE else ["mean"]
+    for pooling in poolings:
+        for item in learn(backbone, name, images, baseline, prompt=prompt, baseline_prompt=baseline_prompt,
+                          sites=_sites(backbone, True), pooling=pooling, seed=seed):  # fmt: skip
+            _check(stop)
+            if isinstance(item, Progress):
+                part = poolings.index(pooling)
+                yield Progress(part * item.total + item.done, len(poolings) * item.total, item.message)
+            else:
+                vectors[pooling] = item
+    yield Progress(0, 1, "painting pictures to compare with")
+    plain = _painted(backbone, None, DEFAULT, rows, [0.0] * PROMPTS, stop)
+    before = features(plain)
+    against = features(baseline) if baseline else before
+    sight = sight_of(features(images), against, seed)
+    tried: list[dict[str, Any]] = []
+    settings = [s for s in SETTINGS if s.pooling in vectors]
+    started, many = time.monotonic(), len(settings)
+    for place, setting in enumerate(settings):
+        if place and time.monotonic() - started > budget * place / (place + 1):  # the next would not fit
+            break
+        if place == 1:
+            many = int(np.clip(budget / (time.monotonic() - started), 1, len(settings)))
+        yield Progress(place, many, f"trying {place + 1} of about {many} ways to steer with it")
+        asked = [(row, strength) for strength in STRENGTHS for row in rows]
+        found = _painted(backbone, vectors[setting.pooling], setting, [row for row, _ in asked],
+                         [s for _, s in asked], stop)  # fmt: skip
+        tried += _measured(sight, before, found, setting)
+    best = max(tried, key=lambda row: row["score"])
+    usual = max((row for row in tried if row["setting"] == DEFAULT), key=lambda row: row["score"])
+    setting = best["setting"]
+    held = _survives(backbone, sight, images, baseline or plain)
+    state, why = _told(best, sight, held, len(images))
+    strength = best["strength"]
+    yield vectors[setting.pooling].replace(
+        recommended={
+            "strength": strength,
+            "range": [-strength, 2 * strength],
+            "window": list(setting.window),
+            "halves": setting.halves,
+            "sites": _sites(backbone, setting.deep),
+            "state": state,
+            "why": why,
+            **({"weak": True} if state != "takes" else {}),
+            "along": round(best["along"], 3),
+            "kept": round(best["kept"], 3),
+            "told_apart": round(sight.auroc, 3) if np.isfinite(sight.auroc) else None,
+            "gained": round(best["score"] - usual["score"], 3),
+            "measured": [
+                {"strength": row["strength"], "along": round(row["along"], 3), "kept": round(row["kept"], 3)}
+                for row in tried
+                if row["setting"] == setting
+            ],
+            "settings_tried": len({row["setting"] for row in tried}),
+        }
+    )
+
+
+def _measured(sight: Sight, before: np.ndarray, found: list[Image.Image], setting: Setting) -> list[dict[str, Any]]:
+    """Along, kept and their product at every strength, means over the prompts."""
+    rows = []
+    for place, strength in enumerate(STRENGTHS):
+        after = features(found[place * len(before) : (place + 1) * len(before)])
+        along, kept = sight.along(before, after), sight.kept(before, after)
+        score = float(np.mean(np.clip(along, 0, 1) * kept))
+        rows.append({"setting": setting, "strength": strength, "along": float(np.mean(np.clip(along, -2, 2))),
+                     "kept": float(np.mean(kept)), "score": score})  # fmt: skip
+    return rows
+
+
+def _survives(backbone: Backbone, sight: Sight, images: Sequence[Image.Image], others: Sequence[Image.Image]) -> float:
+    """What share of the way between the sets is left when both have been through the autoencoder."""
+    through = [features(backbone.decode(backbone.encode(list(some[:12])))).mean(0) for some in (images, others)]
+    return float((through[0] - through[1]) @ sight.weights / (sight.way @ sight.weights))
+
+
+def _told(best: dict[str, Any], sight: Sight, survives: float, count: int) -> tuple[str, str]:
+    """What came of it, in a word and in a sentence."""
+    along, kept = best["along"], best["kept"]
+    share = f"{100 * max(along, 0):.0f} % of the way, and {100 * kept:.0f} % of the picture is left"
+    if survives < PAINTABLE:
+        lost = f"its autoencoder gives back {100 * max(survives, 0):.0f} % of what sets your pictures apart"
+        return "cannot", f"This model cannot paint it: {lost}."
+    if along >= TAKES and kept >= HOLDS:
+        return "takes", f"It takes: at strength {best['strength']:g} pictures go {share}."
+    if np.isfinite(sight.auroc) and sight.auroc < TOLD_APART:
+        reason = "the two sets hardly differ in what can be seen, so give pictures that share one thing more clearly"
+    elif count < FEW:
+        reason = f"{count} pictures say little of what they share, so give more"
+    elif along < 0.15:
+        reason = "the model's pictures hardly move towards it at any strength tried"
+    elif along >= TAKES:
+        reason = "it takes the picture's place before it changes it"
+    else:
+        reason = "the model goes only a part of the way"
+    return "weak", f"Weak: {reason} (at best {share})."
+
+
+def _own_prompts(backbone: Backbone, otherwise: str) -> list[str]:
+    """The embedded model's ordinary example prompts, spread over the list; else the one given."""
+    path = home() / "models" / backbone.name / "prompts.json"
+    known = [str(row["prompt"]) for row in read_json(path).get("ordinary", [])] if path.is_file() else []
+    return known[:: max(1, len(known) // PROMPTS)][:PROMPTS] or [otherwise]
+
+
+def _sites(backbone: Backbone, deep: bool) -> list[str]:
+    """The model's default sites; `deep`: and the middle block and every attention of the second half."""
+    usual = list(backbone.defaults["sites"])
+    if not deep:
+        return usual
+    more = [
+        name for name, site in backbone.sites().items()
+        if site.part == "output" and (name == "mid_block" or (name.startswith("up_blocks") and ".attentions." in name))
+    ]  # fmt: skip
+    return [*usual, *(name for name in more if name not in usual)]
+
+
+def _painted(
+    backbone: Backbone,
+    vector: ConceptVector | None,
+    setting: Setting,
+    rows: Sequence[tuple[str, int]],
+    strengths: Sequence[float],
+    stop: threading.Event | None,
+) -> list[Image.Image]:
+    """One picture a row (prompt, seed) at its strength, as a batch at the model's own steps and guidance."""
+    recipe = Recipe(
+        model=backbone.name,
+        num_inference_steps=backbone.defaults["num_inference_steps"],
+        guidance_scale=backbone.defaults["guidance_scale"],
+        window=Window(*setting.window),
+    )
+    steering = Steering(window=recipe.window)
+    if vector is not None:
+        sites = tuple(_sites(backbone, setting.deep))
+        steering = Steering(((vector, 1.0),), recipe.window, sites, setting.halves)
+    run = sample(backbone, recipe, steering, prompts=[p for p, _ in rows], seeds=[s for _, s in rows],
+                 factors=list(strengths), stop=stop)  # fmt: skip
+    for item in run:
+        if isinstance(item, Result):
+            return item.images
+    raise Cancelled(STOPPED)
+
+
+def _check(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise Cancelled(STOPPED)
