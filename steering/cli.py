@@ -53,6 +53,7 @@ from .options import (
     Seed,
     Steps,
 )
+from .threads import settle
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -328,6 +329,7 @@ def page(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    settle()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in arguments
     try:

@@ -39,7 +39,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every component's weights, in the order in which they are read."""
+    """Bytes of every component's weights."""
     return {part: (folder / part / weights).stat().st_size for part, weights in COMPONENTS.items()}
 
 

@@ -102,7 +102,7 @@ def load(
     `name_or_path`: an embedded model's name, a local folder in diffusers layout, or a hub id ("owner/name",
     the only case that may download). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU,
     float16 on CUDA. `attention`: "sdpa" (torch's own) or "xformers" where installed. `reading` is told of each
-    component ("unet", "vae", "text_encoder") before its weights are read. Raises RudderError for
+    component ("text_encoder", "vae", "unet") before its weights are read. Raises RudderError for
     an unknown model, missing or truncated weights, another family, or a device that is not there.
     """
     asked = str(name_or_path)

@@ -199,13 +199,13 @@ class StableDiffusion:
         transformers_logging.disable_progress_bar()  # a second of loading needs none
         described = folder / "rudder.json"
         options = {"use_safetensors": True, "low_cpu_mem_usage": False, "output_loading_info": True}
-        reading("unet")
-        network = load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, **options)
-        reading("vae")
-        vae = load_part(AutoencoderKL, folder, "vae", dtype=dtype, **options)
         reading("text_encoder")
         text = load_part(CLIPTextModel, folder, "text_encoder", dtype=dtype, use_safetensors=True,
                          output_loading_info=True)  # fmt: skip
+        reading("vae")
+        vae = load_part(AutoencoderKL, folder, "vae", dtype=dtype, **options)
+        reading("unet")  # last: what the others took tells how long the largest will take
+        network = load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, **options)
         use_attention(network, attention)
         return cls(
             name=name,
