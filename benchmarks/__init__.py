@@ -1,0 +1,5 @@
+"""Measured speed. Threads wait for each other as they do in the app."""
+
+from steering.threads import settle
+
+settle()

@@ -40,6 +40,7 @@ from steering import (
 from steering.backbones import Backbone
 from steering.files import home
 
+from .busy import chosen
 from .page import measure_page
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -194,11 +195,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--concept", help="the first that ships, if not given")
     parser.add_argument("--repeats", type=int, default=9, help="pairs of runs")
     parser.add_argument("--starts", type=int, default=3, help="cold starts of the page; 0 leaves the page out")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds with one core kept busy; 0 leaves them out")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="torch threads (2)")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
-    if asked.repeats < 1 or asked.starts < 0 or asked.threads < 1:
-        parser.error("--repeats and --threads must be at least 1, --starts at least 0")
+    if asked.repeats < 1 or min(asked.starts, asked.rounds) < 0 or asked.threads < 1:
+        parser.error("--repeats and --threads must be at least 1, --starts and --rounds at least 0")
     told = machine(asked.threads)
     torch.set_num_threads(asked.threads)
     try:
@@ -208,6 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     recipes = recipes_for(backbone, asked.repeats)
     values = measure_sampling(backbone, vector, recipes)
+    values["busy_over_idle"] = chosen(asked.model, asked.threads, pictures=3, rounds=asked.rounds)
     values |= measure_page(asked.model, asked.starts, asked.threads)
     result = {
         **summary(values),

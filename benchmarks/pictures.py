@@ -11,7 +11,7 @@ from steering import ConceptVector, available, library
 from steering.files import read_json
 from steering.ui.firstpaint import CONCEPT, PROMPT, SEED
 
-from .page import QUIET, REPOSITORY, find_chromium, opened
+from .page import LIMIT, PAINTED, QUIET, READY, REPOSITORY, find_chromium, opened
 
 FOLDER = REPOSITORY / "assets" / "readme"
 STRIPS = {  # file: (kind of prompt, first and last strength as multiples of the recommended one)
@@ -46,6 +46,8 @@ def screenshot(model: str, path: Path) -> None:
         chromium = play.chromium.launch(executable_path=browser, args=list(QUIET))
         tab = chromium.new_page(viewport={"width": 1440, "height": 1000})
         with opened(tab, model, 2, Path(folder) / "app.log"):
+            tab.wait_for_selector(READY, timeout=LIMIT * 1000)  # the page itself, not the door before it
+            tab.wait_for_function(PAINTED, timeout=LIMIT * 1000)
             tab.wait_for_timeout(500)
             tab.screenshot(path=path)
         chromium.close()

@@ -1,23 +1,56 @@
-"""From what was typed on the command line to models, recipes, vectors and files."""
+"""From what was typed on the command line to models, recipes, vectors and files.
+
+What can be wrong with it is told from headers and folders, before `backbone_for` imports torch.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import say
 from .errors import RudderError, shorten, unknown
-from .recipe import STRIP_LIMIT, Recipe, Window, read_png, read_png_vectors, write_png
+from .recipe import STRIP_LIMIT, Recipe, Window, read_png, write_png
+from .vectors import told
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from .backbones.base import Backbone
+    from .backbones.registry import Outline
     from .concepts import ConceptVector
+
+
+@dataclass(frozen=True)
+class Term:
+    """One concept as asked for, with what its vector advises; the vector itself is read later, or came with a PNG."""
+
+    name: str
+    strength: float
+    advice: dict[str, Any]
+    sites: tuple[str, ...]
+    source: ConceptVector | Path
+    own: bool
+
+    def vector(self, backbone: Backbone) -> ConceptVector:
+        """The vector, checked against the model; RudderError as `ConceptVector.load`."""
+        from .concepts import ConceptVector
+
+        if isinstance(self.source, ConceptVector):
+            self.source.check(backbone)
+            return self.source
+        return ConceptVector.load(self.source, backbone)
+
+
+def model_named(model: str | None) -> Outline:
+    """What is known of a model before it is loaded, tiny-sd if none is named; RudderError where it cannot be."""
+    from .backbones.registry import outline
+
+    return outline(model or "tiny-sd")
 
 
 def backbone_for(model: str | None, device: str = "cpu") -> Backbone:
@@ -30,14 +63,13 @@ def backbone_for(model: str | None, device: str = "cpu") -> Backbone:
 def request(
     source: Path | None,
     model: str | None,
-    device: str,
     prompt: str | None,
     seed: int | None,
     steps: int | None,
     guidance: float | None,
     negative: str | None,
-) -> tuple[Backbone, Recipe, dict[str, ConceptVector]]:
-    """Model, recipe and the vectors that came with it: the recipe of `source` if given, then the rest."""
+) -> Recipe:
+    """The recipe of `source` if given, else the model's own settings, with what is not None put in."""
     given = {
         "prompt": prompt,
         "seed": seed,
@@ -47,12 +79,8 @@ def request(
     }
     given = {key: value for key, value in given.items() if value is not None}
     base = read_png(source) if source else Recipe(**given)
-    backbone = backbone_for(model or base.model, device)
-    if source is None:
-        own = {key: backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale")}
-        given = {**own, **given}
-    recipe = replace(base, model=model or base.model, **given)
-    return backbone, recipe, dict(read_png_vectors(source)) if source else {}
+    own = model_named(model or base.model).defaults if source is None else {}
+    return replace(base, model=model or base.model, **{**own, **given})
 
 
 def concepts_asked(given: Sequence[str], recipe: Recipe) -> list[tuple[str, float | None]]:
@@ -75,39 +103,40 @@ def concepts_asked(given: Sequence[str], recipe: Recipe) -> list[tuple[str, floa
 
 
 def terms(
-    asked: Sequence[tuple[str, float | None]],
-    carried: dict[str, ConceptVector],
-    backbone: Backbone,
-    recommended: bool,
-) -> tuple[dict[str, ConceptVector], list[tuple[str, float]], dict[str, ConceptVector]]:
-    """Vectors by name, (name, strength) pairs, and those vectors that do not ship, for a PNG to carry.
+    asked: Sequence[tuple[str, float | None]], carried: dict[str, ConceptVector], model: str, recommended: bool
+) -> list[Term]:
+    """The concepts asked for, whose vectors were `carried` by a PNG, lie in a file, or ship for `model` (its name).
 
-    A strength of None becomes the recommended one, or 1.
+    A strength of None becomes the recommended one, or 1. RudderError for what is unknown, unreadable or given twice.
     """
-    vectors, pairs, own = {}, [], {}
+    found: dict[str, Term] = {}
     for name, value in asked:
-        vector = carried.get(name) or vector_for(name, backbone.name)
-        vector.check(backbone)
-        if vectors.get(vector.name, vector) is not vector:
-            raise RudderError(f"The concept {vector.name!r} is given twice: give it once, with one strength.")
-        vectors[vector.name] = vector
-        if name in carried or _is_file(name):
-            own[vector.name] = vector
-        usual = vector.advice["strength"] if recommended else 1.0
-        pairs.append((vector.name, usual if value is None else value))
-    return vectors, pairs, own
+        if name in carried:
+            vector = carried[name]
+            head = {"name": vector.name, "advice": vector.advice, "sites": vector.sites}
+            source: ConceptVector | Path = vector
+        else:
+            source = vector_path(name, model)
+            head = told(source)
+        if head["name"] in found:
+            raise RudderError(f"The concept {head['name']!r} is given twice: give it once, with one strength.")
+        usual = head["advice"]["strength"] if recommended else 1.0
+        power = usual if value is None else value
+        own = name in carried or _is_file(name)
+        found[head["name"]] = Term(head["name"], power, head["advice"], head["sites"], source, own)
+    return list(found.values())
 
 
 def _is_file(name: str) -> bool:
     return name.endswith(".safetensors") or "/" in name
 
 
-def vector_for(name: str, model: str) -> ConceptVector:
-    """A vector file, or the vector of a shipped concept for `model`."""
-    from .concepts import ConceptVector, library
+def vector_path(name: str, model: str) -> Path:
+    """A vector file, or where the vector of a shipped concept for `model` lies."""
+    from .concepts import library
 
     if _is_file(name):
-        return ConceptVector.load(name)
+        return Path(name)
     shipped = library(model)
     if name not in shipped:
         raise unknown("concept", name, shipped, "give a vector file, or one of")
@@ -119,25 +148,28 @@ def vector_for(name: str, model: str) -> ConceptVector:
             f"`rudder concept learn {name} {folder}/examples --baseline {folder}/baseline "
             f"--model {shorten(model)}`."
         )
-    return ConceptVector.load(path)
+    return path
 
 
 def settled(
     recipe: Recipe,
-    pairs: Sequence[tuple[str, float]],
-    vectors: dict[str, ConceptVector],
+    asked: Sequence[Term],
     window: str | None,
     sites: Sequence[str] | None,
     halves: str | None,
     fresh: bool,
 ) -> Recipe:
     """The recipe with concepts, window, sites and halves: given ones, else (`fresh`) the first's advice."""
-    recipe = replace(recipe, concepts=tuple(pairs))
+    recipe = replace(recipe, concepts=tuple((term.name, term.strength) for term in asked))
     if fresh:
-        told = vectors[pairs[0][0]].advice
-        alone = len(vectors) == 1 and told["sites"]
-        recipe = replace(recipe, window=Window(*told["window"]), halves=told["halves"])
-        recipe = replace(recipe, sites=tuple(told["sites"])) if alone else recipe
+        advice = asked[0].advice
+        alone = len(asked) == 1 and advice["sites"]
+        recipe = replace(recipe, window=Window(*advice["window"]), halves=advice["halves"])
+        recipe = replace(recipe, sites=tuple(advice["sites"])) if alone else recipe
+    for site in sites or ():
+        for term in asked:
+            if site not in term.sites:
+                raise unknown(f"site in the vector {shorten(term.name)!r}", site, term.sites)
     changes: dict[str, Any] = {"halves": halves} if halves else {}
     changes |= {"window": window_of(window)} if window else {}
     changes |= {"sites": tuple(sites)} if sites else {}
@@ -177,9 +209,11 @@ def strengths_of(text: str) -> tuple[float, ...]:
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:
-    """The files meant by files, zips and folders (their files in order, hidden ones left out)."""
+    """The files meant by files, zips and folders (their files in order, hidden ones left out); RudderError for none."""
     files: list[Path] = []
     for path in paths:
+        if not path.exists():
+            raise RudderError(f"{shorten(path)} is not there: give a picture, a folder of pictures or a zip.")
         if path.is_dir():
             files += sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
         else:

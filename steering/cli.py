@@ -23,6 +23,7 @@ from .arguments import (
     concepts_asked,
     described,
     film,
+    model_named,
     numbered,
     picture_files,
     request,
@@ -31,7 +32,7 @@ from .arguments import (
     slug,
     strengths_of,
     terms,
-    vector_for,
+    vector_path,
     warned,
     writing,
 )
@@ -52,6 +53,7 @@ from .options import (
     Seed,
     Steps,
 )
+from .threads import settle
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -87,11 +89,13 @@ def generate(
 ) -> None:
     """Paint a picture, unsteered: the plain diffusers pipeline, bit for bit."""
     from .recipe import whole
-    from .sampling import sample
 
     count = whole("The number of pictures", count, 1, 1000)
-    backbone, recipe, _ = request(source, model, device, prompt, seed, steps, guidance, negative)
+    recipe = request(source, model, prompt, seed, steps, guidance, negative)
     recipe = replace(recipe, concepts=(), sites=None, halves="both")
+    backbone = backbone_for(recipe.model, device)
+    from .sampling import sample
+
     pictures, started = [], perf_counter()
     for index in range(count):
         one = replace(recipe, seed=recipe.seed + index)
@@ -146,23 +150,28 @@ def steer(
     Strength 1 is the distance between the concept's pictures and their baseline; a concept without a
     strength takes the one measured to work best (in a strip: 1). Saved PNGs carry their recipe.
     """
-    from .recipe import whole
-    from .sampling import Steering, sample, strip
+    from .recipe import read_png_vectors, whole
 
     factors = strengths_of(strengths) if strengths else None
     scale = whole("The enlargement", scale, 1, 32)
-    backbone, recipe, vectors = request(source, model, device, prompt, seed, steps, guidance, negative)
+    recipe = request(source, model, prompt, seed, steps, guidance, negative)
     asked = concepts_asked(concept or [], recipe)
     if not asked:
         raise RudderError(
             "No concept is given: add --concept name=strength (`rudder concept list` shows the names), "
             "or use `rudder generate`."
         )
-    vectors, pairs, own = terms(asked, vectors, backbone, recommended=factors is None)
-    recipe = settled(recipe, pairs, vectors, window, site, halves and halves.value, fresh=source is None)
+    carried = dict(read_png_vectors(source)) if source else {}
+    meant = terms(asked, carried, model_named(recipe.model).name, recommended=factors is None)
+    recipe = settled(recipe, meant, window, site, halves and halves.value, fresh=source is None)
+    backbone = backbone_for(recipe.model, device)
+    from .sampling import Steering, sample, strip
+
+    vectors = {term.name: term.vector(backbone) for term in meant}
+    own = {term.name: vectors[term.name] for term in meant if term.own}
     steering = Steering.from_recipe(recipe, vectors)
     path, started = (
-        out or Path(f"{slug(recipe.prompt)}-{slug(pairs[0][0])}-{recipe.seed}.png"),
+        out or Path(f"{slug(recipe.prompt)}-{slug(meant[0].name)}-{recipe.seed}.png"),
         perf_counter(),
     )
     if factors is None:
@@ -208,8 +217,8 @@ def concept_learn(
     """Learn a concept vector from pictures, best against a baseline that differs in nothing else."""
     from .concepts import TIMESTEPS, learn
     from .images import open_images
-    from .saturation import saturate
 
+    model_named(model)
     shown = open_images(picture_files(images))
     without = open_images(picture_files(baseline)) if baseline else None
     backbone = backbone_for(model, device)
@@ -228,6 +237,8 @@ def concept_learn(
     )
     vector = ended(run, f"learning {shorten(name, 30)}")
     if measure:
+        from .saturation import saturate
+
         vector = ended(saturate(backbone, vector, prompt=baseline_prompt), "measuring its range")
     path = out or Path(f"{slug(name)}.safetensors")
     with writing(path):
@@ -247,7 +258,9 @@ def concept_show(
     json_: Json = False,
 ) -> None:
     """What a vector was made from, where it acts, how long it is, and the strength measured to work."""
-    vector = vector_for(name, model or "tiny-sd")
+    from .concepts import ConceptVector
+
+    vector = ConceptVector.load(vector_path(name, model or "tiny-sd"))
     told = described(vector)
     rows = [[s["site"], " x ".join(map(str, s["shape"])), s["norm"]] for s in told["sites"]]
     facts = {**told["provenance"], **{f"recommended {k}": v for k, v in told["recommended"].items()}}
@@ -316,6 +329,7 @@ def page(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    settle()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in arguments
     try:

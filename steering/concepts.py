@@ -1,4 +1,4 @@
-"""Concepts: vectors learned from pictures, and the library that ships with Rudder."""
+"""Concepts: vectors learned from pictures, and the library that ships with Rudder (told of without torch)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from . import __version__
-from .activations import POOLINGS, capture, find_sites
 from .backbones.base import Backbone
 from .errors import RudderError, unknown
 from .files import home, read_json
 from .recipe import text, whole
 from .vectors import ConceptVector
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = ["TIMESTEPS", "ConceptInfo", "ConceptVector", "Progress", "digest", "learn", "library"]
 
@@ -79,6 +81,10 @@ def learn(
     plane) or "map" (no pooling). Yields Progress, then the ConceptVector. Raises RudderError for an empty set
     or an unknown site or pooling.
     """
+    import torch
+
+    from .activations import POOLINGS, find_sites
+
     images, baseline = list(images), list(baseline or ())
     if not images:
         raise RudderError("There are no pictures to learn from: give at least one that shows the concept.")
@@ -158,6 +164,10 @@ def _average(
     sums: dict[str, list],
 ) -> Iterator[int]:
     """Fill sums[site][k] with float64 sums of representations at timesteps[k]; yields each batch's size."""
+    import torch
+
+    from .activations import capture
+
     for t in timesteps:
         row: dict[str, Tensor] = {}
         for draw in range(draws):
@@ -176,6 +186,8 @@ def _average(
 
 def _generator(*key: int) -> torch.Generator:
     """A generator whose stream depends on every part of the key."""
+    import torch
+
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
 

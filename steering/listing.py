@@ -81,6 +81,12 @@ def open_row(row: Row) -> Image.Image:
     return decode_image(name, data, LIMITS)
 
 
+def readable(source: str | Path) -> None:
+    """RudderError as `rows` for a source that is not there or no list; the hub is not asked."""
+    if not str(source).startswith(HUB):
+        _read(source)
+
+
 def _read(source: str | Path) -> Iterator[Row]:
     if str(source).startswith(HUB):
         return _dataset(str(source)[len(HUB) :])

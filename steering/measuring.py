@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import backbone_for, flat, picture_files, slug, writing
+from .arguments import backbone_for, flat, model_named, picture_files, slug, writing
 from .console import emit, ended, progress, table
 from .errors import RudderError
 from .options import Device, Json, Model, What
@@ -42,6 +42,7 @@ def evaluate(
     from .recipe import whole
 
     limit = None if limit is None else whole("The limit", limit, 1, 1_000_000)
+    model_named(model)
     from . import evaluation
 
     backbone, values = backbone_for(model, device), {}
@@ -73,15 +74,19 @@ def score(
     json_: Json = False,
 ) -> None:
     """Is a picture memorised? Its spikiness under a calibration, and how many ordinary pictures it exceeds."""
-    from .calibration import Calibration, shipped
     from .images import open_images
+
+    files = picture_files(images)
+    model_named(model)
+    _there(calibration)
+    from .calibration import Calibration, shipped
 
     backbone = backbone_for(model, device)
     used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
     if used is None:
         raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`, then --calibration.")
     rows = []
-    for path in picture_files(images):
+    for path in files:
         for image in open_images(path):
             (told,) = used.verdicts(used.score(backbone, [image]))
             rows.append({"path": str(path), **vars(told)})
@@ -114,13 +119,18 @@ def scan(
     json_: Json = False,
 ) -> None:
     """Audit many pictures or prompts for memorisation. Started again with the same --out, it goes on."""
-    from .calibration import Calibration, shipped
+    from .listing import readable
     from .recipe import whole
+
+    batch, workers = whole("The batch", batch, 1, 1024), whole("The number of workers", workers, 1, 64)
+    readable(source)
+    model_named(model)
+    _there(calibration)
+    from .calibration import Calibration, shipped
     from .report import write_report
     from .scan import results
     from .scan import scan as run
 
-    batch, workers = whole("The batch", batch, 1, 1024), whole("The number of workers", workers, 1, 64)
     backbone = backbone_for(model, device)
     used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
     if used is None:
@@ -164,15 +174,17 @@ def calibrate(
     json_: Json = False,
 ) -> None:
     """Find where in a model memorised pictures are spikiest, on one half of the pictures; report on the other."""
+    if bool(memorized) != bool(ordinary):
+        raise RudderError("Both groups are needed: give --memorized and --ordinary, or neither for tiny-sd.")
+    known, fresh = picture_files(memorized or ()), picture_files(ordinary or ())
+    model_named(model)
     from .calibration import calibrate as run
     from .calibration import listed
     from .evaluation.detection import samples
 
-    if bool(memorized) != bool(ordinary):
-        raise RudderError("Both groups are needed: give --memorized and --ordinary, or neither for tiny-sd.")
     backbone = backbone_for(model, device)
     if memorized:
-        found = [*listed(picture_files(memorized), True), *listed(picture_files(ordinary), False)]
+        found = [*listed(known, True), *listed(fresh, False)]
     else:
         with progress("painting samples") as report:
             found = samples(backbone, seed=seed, progress=report, by_heart=by_heart)
@@ -182,3 +194,9 @@ def calibrate(
         made.save(path)
     value = {"path": str(path), "probe": vars(made.probe), "threshold": made.threshold, **made.report}
     emit(value, json_, f"{path}\n" + table(["measure", "value"], flat(value)))
+
+
+def _there(calibration: Path | None) -> None:
+    """RudderError unless a calibration that is named lies there."""
+    if calibration is not None and not calibration.is_file():
+        raise RudderError(f"{calibration} is not there: name a file that `rudder calibrate` wrote.")

@@ -1,4 +1,7 @@
-"""ConceptVector: what a concept adds to activations; arithmetic, and files that are never a pickle."""
+"""ConceptVector: what a concept adds to activations; arithmetic, and files that are never a pickle.
+
+torch is imported when a vector is made or read, so that a file's metadata can be told at once (`told`).
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from . import __version__
 from .backbones.base import Backbone
 from .errors import RudderError, shorten, unknown
 from .files import safetensors_header
 from .recipe import HALVES, STRENGTH_LIMIT, Window, number, whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 1
 FILE_LIMIT = 256 * 1024 * 1024
@@ -44,6 +45,8 @@ class ConceptVector:
     recommended: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        import torch
+
         if not isinstance(self.name, str) or not 0 < len(self.name) <= 200:
             raise RudderError("A concept needs a name of 1 to 200 characters: give it one.")
         steps = tuple(whole("A vector's timestep", t, 0, 1_000_000) for t in self.timesteps)
@@ -77,9 +80,7 @@ class ConceptVector:
 
         A vector without a baseline is a whole mean and therefore long: its cautious strengths are smaller.
         """
-        long = self.provenance.get("baseline") is False
-        start = {"strength": 0.3, "range": [-0.5, 1.0]} if long else {"strength": 1.0, "range": [-1.0, 3.0]}
-        return {**start, "window": [0.5, 0.95], "sites": None, "halves": "both", **self.recommended}
+        return _advice(self.provenance, self.recommended)
 
     @cached_property
     def _steps(self) -> np.ndarray:
@@ -144,6 +145,9 @@ class ConceptVector:
 
     def to_bytes(self) -> bytes:
         """The vector as a safetensors file with its metadata as JSON."""
+        import torch
+        from safetensors.torch import save
+
         meta = {
             "format": FORMAT,
             "name": self.name,
@@ -153,7 +157,7 @@ class ConceptVector:
             "recommended": self.recommended,
         }
         tensors = {site: v.detach().to("cpu", torch.float32).contiguous().clone() for site, v in self.vectors.items()}
-        return save_tensors(tensors, metadata={"rudder": json.dumps(meta)})
+        return save(tensors, metadata={"rudder": json.dumps(meta)})
 
     def save(self, path: str | Path) -> None:
         """Write the vector to a .safetensors file."""
@@ -182,6 +186,9 @@ class ConceptVector:
     @classmethod
     def from_bytes(cls, data: bytes, backbone: Backbone | None = None, title: str = "the vector") -> ConceptVector:
         """`load` from memory; `title` names the file in messages."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
         title = shorten(title)
         if len(data) > FILE_LIMIT:
             raise RudderError(f"{title} has {len(data):,} bytes: a vector file has at most {FILE_LIMIT:,}.")
@@ -192,7 +199,7 @@ class ConceptVector:
             wrong = next((s for s in {**shapes, **meta["shapes"]} if shapes.get(s) != meta["shapes"].get(s)), "?")
             raise RudderError(f"{title} lies about its shape at {shorten(wrong)}: {AGAIN}.")
         try:
-            tensors = {site: tensor.float() for site, tensor in load_tensors(data).items()}
+            tensors = {site: tensor.float() for site, tensor in load(data).items()}
         except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
             raise RudderError(f"{title} is damaged ({shorten(error)}): {AGAIN}.") from error
         vector = cls(
@@ -205,6 +212,33 @@ class ConceptVector:
         if backbone is not None:
             vector.check(backbone)
         return vector
+
+
+def told(path: Path) -> dict[str, Any]:
+    """A vector file's {"name", "fingerprint", "sites", "advice"} from its header alone: no tensor is read.
+
+    Raises RudderError as `ConceptVector.load` does for what is wrong with file or metadata.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header = safetensors_header(file, size, path.name, AGAIN)
+    except OSError as error:
+        raise RudderError(f"{path} cannot be read ({error.strerror}): check the path.") from error
+    meta = _metadata(header, path.name)
+    return {
+        "name": meta["name"],
+        "fingerprint": str(meta["provenance"].get("fingerprint", "")),
+        "sites": tuple(meta["shapes"]),
+        "advice": _advice(meta["provenance"], _recommended(meta["recommended"])),
+    }
+
+
+def _advice(provenance: Mapping[str, Any], recommended: Mapping[str, Any]) -> dict[str, Any]:
+    """`ConceptVector.advice` of a vector with this provenance and recommendation."""
+    long = provenance.get("baseline") is False
+    start = {"strength": 0.3, "range": [-0.5, 1.0]} if long else {"strength": 1.0, "range": [-1.0, 3.0]}
+    return {**start, "window": [0.5, 0.95], "sites": None, "halves": "both", **recommended}
 
 
 def _scaled(a: ConceptVector, factor: float) -> ConceptVector:

@@ -2,6 +2,7 @@
 window.RudderPickers = (() => {
   let serial = 0;
   let starts = {};
+  let frames = {};
 
   function make(tag, className, text) {
     const node = document.createElement(tag);
@@ -73,6 +74,8 @@ window.RudderPickers = (() => {
     function draw() {
       const items = props.items || [];
       starts = Object.fromEntries(items.map((item) => [item.key, item.start]));
+      frames = Object.fromEntries(items.map((item) => [item.key, item.frames]));
+      document.querySelector("#rd-bare")?.toggleAttribute("hidden", items.length > 0);
       group(root, name, items, props.value, (item) => {
         const face = item.face ? make("img") : make("span", "rd-face", item.title.slice(0, 1));
         if (item.face) { face.src = item.face; face.alt = ""; }
@@ -85,9 +88,31 @@ window.RudderPickers = (() => {
         trigger("select", { concept: item.key });
       });
       describe(items.find((item) => item.key === props.value));
+      setTimeout(() => window.RudderModel?.estimate(), 60);  // a concept that came from the server fires no event
     }
     draw();
     watch(["value", "items"], draw);
+  }
+
+  /* What is known of the prompt in a box: only the model's own lists know anything. */
+  function known({ element, props, watch }) {
+    const line = element.querySelector(".rd-known");
+    const say = () => {
+      const prompt = props.value || "";
+      const listed = (props.ordinary || []).length + (props.memorized || []).length > 0;
+      const kind = (props.memorized || []).includes(prompt) ? "memorised" : (props.ordinary || []).includes(prompt)
+        ? "ordinary" : prompt ? "free" : "none";
+      line.dataset.kind = kind;
+      line.textContent = {
+        memorised: "Memorised: in training it always came with the same picture.",
+        ordinary: "Ordinary: many pictures fit it.",
+        none: "Empty: the model paints what it likes.",
+        free: `Your own${listed ? "" : " (nothing is known of this model's training)"}: whether its picture was memorised `
+          + "is for the reading under it to say.",
+      }[kind];
+    };
+    say();
+    watch("value", say);
   }
 
   /* [window start, window end, halves] a concept was measured with. */
@@ -96,5 +121,8 @@ window.RudderPickers = (() => {
     return [...window, halves];
   }
 
-  return { prompts, concepts, startOf };
+  /* How many pictures the strip of a concept has; 0 where that is not known. */
+  const framesOf = (name) => frames[name] || 0;
+
+  return { prompts, concepts, known, startOf, framesOf };
 })();

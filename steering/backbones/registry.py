@@ -1,21 +1,28 @@
-"""From a name to a loaded model: embedded ones first, then a local diffusers folder, then a hub id."""
+"""From a name to a loaded model: embedded ones first, then a local diffusers folder, then a hub id.
+
+torch is imported by `load` alone, so that what a model is can be told at once.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RudderError, shorten, unknown
 from ..files import home, read_json
 from .base import Backbone
-from .stable_diffusion import COMPONENTS, StableDiffusion
+from .layout import COMPONENTS, check_folder, names, resolution, settings
+
+if TYPE_CHECKING:
+    import torch
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DEFAULT = "tiny-sd"
+FAMILY = "stable_diffusion"
 
 
 @dataclass(frozen=True)
@@ -39,32 +46,89 @@ def available() -> list[ModelInfo]:
     return [_info(path.parent) for path in sorted(models_folder().glob("*/rudder.json"))]
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a model before its weights are read.
+
+    `folder` is None for a hub id that has yet to be fetched; then everything below it is a Stable Diffusion's usual.
+    `resolution` is 0 where it is not known yet; `words` are all that it was taught, () where it lists none.
+    """
+
+    name: str
+    asked: str
+    folder: Path | None
+    embedded: bool
+    description: str
+    defaults: dict[str, Any]
+    resolution: int
+    words: tuple[str, ...]
+
+
+def outline(name_or_path: str = DEFAULT) -> Outline:
+    """A model's name, defaults and words, without torch, weights or network.
+
+    Raises RudderError as `load` does for all that a look at the folder can tell: an unknown model, another family,
+    missing or truncated weights.
+    """
+    asked = str(name_or_path)
+    if _is_remote(asked):
+        return Outline(asked, asked, None, False, "", settings({}), 0, ())
+    folder = find(asked)
+    info = _checked(folder)
+    check_folder(folder)
+    described = folder / "rudder.json"
+    told = read_json(described) if described.is_file() else {}
+    return Outline(
+        name=info.name,
+        asked=asked,
+        folder=folder,
+        embedded=folder.resolve().parent == models_folder().resolve(),
+        description=info.description,
+        defaults=settings(told),
+        resolution=resolution(folder),
+        words=tuple(names(told, "words")),
+    )
+
+
 def load(
     name_or_path: str = DEFAULT,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | str | None = None,
     attention: str = "sdpa",
+    reading: Callable[[str], None] = lambda part: None,
 ) -> Backbone:
     """Load a model for steering.
 
     `name_or_path`: an embedded model's name, a local folder in diffusers layout, or a hub id ("owner/name",
     the only case that may download). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU,
-    float16 on CUDA. `attention`: "sdpa" (torch's own) or "xformers" where installed. Raises RudderError for
+    float16 on CUDA. `attention`: "sdpa" (torch's own) or "xformers" where installed. `reading` is told of each
+    component ("text_encoder", "vae", "unet") before its weights are read. Raises RudderError for
     an unknown model, missing or truncated weights, another family, or a device that is not there.
     """
     asked = str(name_or_path)
     folder = find(asked)
+    info = _checked(folder)
+    import torch
+
+    from .stable_diffusion import StableDiffusion
+
     where, kind = _device(device), _dtype(dtype)
-    info = _info(folder)
-    if info.family != StableDiffusion.family:
-        raise RudderError(f"{folder.name} is of the family {shorten(info.family)!r}: load a Stable Diffusion 1.x.")
     return StableDiffusion.from_folder(
         folder,
         name=asked if _is_hub_id(asked, folder) else info.name,
         device=where,
         dtype=kind or (torch.float16 if where.type == "cuda" else torch.float32),
         attention=attention,
+        reading=reading,
     )
+
+
+def _checked(folder: Path) -> ModelInfo:
+    """The model in a folder; RudderError for another family."""
+    info = _info(folder)
+    if info.family != FAMILY:
+        raise RudderError(f"{folder.name} is of the family {shorten(info.family)!r}: load a Stable Diffusion 1.x.")
+    return info
 
 
 def find(name_or_path: str) -> Path:
@@ -104,15 +168,20 @@ def _info(folder: Path) -> ModelInfo:
     info = read_json(described) if described.is_file() else {}
     index = folder / "model_index.json"
     kind = str(read_json(index).get("_class_name", "")) if index.is_file() else ""
-    guessed = "stable_diffusion" if kind.startswith("StableDiffusion") and "XL" not in kind else kind
+    guessed = FAMILY if kind.startswith("StableDiffusion") and "XL" not in kind else kind
     present = index.is_file() and all((folder / part / weights).is_file() for part, weights in COMPONENTS.items())
     return ModelInfo(
         name=str(info.get("name", folder.name)),
-        family=str(info.get("family", guessed or "stable_diffusion")),
+        family=str(info.get("family", guessed or FAMILY)),
         path=folder,
         description=str(info.get("description", "")),
         present=present,
     )
+
+
+def _is_remote(asked: str) -> bool:
+    """Whether only the hub can have it: the shape of a hub id, and no folder of that name here."""
+    return bool(_HUB_ID.fullmatch(asked)) and not os.path.isdir(os.path.expanduser(asked))
 
 
 def _is_hub_id(asked: str, folder: Path) -> bool:
@@ -120,6 +189,8 @@ def _is_hub_id(asked: str, folder: Path) -> bool:
 
 
 def _device(device: str | torch.device) -> torch.device:
+    import torch
+
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -132,6 +203,8 @@ def _device(device: str | torch.device) -> torch.device:
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    import torch
+
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if found not in (None, torch.float32, torch.float16, torch.bfloat16) or (found is None and dtype is not None):
         raise RudderError(f"{shorten(dtype)!r} is no number type for a model: use float32, float16 or bfloat16.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,16 +22,10 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ..errors import RudderError, shorten, unknown
-from ..files import check_weights, fingerprint, read_json
-from ..recipe import number, whole
+from ..files import read_json
 from .base import LABELS, Schedule, Site
+from .layout import REMEDY, check_folder, fingerprint, names, settings
 
-COMPONENTS = {
-    "unet": "diffusion_pytorch_model.safetensors",
-    "vae": "diffusion_pytorch_model.safetensors",
-    "text_encoder": "model.safetensors",
-}
-REMEDY = "restore it from its source (`git checkout` or `git lfs pull` for an embedded model)"
 _PIXELS_AT_ONCE = 4 * 512 * 512  # bounds the autoencoder's memory
 _CONDITIONS_KEPT = 64
 
@@ -93,19 +87,6 @@ def make_schedule(scheduler: DDIMScheduler, num_inference_steps: int) -> Schedul
     )
 
 
-def check_folder(folder: Path) -> None:
-    """RudderError unless every file of the model is there, whole, and safetensors."""
-    for part, weights in COMPONENTS.items():
-        read_json(folder / part / "config.json")
-        path = folder / part / weights
-        if not path.is_file():
-            raise RudderError(f"{path} is missing: {REMEDY}.")
-        check_weights(path, REMEDY)
-    for part in ("tokenizer", "scheduler"):
-        if not (folder / part).is_dir():
-            raise RudderError(f"{folder / part} is missing: {REMEDY}.")
-
-
 def load_part(kind: Any, folder: Path, part: str, **options: Any) -> Any:
     """`from_pretrained` from one subfolder, offline; every failure becomes a RudderError."""
     try:
@@ -155,15 +136,11 @@ def use_attention(network: UNet2DConditionModel, attention: str) -> None:
 
 def defaults(info: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, Any]:
     """Steps, guidance and sites to start with: rudder.json's, else 40, 7.5 and the up blocks' resnets."""
-    chosen = _names(info, "sites") or [site.name for site in sites.values() if _steerable(site)]
+    chosen = names(info, "sites") or [site.name for site in sites.values() if _steerable(site)]
     for name in chosen:
         if name not in sites:
             raise unknown("site for rudder.json's default sites", name, sites)
-    return {
-        "num_inference_steps": whole("rudder.json's number of steps", info.get("num_inference_steps", 40), 1, 500),
-        "guidance_scale": number("rudder.json's guidance scale", info.get("guidance_scale", 7.5), 0.0, 50.0),
-        "sites": tuple(chosen),
-    }
+    return {**settings(info), "sites": tuple(chosen)}
 
 
 class StableDiffusion:
@@ -200,22 +177,35 @@ class StableDiffusion:
         self._schedules: dict[int, Schedule] = {}
         self._processor = VaeImageProcessor(vae_scale_factor=self.scale)
         self._sites = MappingProxyType(discover_sites(network, (height, width)))
-        self._words = frozenset(word.lower() for word in _names(info, "words"))
+        self._words = frozenset(word.lower() for word in names(info, "words"))
         self.defaults = defaults(info, self._sites)
 
     @classmethod
     def from_folder(
-        cls, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype, attention: str = "sdpa"
+        cls,
+        folder: Path,
+        *,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        attention: str = "sdpa",
+        reading: Callable[[str], None] = lambda part: None,
     ) -> StableDiffusion:
-        """Load a folder in diffusers layout; RudderError for what is missing, truncated or unfit."""
+        """Load a folder in diffusers layout; RudderError for what is missing, truncated or unfit.
+
+        `reading` is told of each component before its weights are read.
+        """
         check_folder(folder)
         transformers_logging.disable_progress_bar()  # a second of loading needs none
         described = folder / "rudder.json"
         options = {"use_safetensors": True, "low_cpu_mem_usage": False, "output_loading_info": True}
-        network = load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, **options)
-        vae = load_part(AutoencoderKL, folder, "vae", dtype=dtype, **options)
+        reading("text_encoder")
         text = load_part(CLIPTextModel, folder, "text_encoder", dtype=dtype, use_safetensors=True,
                          output_loading_info=True)  # fmt: skip
+        reading("vae")
+        vae = load_part(AutoencoderKL, folder, "vae", dtype=dtype, **options)
+        reading("unet")  # last: what the others took tells how long the largest will take
+        network = load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, **options)
         use_attention(network, attention)
         return cls(
             name=name,
@@ -224,13 +214,7 @@ class StableDiffusion:
             text_encoder=text.to(device),
             tokenizer=load_part(CLIPTokenizer, folder, "tokenizer"),
             scheduler=load_scheduler(folder),
-            fingerprint=fingerprint(
-                [
-                    *(folder / part / "config.json" for part in COMPONENTS),
-                    folder / "scheduler" / "scheduler_config.json",
-                ],
-                [folder / part / weights for part, weights in COMPONENTS.items()],
-            ),
+            fingerprint=fingerprint(folder),
             info=read_json(described) if described.is_file() else None,
         )
 
@@ -323,13 +307,6 @@ class StableDiffusion:
 def _label(position: int, depth: int) -> str:
     """Coarse to fine: how far towards the highest resolution a block lies, as one of four words."""
     return LABELS[int((len(LABELS) - 1) * position / max(depth - 1, 1) + 0.5)]
-
-
-def _names(info: Mapping[str, Any], key: str) -> list[str]:
-    names = info.get(key, [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise RudderError(f"rudder.json's {key!r} should be a list of texts: {REMEDY}.")
-    return names
 
 
 def _steerable(site: Site) -> bool:

@@ -100,11 +100,11 @@ def snapshots(
 @app.command("list", epilog="Example:  rudder dae list --json")
 def list_(json_: Json = False) -> None:
     """The states that ship with Rudder and the regime each is in."""
-    from .snapshots import states
+    from ..files import home, read_json
 
-    found = states()
-    rows = [[s.name, s.regime, s.numbers["top1_train"], s.numbers["psnr_train"], s.numbers["psnr_test"]] for s in found]
-    values = [{"name": s.name, "regime": s.regime, **s.numbers} for s in found]
+    found = read_json(home() / "assets" / "dae" / "index.json")["states"]
+    values = [{"name": s["name"], "regime": s["regime"], **s["numbers"]} for s in found]
+    rows = [[v[key] for key in ("name", "regime", "top1_train", "psnr_train", "psnr_test")] for v in values]
     emit(values, json_, table(["state", "regime", "top unit's share", "PSNR train", "PSNR test"], rows))
 
 

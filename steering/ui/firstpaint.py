@@ -1,7 +1,8 @@
 """The page's first impression, painted beforehand by `python -m steering.ui.firstpaint`.
 
 Each frame in assets/firstpaint/ is a PNG that carries its recipe; firstpaint.json says how they were made.
-Without them, or with a model they were not made for, the page paints the same strips once when it starts.
+Without them the page of an embedded model paints the same strips once when it starts; that of another one opens with an
+empty stage, since nobody knows how long its pictures take.
 """
 
 from __future__ import annotations
@@ -114,9 +115,9 @@ def warm(studio: Studio, message: dict[str, Any]) -> None:
 
 
 def first_paint(studio: Studio) -> dict[str, Any]:
-    """What the stage shows before anyone touches it; nothing when there is no concept to steer with."""
+    """What the stage shows before anyone touches it; nothing for a model that does not ship."""
     message = load(studio)
-    if message is None and studio.concepts:
+    if message is None and studio.concepts and studio.outline.embedded:
         message = render(studio, default_panel(studio))
     return message or {}
 

@@ -48,10 +48,10 @@ class OwnSet:
     download: gr.DownloadButton
 
 
-def own_set_panel() -> OwnSet:
-    """The folded panel under the concept picker."""
+def own_set_panel(unfolded: bool = False) -> OwnSet:
+    """The panel under the concept picker, folded unless there is nothing else to steer with."""
     kinds = ["image", ".zip"]
-    with gr.Accordion("Your own set", open=False, elem_id="rd-own", elem_classes="rd-own"):
+    with gr.Accordion("Your own set", open=unfolded, elem_id="rd-own", elem_classes="rd-own"):
         gr.HTML(
             "<p class='rd-hint'>A handful of pictures that share one thing. The vector joins the concepts "
             "above, for this session.</p>"

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from ..images import Limits, open_images
-from . import audit, lab, notices, own_set, restore
-from .firstpaint import default_panel
-from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel
+from . import audit, documents, lab, notices, own_set, restore
+from .pace import timed
+from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
 from .pictures import square, web_picture
 from .reading import reading
 from .session import Session
@@ -22,6 +22,17 @@ from .studio import Studio
 PAINTERS = 2  # runs at once: the forward passes take turns on one model, so both visitors see progress
 WAITING = 32  # requests in the queue before newcomers are asked to come back
 
+EMPTY = "Nothing is painted yet: type a prompt, choose a concept and press Generate."
+ALONE = """
+<div class="rd-lede">
+  <h2>Does the picture answer the helm?</h2>
+  <p>A concept is added to the model's hidden activations while it paints. Drag the strength and watch: does the
+  picture change step by step, or does it hold its course and then jump?</p>
+</div>
+"""
+BARE = "Nothing is painted yet, and this model has no concept so far: learn or open one under “Your own set”."
+MODEL = '<section class="rd-model" aria-label="The model"></section>'
+MODEL_SCRIPT = "RudderModel.mount({ element, props, server });"
 STAGE_SCRIPT = """
 RudderStage.mount({ element, props, trigger, watch });
 // it triggers 'generate', 'release', 'stop' and 'profile'
@@ -37,6 +48,7 @@ ACTIONS = """
   <button type="button" class="rd-generate"><span>Generate</span></button>
   <button type="button" class="rd-stop-too">Stop</button>
 </div>
+<p class="rd-estimate" aria-live="polite"></p>
 """
 ACTIONS_SCRIPT = """
 element.querySelector(".rd-generate").addEventListener("click", () => Rudder.generate());
@@ -44,16 +56,19 @@ element.querySelector(".rd-stop-too").addEventListener("click", () => Rudder.sto
 const panel = element.closest("#rd-panel");
 Rudder.watchPanel(panel);
 Rudder.watchEnter(panel);
+RudderModel.estimate();
 """
 
 
 def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
     """The whole page for an opened studio, with the stage showing `painted` first."""
-    panel = _panel_of(painted, default_panel(studio))
+    panel = _panel_of(painted, start_panel(studio))
+    painted = painted or _empty(studio)
     page = gr.Blocks(title="Rudder", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
     with page:
         session = gr.State(Session())
         gr.HTML(HEADER, js_on_load="Rudder.startTheme(element.querySelector('.rd-theme'))", elem_id="rd-top")
+        _model_line(studio)
         notice = notices.notice_box()
         with gr.Tabs(elem_id="rd-tabs"):
             with gr.Tab("Steer", id="steer"), gr.Row(elem_id="rd-room"):
@@ -61,11 +76,11 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
                     box_a, box_b, compare = prompt_panel(studio, panel)
                     with gr.Group(elem_classes="rd-card"):
                         concept = concept_panel(studio, panel)
-                        own = own_set.own_set_panel()
+                        own = own_set.own_set_panel(unfolded=not studio.concepts)
                     settings = settings_panel(studio, panel)
                     gr.HTML(ACTIONS, js_on_load=ACTIONS_SCRIPT, elem_id="rd-actions")
                 with gr.Column(elem_id="rd-stage-column", min_width=280):
-                    gr.HTML(LEDE)
+                    gr.HTML(LEDE if studio.prompts["memorized"] else ALONE)
                     stage = gr.HTML(painted, html_template=STAGE, js_on_load=STAGE_SCRIPT, elem_id="rd-stage")
                     with gr.Row(elem_id="rd-restore"):
                         gr.HTML(
@@ -99,6 +114,30 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
     return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
 
 
+def _empty(studio: Studio) -> dict[str, Any]:
+    """The message of a stage without pictures: one sentence that says what to do."""
+    text = EMPTY if studio.concepts else BARE
+    return {"ticket": 0, "kind": "strip", "phase": "done", "text": text, "columns": {}, "concept": None}
+
+
+def _model_line(studio: Studio) -> gr.HTML:
+    """Names the model, links what there is to read, and unfolds to the words and prompts it knows."""
+
+    def pace(_: Any = None) -> dict[str, float] | None:
+        return vars(studio.pace) if studio.pace else None
+
+    known = studio.outline
+    told = {
+        "name": studio.backbone.name,
+        "description": known.description,
+        "resolution": studio.backbone.resolution,
+        "words": list(known.words),
+        "links": documents.links(known.folder),
+        **{kind: [entry["key"] for entry in entries] for kind, entries in studio.prompts.items()},
+    }
+    return gr.HTML(told, html_template=MODEL, js_on_load=MODEL_SCRIPT, elem_id="rd-model", server_functions=[pace])
+
+
 def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HTML, controls: Controls) -> None:
     """Generate, release and stop. The unqueued listeners outdate older runs at once, whatever the queue."""
 
@@ -107,7 +146,7 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
 
         def items() -> Iterator[Any]:
             panel = panel_from(list(values))
-            for message in generate(studio, owner, panel, sent):
+            for message in timed(generate(studio, owner, panel, sent)):
                 done = message["phase"] == "done"
                 words = unknown_words(studio, panel.prompts.values()) if done else ""
                 yield message, notices.note(words) if words else gr.skip()
@@ -116,7 +155,7 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
 
     def on_release(event: gr.EventData, owner: Session) -> Iterator[Any]:
         sent = _sent(event)
-        messages = ((message, gr.skip()) for message in release(studio, owner, sent))
+        messages = ((message, gr.skip()) for message in timed(release(studio, owner, sent)))
         yield from notices.guarded(messages, lambda told: (failed(sent), told))
 
     def on_newer(event: gr.EventData, owner: Session) -> None:

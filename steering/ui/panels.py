@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from ..errors import RudderError
 from .session import Session
 from .steer import Panel
-from .studio import Studio, start_of
+from .studio import Studio, positions, start_of
 
 PICKER = '<div class="rd-thumbs" role="radiogroup" aria-label="{label}"></div>'
 CONCEPTS = '<div class="rd-concepts" role="radiogroup" aria-label="Concepts"></div><div class="rd-about"></div>'
+KNOWN = '<p class="rd-known" aria-live="polite"></p>'
+BARE = """<p class="rd-hint">{name} has no concepts yet. Learn one from pictures of yours, or open a vector that
+was learned for it, under “Your own set”.</p>"""
 SEED_END = 2**31 - 1
 MOST_STEPS, MOST_GUIDANCE = 100, 20
 
@@ -41,12 +46,14 @@ class Controls:
 
 
 def panel_from(values: list[Any]) -> Panel:
-    """What the controls say."""
+    """What the controls say; RudderError when no concept is chosen."""
     prompt_a, prompt_b, compare, concept, seed, steps, guidance, negative, start, end, sites, halves, _ = values
+    if not concept:
+        raise RudderError("No concept is chosen: choose one, or learn or open your own under “Your own set”.")
     prompts = {"a": prompt_a or "", "b": prompt_b or ""} if compare else {"a": prompt_a or ""}
     return Panel(
         prompts=prompts,
-        concept=str(concept or ""),
+        concept=str(concept),
         seed=seed,
         steps=steps,
         guidance=guidance,
@@ -57,35 +64,65 @@ def panel_from(values: list[Any]) -> Panel:
     )
 
 
+def start_panel(studio: Studio) -> Panel:
+    """The controls of a page that shows no picture yet: the model's first prompt of each kind, where it has any, its
+    first concept and its own settings."""
+    firsts = {kind: entries[0]["key"] if entries else "" for kind, entries in studio.prompts.items()}
+    name = next(iter(studio.concepts), "")
+    window, halves = start_of(studio.concepts[name].vector if name else None)
+    defaults = studio.backbone.defaults
+    return Panel(
+        prompts={"a": firsts["ordinary"]} | ({"b": firsts["memorized"]} if firsts["memorized"] else {}),
+        concept=name,
+        seed=0,
+        steps=defaults["num_inference_steps"],
+        guidance=defaults["guidance_scale"],
+        negative="",
+        window=(window[0], window[1]),
+        sites=(),
+        halves=halves,
+    )
+
+
 def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox]:
-    """Two prompts with their pickers; the second one can be switched off."""
+    """Two prompts with the examples the model has of each kind; the second one can be switched off.
+
+    A line under each says what is known of the very prompt: that is known of the model's own examples only.
+    """
     boxes = []
-    texts = {
-        "a": ("ordinary", "Ordinary prompt", "Many pictures fit it. Empty lets the model choose."),
-        "b": ("memorized", "Memorised prompt", "In training it always came with the same picture."),
-    }
+    kinds = {"a": ("ordinary", "Prompt"), "b": ("memorized", "Prompt to compare with")}
+    lists = {kind: [entry["key"] for entry in entries] for kind, entries in studio.prompts.items()}
     with gr.Group(elem_classes="rd-card"):
         gr.HTML("<h2>Prompts</h2>", elem_classes="rd-title")
-        for column, (kind, label, info) in texts.items():
+        for column, (kind, label) in kinds.items():
+            entries = studio.prompts[kind]
             if column == "b":
                 compare = gr.Checkbox(
                     "b" in panel.prompts,
-                    label="Compare with a memorised prompt",
+                    label=f"Compare with a {'memorised' if entries else 'second'} prompt",
                     elem_id="rd-compare",
                     show_label=False,
                 )
-            with gr.Group(elem_classes=f"rd-prompt-box is-{column}", elem_id=f"rd-box-{column}"):
+            off = "" if column in panel.prompts else " is-off"
+            with gr.Group(elem_classes=f"rd-prompt-box is-{column}{off}", elem_id=f"rd-box-{column}"):
+                text = panel.prompts.get(column, "")
                 box = gr.Textbox(
-                    panel.prompts.get(column, ""),
+                    text,
                     label=label,
-                    info=info,
                     lines=2,
                     max_lines=4,
                     elem_id=f"rd-prompt-{column}",
                     placeholder="no prompt",
                     container=True,
                 )
-                entries = studio.prompts[kind]
+                known = gr.HTML(
+                    text,
+                    html_template=KNOWN,
+                    js_on_load="RudderPickers.known({element, props, watch})",
+                    elem_id=f"rd-known-{column}",
+                    **lists,
+                )
+                box.change(None, box, known, js="(text) => text", show_progress="hidden", api_visibility="private")
                 if entries:
                     picker = gr.HTML(
                         panel.prompts.get(column),
@@ -114,6 +151,7 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
                 "baseline": concept.baseline,
                 "own": False,
                 "start": start_of(concept.vector),
+                "frames": len(positions(*concept.vector.advice["range"])) if concept.vector else 0,
             }
         )
     for name, vector in (session.vectors if session else {}).items():
@@ -128,6 +166,7 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
                 "examples": faces.get("examples", ""),
                 "baseline": faces.get("baseline", ""),
                 "start": start_of(vector),
+                "frames": len(positions(*vector.advice["range"])),
             }
         )
     return items
@@ -136,6 +175,8 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
 def concept_panel(studio: Studio, panel: Panel) -> gr.HTML:
     """The concept picker with the selected one's example pictures."""
     gr.HTML("<h2>Concept</h2>", elem_classes="rd-title")
+    if not studio.concepts:
+        gr.HTML(BARE.format(name=html.escape(studio.backbone.name)), elem_id="rd-bare")
     return gr.HTML(
         panel.concept,
         items=concept_items(studio),

@@ -8,10 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+from ..backbones.registry import DEFAULT, outline
 from ..errors import RudderError
+from ..threads import settle
 from .door import Door
 
-DEFAULT = "tiny-sd"
 UPLOAD = "20mb"  # one file
 
 
@@ -27,22 +28,24 @@ def serve(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    settle()
     try:
-        door = Door(asked.host, asked.port, asked.model)
+        known = outline(asked.model)
+        door = Door(asked.host, asked.port, known.name if known.embedded else known.asked)
     except (OSError, OverflowError) as wrong:
         _end(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", wrong)
     except RudderError as wrong:
         _end(str(wrong), wrong)
     door.say("Starting: reading the libraries")
+    from .documents import add_routes
     from .firstpaint import first_paint, warm
     from .gpu import zero_gpu
     from .page import page_of
-    from .studio import open_studio
+    from .studio import measure_pace, open_studio
     from .theme import launch_look
 
-    door.say(f"Loading the model {asked.model}")
     try:
-        studio = open_studio(asked.model, asked.device)
+        studio = open_studio(asked.model, asked.device, door.say)
         door.say("Laying out the page")
         painted = first_paint(studio)
         page = page_of(studio, painted)
@@ -51,7 +54,7 @@ def serve(arguments: list[str] | None = None) -> None:
     look = launch_look()
     door.close()
     try:
-        page.launch(
+        app, _, _ = page.launch(
             server_name=asked.host,
             server_port=asked.port,
             max_file_size=UPLOAD,
@@ -65,7 +68,9 @@ def serve(arguments: list[str] | None = None) -> None:
         )
     except OSError as wrong:
         _end(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", wrong)
+    add_routes(app, studio.outline.folder)
     if not zero_gpu():
+        measure_pace(studio)
         warm(studio, painted)
     page.block_thread()
 

@@ -12,12 +12,13 @@ from typing import Any
 from PIL import Image
 
 from ..backbones.base import Backbone
-from ..backbones.registry import DEFAULT, find, load
+from ..backbones.layout import sizes
+from ..backbones.registry import DEFAULT, Outline, load, outline
 from ..calibration import Calibration, shipped
 from ..concepts import ConceptVector, Progress, learn, library
 from ..editability import Response, response
 from ..errors import Cancelled, unknown
-from ..files import home, read_json
+from ..files import read_json
 from ..listing import Row
 from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
@@ -25,6 +26,7 @@ from ..saturation import saturate
 from ..scan import score_rows
 from ..spikiness import Spikiness
 from .gpu import call_on_gpu, on_gpu
+from .pace import Pace, measure, reader
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
 
@@ -65,6 +67,7 @@ class Gauges:
 class Studio:
     """One loaded model and all that belongs to it. Nothing in here knows who is asking."""
 
+    outline: Outline
     backbone: Backbone
     concepts: dict[str, Concept]
     prompts: dict[str, list[dict[str, str]]]
@@ -77,21 +80,38 @@ class Studio:
     lock: threading.Lock = field(default_factory=threading.Lock)
     calibration: Calibration | None = None
     training: list[Image.Image] = field(default_factory=list)  # the memorised pictures, where they are known
+    pace: Pace | None = None  # measured once the page is up
 
 
-def open_studio(model: str = DEFAULT, device: str = "auto") -> Studio:
-    """Load a model with its concepts and prompts. Raises RudderError as `load` does."""
-    backbone = load(model, device=device)
+def open_studio(model: str = DEFAULT, device: str = "auto", say: Callable[[str], None] = lambda text: None) -> Studio:
+    """Load a model with its concepts and prompts; `say` is told what is being done. Raises RudderError as `load` does.
+
+    A model that does not ship gets those concepts alone that were learned for it, and its own prompts or none.
+    """
+    known = outline(model)
+    folder = known.folder
+    say(f"Loading {known.name}" if folder else f"Fetching {known.name} from the hub")
+    backbone = load(model, device=device, reading=reader(known.name, sizes(folder) if folder else {}, say))
+    say("Reading its concepts")
+    concepts = {name: _concept(info, backbone) for name, info in library(backbone.name).items()}
+    if not known.embedded:  # sets drawn for another model say little to this one
+        concepts = {name: concept for name, concept in concepts.items() if concept.vector is not None}
     return Studio(
+        outline=known,
         backbone=backbone,
-        concepts={name: _concept(info, backbone) for name, info in library(backbone.name).items()},
-        prompts=_prompts(find(model)),
+        concepts=concepts,
+        prompts=_prompts(folder),
         paint=_painter(backbone),
         learn=_learner(backbone),
         gauges=_gauges(backbone),
         calibration=shipped(backbone),
-        training=_training(find(model)),
+        training=_training(known),
     )
+
+
+def measure_pace(studio: Studio) -> None:
+    """Time a step on this machine, so that the page can tell how long a run takes before it is started."""
+    studio.pace = call_on_gpu(measure)(studio.backbone)
 
 
 def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
@@ -239,10 +259,10 @@ def _open(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def _prompts(folder: Path) -> dict[str, list[dict[str, str]]]:
+def _prompts(folder: Path | None) -> dict[str, list[dict[str, str]]]:
     """prompts.json beside the weights, thumbnails as data URIs; both lists empty for models without it."""
-    path = folder / "prompts.json"
-    listed = read_json(path) if path.is_file() else {}
+    path = folder / "prompts.json" if folder else None
+    listed = read_json(path) if path and path.is_file() else {}
     return {
         kind: [
             {"key": str(entry["prompt"]), "title": str(entry["prompt"]), "picture": _thumb(folder, entry)}
@@ -252,12 +272,13 @@ def _prompts(folder: Path) -> dict[str, list[dict[str, str]]]:
     }
 
 
-def _training(folder: Path) -> list[Image.Image]:
+def _training(known: Outline) -> list[Image.Image]:
     """The memorised pictures of an embedded model with the index of its training set; [] for others."""
-    path = folder / "prompts.json"
-    if not path.is_file() or folder.resolve() != (home() / "models" / "tiny-sd").resolve():
+    path = known.folder / "prompts.json" if known.embedded else None
+    if path is None or not path.is_file():
         return []
-    return [_open(folder / str(entry["thumbnail"])) for entry in read_json(path).get("memorized", [])]
+    files = [known.folder / str(entry["thumbnail"]) for entry in read_json(path).get("memorized", [])]
+    return [_open(file) for file in files if file.is_file()]
 
 
 def _thumb(folder: Path, entry: dict[str, Any]) -> str:

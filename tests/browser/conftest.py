@@ -88,10 +88,12 @@ def app(browser: object, home: Path, tmp_path_factory: pytest.TempPathFactory) -
         for _ in range(600):
             assert process.poll() is None, log.read_text()
             try:
-                urllib.request.urlopen(address, timeout=2).close()
-                break
+                with urllib.request.urlopen(address, timeout=2) as answer:
+                    if "X-Rudder-Door" not in answer.headers:
+                        break
             except OSError:
-                time.sleep(0.5)
+                pass
+            time.sleep(0.5)
         else:
             pytest.fail(f"the app did not start: {log.read_text()}")
         yield address

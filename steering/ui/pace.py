@@ -1,0 +1,84 @@
+"""How long things take here: what is said while a model is read, before a run is started, and while it lasts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..backbones.base import Backbone
+
+PARTS = {"unet": "its U-Net", "vae": "its autoencoder", "text_encoder": "its text encoder"}
+LONG, LEFT = 8.0, 2.0  # seconds a run has to last, and to go on, before its end is worth telling
+EARLY = 0.02  # of a run: before it, its pace says nothing about its end
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that one step of one picture takes, guidance included: painted alone, and in a strip."""
+
+    alone: float
+    together: float
+
+
+def measure(backbone: Backbone) -> Pace:
+    """Time denoising steps: one of a single picture, on a quick machine also one of eight together."""
+    import torch
+
+    def step(count: int) -> float:
+        x = torch.zeros(2 * count, *backbone.latent_shape, device=backbone.device, dtype=backbone.dtype)
+        condition = backbone.condition([""]).expand(2 * count, -1, -1)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            float(backbone.denoise(x, 500, condition).flatten()[0])  # its value, so that an accelerator has to finish
+        return (time.perf_counter() - started) / count
+
+    alone = step(1)
+    if alone < 2:  # the first pass prepares kernels, too, which counts little in a slow one
+        alone = step(1)
+    return Pace(alone, min(alone, step(8)) if alone < 0.3 else alone)
+
+
+def reader(name: str, sizes: Mapping[str, int], say: Callable[[str], None]) -> Callable[[str], None]:
+    """For `load(reading=...)`: says which component is read now, and from the second on how long the rest will take.
+
+    `sizes`: bytes of each component, {} where they are not known yet.
+    """
+    began: list[tuple[str, float]] = []
+
+    def reading(part: str) -> None:
+        began.append((part, time.monotonic()))
+        size = f", {_bytes(sizes[part])}" if part in sizes else ""
+        done = sum(sizes.get(one, 0) for one, _ in began[:-1])
+        took = began[-1][1] - began[0][1]
+        left = took / done * (sum(sizes.values()) - done) if done else 0.0
+        say(
+            f"Loading {name}: reading {PARTS.get(part, part)}{size}" + (f"; {about(left)} to go" if left > LEFT else "")
+        )
+
+    return reading
+
+
+def timed(messages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The stage's messages, those of a long run with how long it still takes by the share that is done."""
+    started = time.monotonic()
+    for message in messages:
+        share = message["done"] / message["total"] if message.get("total") else 0.0
+        took = time.monotonic() - started
+        left = took * (1 - share) / share if share > EARLY else 0.0
+        if message.get("phase") == "running" and message.get("text") and took + left > LONG and left > LEFT:
+            message = {**message, "text": f"{message['text']}, {about(left)} to go"}
+        yield message
+
+
+def about(seconds: float) -> str:
+    """ "about 7 s", "about 40 s", "about 3 min", "about 2 h": an estimate, so with one digit or two."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds, -1 if seconds > 20 else 0)):.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.0f} h"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 1):.0f} MB"
