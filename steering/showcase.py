@@ -13,12 +13,13 @@ from PIL import Image
 from . import judge as judging
 from .backbones.base import Backbone
 from .concepts import Progress
-from .editability import response
+from .editability import JUMP, STRETCH, response
 from .errors import RudderError
 from .evaluate import gives_back, memorized_set, responses
 from .vectors import ConceptVector
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the recommended strength
+RELIEF = 60.0  # grey levels: a picture with light and dark in it
 AT_ONCE = 16  # prompts painted as one batch
 
 
@@ -27,7 +28,7 @@ class Cell:
     """One prompt under one concept. `moved`: RMS grey levels from the unsteered picture at FACTORS; `movement`,
     `evenness`, `gained`, `fastest`: see editability.
 
-    `kept`: the largest factor up to which the judge sees the prompt's object (of a memorised prompt: up to which it is
+    `relief`: standard deviation of the unsteered picture, grey levels: how much there is to see in it. `kept`: the largest factor up to which the judge sees the prompt's object (of a memorised prompt: up to which it is
     still its own training picture), -1 if not even unsteered; `taken`: the least factor from which it sees the concept,
     inf if never. Both are None where no judge can say.
     """
@@ -41,6 +42,7 @@ class Cell:
     evenness: str
     gained: float
     fastest: float
+    relief: float
     kept: float | None = None
     taken: float | None = None
 
@@ -48,7 +50,9 @@ class Cell:
 @dataclass(frozen=True)
 class Pair:
     """An ordinary and a memorised cell of one concept and seed, shown at `factor` of the recommended strength, where
-    their `contrast` (grey levels) is largest. `passes`: all that was asked of both holds there."""
+    their `contrast` (grey levels) is largest. `passes`: all that was asked of both holds there. `score`, by which pairs
+    are ranked: the contrast, times how evenly the ordinary one got there (1 for even, 0 for a jump), times how much
+    there is to see in the memorised one (1 from RELIEF on)."""
 
     concept: str
     ordinary: str
@@ -56,6 +60,7 @@ class Pair:
     seed: int
     factor: float
     contrast: float
+    score: float
     passes: bool
 
 
@@ -92,7 +97,7 @@ def pairs(found: Sequence[Cell]) -> list[Pair]:
         _pair(one, other) for one in ordinary for other in memorized
         if (one.concept, one.seed) == (other.concept, other.seed)
     ]  # fmt: skip
-    return sorted(made, key=lambda pair: (-pair.passes, -pair.contrast))
+    return sorted(made, key=lambda pair: (-pair.passes, -pair.score))
 
 
 def answers(cell: Cell, factor: float) -> bool:
@@ -102,11 +107,11 @@ def answers(cell: Cell, factor: float) -> bool:
     return kept and taken and (cell.movement, cell.evenness) == ("towards", "evenly")
 
 
-def holds(cell: Cell, factor: float) -> bool:
-    """A memorised cell does: it is still itself, shows no concept, and did not go over to it step by step."""
-    kept = cell.kept is None or cell.kept >= factor
-    taken = cell.taken is not None and cell.taken <= factor
-    return kept and not taken and (cell.movement, cell.evenness) != ("towards", "evenly")
+def holds(cell: Cell) -> bool:
+    """A memorised cell does, up to the recommended strength: it is still itself, and neither goes over to the concept nor
+    ever shows it."""
+    kept = cell.kept is None or cell.kept >= FACTORS[-1]
+    return kept and cell.taken in (None, np.inf) and cell.movement != "towards"
 
 
 def table(found: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -121,10 +126,12 @@ def table(found: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def _pair(one: Cell, other: Cell) -> Pair:
     """Both at the factor of the largest contrast, among those where all holds if there are any."""
-    steps = [k for k, factor in enumerate(FACTORS) if factor and answers(one, factor) and holds(other, factor)]
+    steps = [k for k, factor in enumerate(FACTORS) if factor and answers(one, factor) and holds(other)]
     at = max(steps or range(1, len(FACTORS)), key=lambda k: one.moved[k] - other.moved[k])
-    contrast = round(one.moved[at] - other.moved[at], 2)
-    return Pair(one.concept, one.prompt, other.prompt, one.seed, FACTORS[at], contrast, bool(steps) and contrast > 0)
+    contrast = one.moved[at] - other.moved[at]
+    score = contrast * min(1.0, max(0.0, (JUMP - one.fastest) / (JUMP - STRETCH))) * min(1.0, other.relief / RELIEF)
+    told = (FACTORS[at], round(contrast, 2), round(score, 2), bool(steps) and contrast > 0)
+    return Pair(one.concept, one.prompt, other.prompt, one.seed, *told)
 
 
 def _cell(
@@ -145,11 +152,12 @@ def _cell(
         kind,
         prompt,
         seed,
-        tuple((255 * told.moved).round(2).tolist()),
+        tuple(round(255 * float(value), 2) for value in told.moved),
         told.movement,
         told.evenness,
         round(told.gained, 3),
         round(told.fastest, 3),
+        round(float(np.asarray(frames[0].convert("RGB"), float).std()), 1),
         **seen,
     )
 

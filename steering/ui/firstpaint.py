@@ -110,7 +110,7 @@ def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator
         said = {name: data["response"] for name, data in render(studio, panel, strength)["columns"].items()}
         best = best or (pair, said)
         takes = (said["a"]["movement"], said["a"]["evenness"]) == ("towards", "evenly")
-        if pair.passes and takes and (said["b"]["movement"], said["b"]["evenness"]) != ("towards", "evenly"):
+        if pair.passes and takes and said["b"]["movement"] != "towards":
             best = (pair, said)
             break
     pair, said = best

@@ -79,7 +79,7 @@ def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, 
         exact: dict[str, Painted] = {}
         for item in _exactly(studio, wanted, vector, stop):
             if isinstance(item, Step):
-                yield from note(item, {column: heads[column] | shown for column, shown in _previews(item, wanted)})
+                yield from note(item, {column: heads[column] | shown for column, shown in _previews(studio, item, wanted)})
             else:
                 exact = item
         columns = {}
@@ -122,7 +122,7 @@ def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterat
             note = _throttled(ticket, "exact", f"Computing {value:+.2f}")
             for item in _exactly(studio, wanted, vector, stop):
                 if isinstance(item, Step):
-                    yield from note(item, columns | dict(_previews(item, wanted)))
+                    yield from note(item, columns | dict(_previews(studio, item, wanted)))
                     continue
                 for column, recipe in wanted.items():
                     columns[column] = {"frame": _frame(studio, recipe, vector, recipe.concepts[0][1], item[column])}
@@ -267,16 +267,16 @@ def _frame(studio: Studio, recipe: Recipe, vector: ConceptVector, value: float, 
     return asdict(frame(one.image, plain, replace(recipe, concepts=((name, value),)), exact, own))
 
 
-def _previews(step: Step, wanted: Mapping[str, Recipe]) -> list[tuple[str, dict[str, Any]]]:
-    """(column, {"preview", and "plain" where the unsteered picture is painted along}) of a step with pictures."""
-    count = len(wanted)
-    shown = [web_picture(picture) for picture in step.previews]
-    both = len(shown) == 2 * count
-    return [
-        (column, {"preview": shown[place]} | ({"plain": shown[count + place]} if both else {}))
-        for place, column in enumerate(wanted)
-        if shown
-    ]
+def _previews(studio: Studio, step: Step, wanted: Mapping[str, Recipe]) -> list[tuple[str, dict[str, Any]]]:
+    """(column, {"preview", "plain"}) of a step with pictures: the steered one and its unsteered one, as far as they are."""
+    shown = list(step.previews)
+    lacking = iter(shown[len(wanted) :])
+    found = []
+    for place, (column, recipe) in enumerate(wanted.items() if shown else ()):
+        kept = studio.unsteered.get(prefix_key(studio, recipe)[:-1])
+        plain = kept.image if kept else next(lacking)
+        found.append((column, {"preview": web_picture(shown[place]), "plain": web_picture(plain)}))
+    return found
 
 
 def _throttled(ticket: int, kind: str, doing: str) -> Callable[[Step, dict[str, Any]], Iterator[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from gradio.themes.utils import colors, fonts, sizes
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 LAB = ("maths", "data", "plots", "words", "panel", "picker", "sides", "figure")
-SCRIPTS = ("page.js", "helm.js", "reading.js", "stage.js", "pickers.js", *(f"lab-{part}.js" for part in LAB), "lab.js")
+SCRIPTS = ("page.js", "helm.js", "reading.js", "download.js", "large.js", "stage.js", "pickers.js", *(f"lab-{part}.js" for part in LAB), "lab.js")
 STYLES = ("rudder.css", "lab.css")
 
 # Gradio's wheel holds these two with Latin letters; its semi-bold files are Cyrillic only.
