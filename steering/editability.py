@@ -1,4 +1,4 @@
-"""Editability: how a picture answers to strength, measured on the frames of a strip."""
+"""Editability: how a picture answers to strength, measured on the frames of a strip, and said in one sentence."""
 
 from __future__ import annotations
 
@@ -11,31 +11,51 @@ from PIL import Image
 from torch import Tensor
 
 from .backbones.base import Backbone
-from .errors import RudderError
+from .errors import RudderError, unknown
 from .spikiness import read
 from .vectors import ConceptVector
 
 TIMESTEP = 100  # at which the concept's coordinate is read: structure is there, the noise is low
-INERT = 0.03  # RMS of the whole way, pixels in 0..1: about eight grey levels, hardly seen
-DEAF = 0.05  # of a unit along the concept per unit of strength: the picture changes, but not towards it
-BRITTLE = 2.5  # times the mean speed, in path per strength, of the fastest step
+INERT = 0.03  # RMS between the ends of the way, pixels in 0..1: about eight grey levels, hardly seen
+DEAF = 0.05  # of a unit along the concept per unit of strength: the picture changes, but along something else
+STRETCH, JUMP = 0.25, 0.6  # a jump: more than JUMP of the path within some STRETCH of the strengths (even: STRETCH)
+
+VERDICTS = ("ordinary", "memorised", "none")  # none: not calibrated, or unlike anything the calibration knew
+MOVEMENTS = ("towards", "away", "aside", "hardly")
+EVENNESS = ("evenly", "in a jump")
+
+HEADS = {"ordinary": "Not memorised (balanced)", "memorised": "Memorised (spiky)", "none": "No verdict"}
+ANSWERS = {  # (movement, evenness): what the edit does
+    ("towards", "evenly"): "this edit takes, and the picture moves towards the concept step by step",
+    ("towards", "in a jump"): "this edit jumps, and most of the way to the concept is made at once",
+    ("away", "evenly"): "this edit leads away from the concept, step by step",
+    ("away", "in a jump"): "this edit jumps, and away from the concept",
+    ("aside", "evenly"): "this edit changes the picture step by step, but not along the concept",
+    ("aside", "in a jump"): "this edit jumps to another picture, not along the concept",
+    ("hardly", "evenly"): "this edit hardly moves the picture",
+    ("hardly", "in a jump"): "this edit hardly moves the picture",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """How a strip of n frames answers, from its lowest strength to its highest.
+    """How a strip of n frames answers on the way from strength 0 to its last one.
 
-    `moved` [n]: RMS distance from the frame nearest strength 0, pixels in 0..1; `coordinate` [n]: the
-    picture's own representation along the concept, in units of strength; `per_unit`: RMS path per unit of
-    strength; `largest_step`: the largest step's share of the path; `word`: smooth, brittle or inert.
+    `strengths` [n] from 0 outwards; `moved` [n]: RMS distance from the frame at 0, pixels in 0..1;
+    `coordinate` [n]: the picture's own representation along the concept, in units of strength, `gained` its
+    change per unit of strength (negative: away from what was asked for); `path`: RMS length of the way;
+    `fastest`: the largest share of the path within STRETCH of the strengths; `movement` and `evenness`: see
+    MOVEMENTS and EVENNESS.
     """
 
     strengths: tuple[float, ...]
     moved: np.ndarray
     coordinate: np.ndarray
-    per_unit: float
-    largest_step: float
-    word: str
+    gained: float
+    path: float
+    fastest: float
+    movement: str
+    evenness: str
 
 
 def response(
@@ -47,41 +67,82 @@ def response(
     *,
     seed: int = 0,
 ) -> Response:
-    """Measure a strip. `frames`: its pictures, or its latents with their `pictures`.
+    """Measure the way from strength 0 to the last one. `frames`: its pictures, or its latents with their `pictures`.
 
-    RudderError for fewer than three frames, or strengths that do not rise.
+    RudderError for fewer than three frames, or strengths that do not start at 0 and go on in one direction.
     """
     pictures = list(frames) if pictures is None else list(pictures)
     values = np.asarray(strengths, float)
-    if len(values) < 3 or len(values) != len(pictures) or (np.diff(values) <= 0).any():
-        raise RudderError("A response needs at least three frames at rising strengths: paint a longer strip.")
+    ahead = np.diff(values) if len(values) < 2 or values[-1] > 0 else -np.diff(values)
+    if len(values) < 3 or len(values) != len(pictures) or values[0] != 0 or (ahead <= 0).any():
+        raise RudderError("A response needs at least three frames from strength 0 on: paint a longer strip.")
     pixels = np.stack([np.asarray(p.convert("RGB"), np.float32) / 255 for p in pictures]).reshape(len(values), -1)
     steps = np.sqrt(np.square(np.diff(pixels, axis=0)).mean(1))
-    start = int(np.abs(values).argmin())
-    moved = np.sqrt(np.square(pixels - pixels[start]).mean(1))
-    largest = float(steps.max() / max(steps.sum(), 1e-9))
-    along, units = coordinates(backbone, vector, frames, seed=seed), float(values[-1] - values[0])
-    gained = float(along[-1] - along[0]) / units
-    fastest = float((steps / np.diff(values)).max() * units / max(steps.sum(), 1e-9))
+    moved = np.sqrt(np.square(pixels - pixels[0]).mean(1))
+    along = coordinates(backbone, vector, frames, seed=seed)
+    gained = float(along[-1] - along[0]) / float(values[-1])
+    fastest = busiest(np.abs(values), steps)
+    movement, evenness = describe(float(moved[-1]), gained, fastest)
     return Response(
-        tuple(values.tolist()),
-        moved,
-        along,
-        float(steps.sum() / units),
-        largest,
-        describe(moved, fastest, gained),
-    )
+        tuple(values.tolist()), moved, along, gained, float(steps.sum()), fastest, movement, evenness
+    )  # fmt: skip
 
 
-def describe(moved: np.ndarray, fastest: float, gained: float) -> str:
-    """One word: "inert", "brittle" or "smooth".
+def describe(moved: float, gained: float, fastest: float) -> tuple[str, str]:
+    """(movement, evenness) of a whole way: `moved` RMS between its ends, `gained` along the concept per unit of
+    strength, `fastest` the share of the path within its busiest STRETCH."""
+    evenness = EVENNESS[fastest > JUMP]
+    if moved < INERT:
+        return "hardly", evenness
+    if abs(gained) < DEAF:
+        return "aside", evenness
+    return ("towards" if gained > 0 else "away"), evenness
 
-    Inert: the picture hardly moves, or hardly along the concept (`gained` per unit of strength). Brittle: its
-    `fastest` step is many times as fast as the mean.
+
+def busiest(strengths: np.ndarray, steps: np.ndarray) -> float:
+    """The largest share of a path [n - 1] that lies within STRETCH of the strengths [n], whatever their spacing."""
+    if steps.sum() <= 0:
+        return STRETCH
+    walked = np.concatenate([[0], np.cumsum(steps)]) / steps.sum()
+    wide = STRETCH * (strengths[-1] - strengths[0])
+    starts = np.concatenate([strengths, strengths - wide])
+    starts = starts[(starts >= strengths[0]) & (starts <= strengths[-1] - wide)]
+    ahead = np.interp(starts + wide, strengths, walked) - np.interp(starts, strengths, walked)
+    return float(ahead.max())
+
+
+def expected(verdict: str, movement: str, evenness: str) -> bool | None:
+    """Whether an answer is what the paper expects of such a picture; None without a verdict.
+
+    Balanced pictures take edits evenly; memorised ones hold, or jump.
     """
-    if moved.max() < INERT or abs(gained) < DEAF:
-        return "inert"
-    return "brittle" if fastest > BRITTLE else "smooth"
+    for value, known in ((verdict, VERDICTS), (movement, MOVEMENTS), (evenness, EVENNESS)):
+        if value not in known:
+            raise unknown("state of a reading", value, known)
+    takes = (movement, evenness) == ("towards", "evenly")
+    smooth = movement == "aside" and evenness == "evenly"  # says nothing about holding or taking
+    return None if verdict == "none" else takes if verdict == "ordinary" else not (takes or smooth)
+
+
+def joined(verdict: str, movement: str, evenness: str) -> str:
+    """One sentence for a verdict and an answer, also where they disagree; RudderError for an unknown state."""
+    agree = expected(verdict, movement, evenness)
+    link = ":" if agree is None else ", and it shows:" if agree else ", and yet"
+    return f"{HEADS[verdict]}{link} {ANSWERS[movement, evenness]}."
+
+
+def lesson(verdict: str, movement: str = "", evenness: str = "") -> tuple[str, str] | None:
+    """What the laboratory can explain of a case: (a sentence for its link, "gen" or "mem"); None without a verdict.
+
+    Without an answer (a picture that was not painted here) the link speaks of what is usual.
+    """
+    if verdict == "none":
+        return None
+    side = "gen" if verdict == "ordinary" else "mem"
+    if not movement or not expected(verdict, movement, evenness):
+        usual = {"gen": "Edits of a balanced picture usually take", "mem": "Edits of a memorised picture usually fail"}
+        return f"{usual[side]}: see why", side
+    return {"gen": "See why edits of such a picture take", "mem": "See why edits of such a picture fail"}[side], side
 
 
 def coordinates(

@@ -14,9 +14,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .errors import RudderError, shorten
+from .recipe import CHUNK
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _SPOKEN = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+ENLARGED_MOST = 16  # times that a download may be enlarged
 _DIRECTORY_LIMIT = 4 * 1024 * 1024  # bytes of a zip's central directory: read whole by zipfile, so bounded first
 Source = str | os.PathLike[str] | BinaryIO | tuple[str, bytes]
 
@@ -66,6 +68,7 @@ def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Ima
             image.draft("RGB", (limits.side, limits.side))
             image.load()
             rgb = to_rgb(ImageOps.exif_transpose(image))
+            rgb = original(rgb) if CHUNK in image.info else rgb
     except RudderError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -76,6 +79,16 @@ def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Ima
         raise RudderError(f"{name} is damaged ({shorten(error)}): save it again or leave it out.") from error
     rgb.thumbnail((limits.side, limits.side), Image.Resampling.LANCZOS)
     return rgb
+
+
+def original(image: Image.Image) -> Image.Image:
+    """A picture that Download enlarged by whole pixels, as it was painted; any other one as it is."""
+    for factor in range(ENLARGED_MOST, 1, -1):
+        if image.width % factor == 0 and image.height % factor == 0:
+            small = image.resize((image.width // factor, image.height // factor), Image.Resampling.NEAREST)
+            if small.resize(image.size, Image.Resampling.NEAREST).tobytes() == image.tobytes():
+                return small
+    return image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -118,7 +118,8 @@ def sample(
 
     What steers is `steering`, not `recipe.concepts`, which is a record. `seeds` (and `prompts`, one each)
     make a batch in place of the recipe's own; each sample's noise comes from its own generator, whatever the
-    batch; `factors`, one each, multiply every strength. `prefix` (from an earlier Result, or joined of several,
+    batch; `factors`, one each, multiply every strength. Samples of one prompt and seed share the steps before the
+    window. `prefix` (from an earlier Result, or joined of several,
     with the same model, prompts, seeds, steps, guidance and window start) skips the steps before the window.
     Raises RudderError for vectors of another model, unknown sites or a prefix of another run; Cancelled once
     `stop` is set.
@@ -131,14 +132,20 @@ def sample(
         raise RudderError(f"{len(factors)} factors are given for {len(seeds)} samples: give one each.")
     pushes = _pushes(run, steering, steps, factors) if steering else {}
     key = _key(backbone, recipe, seeds, prompts, steps.start)
-    x = initial(backbone, seeds) if prefix is None else _resumed(prefix, key)
     first = 0 if prefix is None else steps.start
-    if prefix is None and steps.start == 0:
-        prefix = Prefix(x, key)
-    for i, latents, clean in _walk(run, x, range(first, n), pushes):
+    if prefix is None:
+        alike = list(dict.fromkeys(zip(seeds, prompts, strict=True)))
+        rows = [alike.index(one) for one in zip(seeds, prompts, strict=True)]
+        x = initial(backbone, [seed for seed, _ in alike])
+        shared = replace(run, condition=_condition(backbone, recipe, tuple(prompt for _, prompt in alike)))
+        for i, latents, clean in _walk(shared, x, range(steps.start), {}):
+            x = latents
+            step = _step(backbone, i + 1, n, clean, preview_every)
+            yield replace(step, previews=tuple(step.previews[row] for row in rows)) if step.previews else step
+        prefix = Prefix(x[rows], key)
+    x = _resumed(prefix, key)
+    for i, latents, clean in _walk(run, x, range(steps.start, n), pushes):
         x = latents
-        if prefix is None and i + 1 == steps.start:
-            prefix = Prefix(x.clone(), key)
         yield _step(backbone, i + 1 - first, n - first, clean, preview_every)
     yield Result(backbone.decode(x), x.clone(), prefix)
 

@@ -1,6 +1,8 @@
-"""The measured response: what moves, how evenly, and the word for it."""
+"""The measured response: what moves, where to, how evenly, and the one sentence for it."""
 
 from __future__ import annotations
+
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,9 +10,26 @@ from PIL import Image
 
 from steering.backbones import Backbone
 from steering.concepts import ConceptVector
-from steering.editability import coordinates, describe, response
+from steering.editability import (
+    ANSWERS,
+    DEAF,
+    EVENNESS,
+    INERT,
+    JUMP,
+    MOVEMENTS,
+    VERDICTS,
+    busiest,
+    coordinates,
+    describe,
+    expected,
+    joined,
+    lesson,
+    response,
+)
 from steering.errors import RudderError
 from tests.tiny import pictures
+
+CASES = list(product(VERDICTS, MOVEMENTS, EVENNESS))
 
 
 def greys(*levels: float) -> list[Image.Image]:
@@ -18,27 +37,97 @@ def greys(*levels: float) -> list[Image.Image]:
 
 
 @pytest.mark.parametrize(
-    ("levels", "word"),
+    ("levels", "evenness"),
     [
-        ((0.2, 0.3, 0.4, 0.5, 0.6), "smooth"),
-        ((0.2, 0.2, 0.2, 0.9, 0.9), "brittle"),
-        ((0.5, 0.5, 0.5, 0.51, 0.51), "inert"),
+        ((0.2, 0.3, 0.4, 0.5, 0.6), "evenly"),
+        ((0.2, 0.2, 0.2, 0.9, 0.9), "in a jump"),
+        ((0.2, 0.2, 0.6, 0.9, 0.9), "evenly"),
     ],
 )
-def test_the_word_follows_the_path(backbone: Backbone, vector: ConceptVector, levels: tuple, word: str):
+def test_the_words_follow_the_path(backbone: Backbone, vector: ConceptVector, levels: tuple, evenness: str):
     told = response(backbone, vector, (0, 1, 2, 3, 4), greys(*levels))
-    gained = (told.coordinate[-1] - told.coordinate[0]) / 4
-    assert told.word == describe(told.moved, 4 * told.largest_step, gained)
-    assert describe(told.moved, 4 * told.largest_step, 1.0) == word
-    path = np.abs(np.diff(levels)).sum()
-    assert told.per_unit == pytest.approx(path / 4, abs=0.01)
+    assert told.evenness == evenness
+    assert (told.movement, told.evenness) == describe(told.moved[-1], told.gained, told.fastest)
+    assert told.path == pytest.approx(np.abs(np.diff(levels)).sum(), abs=0.01)
     assert told.moved == pytest.approx(np.abs(np.array(levels) - levels[0]), abs=0.01)
-    assert told.largest_step == pytest.approx(np.abs(np.diff(levels)).max() / path, abs=0.1)
+    assert told.gained == pytest.approx((told.coordinate[-1] - told.coordinate[0]) / 4)
 
 
-def test_movement_counts_from_strength_zero(backbone: Backbone, vector: ConceptVector):
-    told = response(backbone, vector, (-1, 0, 1), greys(0.9, 0.4, 0.5))
-    assert told.moved == pytest.approx([0.5, 0, 0.1], abs=0.01)
+@pytest.mark.parametrize(
+    ("moved", "gained", "movement"),
+    [
+        (0.5, 1.0, "towards"),
+        (0.5, -0.21, "away"),
+        (0.5, 0.9 * DEAF, "aside"),
+        (0.5, -0.9 * DEAF, "aside"),
+        (0.9 * INERT, -0.21, "hardly"),
+    ],
+)
+def test_the_sign_along_the_concept_is_kept(moved: float, gained: float, movement: str):
+    assert describe(moved, gained, 0.3) == (movement, "evenly")
+    assert describe(moved, gained, JUMP + 0.01) == (movement, "in a jump")
+
+
+def test_towards_means_towards_what_was_asked(backbone: Backbone, vector: ConceptVector):
+    """Frames that follow the vector gain; the same frames under its negative lose; negative strengths turn it round."""
+    shown = pictures(3, seed=11)
+    one = response(backbone, vector, (0, 1, 2), shown)
+    assert response(backbone, -vector, (0, 1, 2), shown).gained == pytest.approx(-one.gained, rel=1e-4)
+    assert response(backbone, vector, (0, -1, -2), shown).gained == pytest.approx(-one.gained, rel=1e-4)
+
+
+def test_evenness_does_not_depend_on_the_number_of_frames():
+    """A path that rises as an S has the same busiest stretch at 5, 9, 17 and unevenly spaced frames."""
+    rise = lambda s: 1 / (1 + np.exp(-8 * (s - 0.5)))  # noqa: E731
+    found = []
+    for places in (np.linspace(0, 1, 17), np.linspace(0, 1, 9), np.sort(np.r_[0, 1, np.linspace(0.2, 0.8, 9)])):
+        found.append(busiest(places, np.diff(rise(places))))
+    assert max(found) - min(found) < 0.05 and found[0] == pytest.approx(rise(0.625) - rise(0.375), abs=0.05)
+    assert busiest(np.linspace(0, 1, 9), np.ones(8)) == pytest.approx(0.25)
+    assert busiest(np.linspace(0, 1, 9), np.eye(8)[3]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("verdict", "movement", "evenness"), CASES)
+def test_every_case_has_one_sentence_that_does_not_contradict_itself(verdict: str, movement: str, evenness: str):
+    said = joined(verdict, movement, evenness)
+    assert said.endswith(".") and said.count(".") == 1, "one sentence"
+    assert said.startswith({"ordinary": "Not memorised", "memorised": "Memorised", "none": "No verdict"}[verdict])
+    for word, belongs in (
+        ("takes", (movement, evenness) == ("towards", "evenly")),
+        ("jumps", evenness == "in a jump" and movement != "hardly"),
+        ("step by step", evenness == "evenly" and movement != "hardly"),
+        ("away from the concept", movement == "away"),
+        ("not along the concept", movement == "aside"),
+        ("hardly", movement == "hardly"),
+    ):
+        assert (word in said) == belongs, (word, said)
+    surprising = "and yet" in said
+    if verdict == "ordinary":
+        assert surprising == ((movement, evenness) != ("towards", "evenly"))
+    if verdict == "memorised":
+        assert surprising == (evenness == "evenly" and movement in ("towards", "aside"))
+    if verdict == "none":
+        assert not surprising and "it shows" not in said
+        assert expected(verdict, movement, evenness) is None
+
+
+@pytest.mark.parametrize(("verdict", "movement", "evenness"), CASES)
+def test_the_link_to_the_laboratory_follows_the_case(verdict: str, movement: str, evenness: str):
+    told = lesson(verdict, movement, evenness)
+    if verdict == "none":
+        assert told is None
+        return
+    text, side = told
+    assert side == ("gen" if verdict == "ordinary" else "mem")
+    assert ("usually" in text) != expected(verdict, movement, evenness), "a case that disagrees is not called usual"
+    assert "usually" in lesson(verdict)[0], "of a picture that was not steered only the usual is known"
+
+
+def test_all_cases_differ_and_unknown_ones_are_refused():
+    said = {joined(*case) for case in CASES if case[1] != "hardly"}
+    assert len(said) == 3 * 6 and set(ANSWERS) == set(product(MOVEMENTS, EVENNESS))
+    with pytest.raises(RudderError, match="sideways"):
+        joined("ordinary", "sideways", "evenly")
 
 
 def test_coordinates_are_in_units_of_strength(backbone: Backbone, vector: ConceptVector):
@@ -56,20 +145,10 @@ def test_latents_and_pictures_agree(backbone: Backbone, vector: ConceptVector):
     np.testing.assert_allclose(one.coordinate, other.coordinate, rtol=1e-4)
 
 
-@pytest.mark.parametrize("strengths", [(0, 1), (0, 2, 1), (0, 1, 2, 3)])
-def test_strips_that_say_nothing(backbone: Backbone, vector: ConceptVector, strengths: tuple):
+@pytest.mark.parametrize(
+    ("strengths", "count"),
+    [((0, 1), 2), ((0, 2, 1), 3), ((0, 1, 2, 3), 3), ((1, 2, 3), 3), ((0, -2, -1), 3), ((-1, 0, 1), 3)],
+)
+def test_strips_that_say_nothing(backbone: Backbone, vector: ConceptVector, strengths: tuple, count: int):
     with pytest.raises(RudderError, match="at least three frames"):
-        response(backbone, vector, strengths, greys(0.1, 0.2, 0.3)[: max(2, len(strengths) - 1)])
-
-
-def test_a_wide_step_may_be_a_large_one(backbone: Backbone, vector: ConceptVector):
-    """Evenness is of speed: frames need not lie at even strengths."""
-    told = response(backbone, vector, (0, 1, 2, 10), greys(0.1, 0.15, 0.2, 0.6))
-    assert told.largest_step * 3 > 2.3 and told.word != "brittle"
-
-
-def test_words_at_the_borders():
-    assert describe(np.array([0, 0.02]), 8, 1.0) == "inert"
-    assert describe(np.array([0, 0.5]), 1, 1.0) == "smooth"
-    assert describe(np.array([0, 0.5]), 7, -1.0) == "brittle"
-    assert describe(np.array([0, 0.5]), 7, 0.01) == "inert", "it changes, but not towards the concept"
+        response(backbone, vector, strengths, greys(*[0.1] * count))

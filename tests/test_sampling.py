@@ -206,6 +206,20 @@ def test_the_halves_of_guidance_differ(backbone, vector):
     assert not torch.allclose(both, conditional)
 
 
+def test_samples_of_one_prompt_and_seed_share_the_steps_before_the_window(backbone, vector, monkeypatch):
+    rows, denoise = [], backbone.denoise
+    monkeypatch.setattr(backbone, "denoise", lambda x, *rest: rows.append(len(x)) or denoise(x, *rest))
+    steering = Steering(((vector, 1.0),), RECIPE.window)
+    asked = {"prompts": ["a cat", "a dog", "a cat", "a dog"], "seeds": [1, 1, 1, 1], "factors": [2.0, 1.0, 0.0, 0.0]}
+    *steps, together = sample(backbone, RECIPE, steering, preview_every=1, **asked)
+    assert set(rows[:5]) == {4} and set(rows[5:]) == {8}, "two halves of guidance: two prompts, then four samples"
+    assert {len(step.previews) for step in steps if step.previews} == {4}
+    for row, (prompt, factor) in enumerate(zip(asked["prompts"], asked["factors"], strict=True)):
+        alone = finish(sample(backbone, replace(RECIPE, prompt=prompt, seed=1), steering.scaled(factor)))
+        torch.testing.assert_close(together.latents[row : row + 1], alone.latents, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(together.prefix.of(row).latents, alone.prefix.latents, atol=1e-5, rtol=1e-4)
+
+
 def test_outside_the_window_nothing_is_added(backbone, vector, monkeypatch):
     from steering import sampling
 

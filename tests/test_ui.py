@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from steering.calibration import Sample, calibrate
+from steering.calibration import Calibration, Sample, calibrate
 from steering.concepts import Progress, library
+from steering.editability import joined, lesson
 from steering.errors import Cancelled, RudderError
 from steering.recipe import Recipe, read_png
 from steering.ui import firstpaint, restore
@@ -16,7 +19,7 @@ from steering.ui.own_set import add_vector, learn_set, vector_file
 from steering.ui.panels import MOST_STEPS
 from steering.ui.session import ContentCache, Session, ticket_of
 from steering.ui.steer import Panel, generate, profiled, release
-from steering.ui.studio import Studio, open_studio, positions
+from steering.ui.studio import Studio, open_studio, positions, refinements
 from tests.tiny import pictures
 
 
@@ -43,17 +46,63 @@ def painted(studio: Studio, owner: Session, asked: Panel, ticket: int = 1) -> di
     return last
 
 
+def strengths(data: dict) -> list[float]:
+    """The strengths of a column's frames, in the order they came."""
+    return [one["strength"] for one in data["frames"]]
+
+
 def test_generate_then_release_agree(studio: Studio, owner: Session):
     """The exact strength painted alone is the frame of the strip, up to rounding in the batch."""
     strip = painted(studio, owner, panel())
     assert strip["phase"] == "done" and set(strip["columns"]) == {"a", "b"}
-    frames = strip["columns"]["a"]["frames"]
-    assert {f["strength"] for f in frames} == {*strip["strip"], 1.0} and frames[0]["strength"] == -1
+    frames = {one["strength"]: one for one in strip["columns"]["a"]["frames"]}
+    assert sorted(frames) == strip["strip"] and strip["range"] == [-1, 2]
+    assert sum(0 < value <= 1.0 for value in frames) >= 16, "at least 17 from unsteered to the recommended strength"
     job = {"recipe": strip["columns"]["a"]["recipe"], "strength": 2.0}
     *_, exact = release(studio, owner, {"ticket": 2, "columns": {"a": job}})
     told = exact["columns"]["a"]["frame"]
     assert told["exact"] and told["strength"] == 2.0
-    assert told["moved"] == pytest.approx(frames[-1]["moved"], abs=0.5)
+    assert told["moved"] == pytest.approx(frames[2.0]["moved"], abs=0.5)
+
+
+def test_what_was_asked_for_comes_first_then_the_strip_coarse_to_fine(studio: Studio, owner: Session):
+    sent = {"ticket": 21, "strengths": {"a": 0.7, "b": 0.7}, "concept": "red"}
+    messages = list(generate(studio, owner, panel(seed=21), sent))
+    whole = [m for m in messages if all("frames" in data for data in m["columns"].values()) and m["columns"]]
+    assert [strengths(whole[0]["columns"][c]) for c in "ab"] == [[0.0, 0.7]] * 2, "both columns' exact pictures"
+    assert whole[0]["phase"] == "running" and whole[0]["columns"]["a"]["prompt"] == "a red apple"
+    assert messages.index(whole[0]) < len(messages) / 2, "the rest is painted after it"
+    grown = [strengths(m["columns"]["b"]) for m in whole]
+    assert all(later[: len(earlier)] == earlier for earlier, later in zip(grown, grown[1:], strict=False))
+    order = grown[-1][2:]
+    assert set(order[:6]) == {-1, 0.25, 0.5, 0.75, 1, 2}, "coarse before fine"
+    for message in messages:  # nobody sees a picture of one prompt under the words of another
+        for data in message["columns"].values():
+            assert {"title", "prompt"} <= set(data)
+
+
+def test_a_release_before_the_strip_is_whole_goes_on_with_it(studio: Studio, owner: Session):
+    sent = {"ticket": 31, "strengths": {}, "concept": None}
+    run = generate(studio, owner, panel(seed=31), sent)
+    first = next(m for m in run if "frames" in m["columns"].get("a", {}))
+    jobs = {c: {"recipe": first["columns"][c]["recipe"], "strength": 0.33, "fill": True} for c in "ab"}
+    told = list(release(studio, owner, {"ticket": 32, "columns": jobs}))
+    with pytest.raises(Cancelled):
+        list(run)
+    exact = next(m for m in told if "frame" in m["columns"].get("a", {}))
+    assert "frames" not in exact["columns"]["a"], "first what was asked for"
+    for column in "ab":
+        assert {*strengths(told[-1]["columns"][column]), 0.0} >= set(first["strip"]) - {0.33}
+        assert told[-1]["columns"][column]["response"]["movement"]
+
+
+def test_a_column_says_what_is_known_of_its_prompt(studio: Studio, owner: Session, monkeypatch: pytest.MonkeyPatch):
+    known = {"ordinary": [{"key": "a red apple"}], "memorized": [{"key": "a car"}]}
+    monkeypatch.setattr(studio, "prompts", known)
+    titles = {c: data["title"] for c, data in painted(studio, owner, panel())["columns"].items()}
+    assert titles == {"a": "Ordinary prompt", "b": "Memorised prompt"}
+    swapped = painted(studio, owner, panel(prompts={"a": "a car", "b": "a zeppelin"}))["columns"]
+    assert [swapped[c]["title"] for c in "ab"] == ["Memorised prompt", "Your prompt"]
 
 
 def test_both_columns_are_released_as_one_batch(studio: Studio, owner: Session, monkeypatch: pytest.MonkeyPatch):
@@ -144,21 +193,31 @@ def calibrated(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
 def test_a_painted_column_carries_its_reading_and_response(calibrated: Studio, owner: Session):
     told = painted(calibrated, owner, panel())["columns"]["a"]
     read, made = told["reading"], calibrated.calibration
-    assert read["sentence"] == made.verdict(read["score"]).sentence
-    assert read["memorized"] == (read["score"] > made.threshold)
+    assert made.verdict(read["score"]).sentence in read["how"]
+    assert read["verdict"] == ("memorised" if read["score"] > made.threshold else "ordinary")
     for name in ("ordinary", "memorized"):
         assert sum(read["histogram"][name]) == pytest.approx(1, abs=0.01)
     assert read["bars"] == sorted(read["bars"], reverse=True) and read["nearest"] is None
-    assert told["response"]["word"] in ("smooth", "brittle", "inert")
-    assert 0 < told["response"]["largest_step"] <= 1
+    case = (read["verdict"], told["response"]["movement"], told["response"]["evenness"])
+    assert told["response"]["sentence"] == joined(*case) and told["response"]["lesson"] == lesson(*case)
     sent = {"ticket": 9, "column": "a", "recipe": told["recipe"]}
     found = profiled(calibrated, owner, sent)["columns"]["a"]["profile"]
     assert len(found["values"]) == len(found["sites"]) and len(found["values"][0]) == len(found["timesteps"])
 
 
+def test_a_third_verdict_is_said_and_judges_nothing(calibrated: Studio, owner: Session, monkeypatch):
+    verdict = Calibration.verdict
+    unlike = lambda self, *given, **told: replace(verdict(self, *given, **told), memorized=None)  # noqa: E731
+    monkeypatch.setattr(Calibration, "verdict", unlike)
+    told = painted(calibrated, owner, panel(seed=5))["columns"]["a"]
+    assert told["reading"]["verdict"] == "none" and told["reading"]["lesson"] is None
+    assert told["response"]["sentence"].startswith("No verdict") and told["response"]["lesson"] is None
+
+
 def test_without_a_calibration_no_verdict_is_invented(studio: Studio, owner: Session):
     told = painted(studio, owner, panel())["columns"]["a"]["reading"]
-    assert set(told) == {"missing"} and "rudder calibrate" in told["missing"]
+    assert set(told) == {"missing", "verdict", "lesson"} and "rudder calibrate" in told["missing"]
+    assert told["verdict"] == "none" and told["lesson"] is None
 
 
 def test_learned_from_files_measured_and_taken_along(studio: Studio, tmp_path: Path):
@@ -195,10 +254,23 @@ def test_a_picture_beyond_the_page_is_refused_with_the_remedy(studio: Studio, ow
         restore.read(studio, owner, str(tmp_path / "far.png"))
 
 
-@pytest.mark.parametrize("ends", [(-1, 3), (0, 2), (-4, 0), (-0.001, 9), (-8, 16)])
-def test_strip_positions_hold_both_ends_and_zero(ends: tuple[float, float]):
+@pytest.mark.parametrize("ends", [(-1, 3, 1.2), (0, 2, 2), (-4, 0, -1), (-0.001, 9, 1), (-8, 16, None), (-1, 1, 2)])
+def test_strip_positions_hold_zero_the_ends_and_an_even_way(ends: tuple):
+    low, high, turn = ends
     found = positions(*ends)
-    assert found == sorted(set(found)) and 0 in found and (found[0], found[-1]) == ends and len(found) >= 9
+    turn = high if turn is None else turn
+    way = [value for value in found if 0 <= value / turn <= 1]
+    assert found == sorted(set(found)) and (found[0], found[-1]) == (min(low, turn), max(high, turn))
+    assert len(way) == 17 and np.ptp(np.diff(way)) < 1e-5 and len(found) <= 25
+
+
+@pytest.mark.parametrize("ends", [(-1, 3, 1.2), (0, 2, 2), (-4, 0, -1)])
+def test_a_strip_is_refined_without_repeating_itself(ends: tuple):
+    strip = positions(*ends)
+    stages = refinements(strip, [0.0, strip[-1]])
+    assert sorted([*sum(stages, []), 0.0, strip[-1]]) == sorted({*strip}) + ([0.0] if strip[-1] == 0 else [])
+    coarse = np.diff(sorted({*stages[0], 0.0, strip[-1]}))
+    assert len(stages) == 3 and len(stages[0]) < len(stages[2]) and coarse.max() <= 4.1 * np.diff(strip).max()
 
 
 def test_cache_forgets_the_least_used():

@@ -78,8 +78,9 @@ window.RudderHelm = (() => {
         exact.value = Number(value).toFixed(2);
         mark(value);
       },
-      /* curves = [{id, title, points: [[strength, moved], ...]}]: one polyline a column, one scale for both. */
-      curve(curves, strip) {
+      /* curves = [{id, title, points: [[strength, moved], ...]}]: one polyline a column, one scale for both; `strip` are the
+         strengths the slider snaps to, `named` those on the axis. */
+      curve(curves, strip, named) {
         marks = strip;
         const highest = Math.max(8, ...curves.flatMap((one) => one.points.map((point) => point[1])));
         plot.replaceChildren();
@@ -100,11 +101,12 @@ window.RudderHelm = (() => {
           }
         }
         top.textContent = `Below: how far each picture has moved, up to ${Math.round(highest)} of 255 grey levels`;
-        ticks.replaceChildren(...strip.map((at, index) => {
+        ticks.replaceChildren(...named.map((at) => {
           const tick = document.createElement("span");
           tick.style.left = `${100 * share(at)}%`;
-          tick.className = Math.abs(at) < 1e-9 ? "is-zero" : index % 2 ? "is-odd" : "";
-          tick.textContent = Math.abs(at) < 1e-9 ? "0" : Rudder.signed(at, at % 1 ? 1 : 0);
+          tick.className = Math.abs(at) < 1e-9 ? "is-zero" : "";
+          const digits = [0, 1, 2].find((count) => Math.abs(Number(at.toFixed(count)) - at) < 1e-6) ?? 2;
+          tick.textContent = Math.abs(at) < 1e-9 ? "0" : Rudder.signed(at, digits);
           return tick;
         }));
       },

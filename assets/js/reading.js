@@ -14,6 +14,7 @@ window.RudderReading = (() => {
       <p class="rd-response"></p>
     </div>
     <button type="button" class="rd-why"></button>
+    <details class="rd-how"><summary>How computed</summary><div></div></details>
     <details class="rd-profile"><summary>Where in the network, and at which noise?</summary><div></div></details>`;
 
   function shape(root, kind, attributes) {
@@ -63,19 +64,11 @@ window.RudderReading = (() => {
     root.setAttribute("aria-label", "Channel activations, the strongest first");
   }
 
-  const words = {
-    smooth: "This edit takes smoothly",
-    brittle: "Brittle: it holds, then jumps",
-    inert: "Inert: this edit hardly takes",
-  };
-
-  function responded(root, told) {
-    root.replaceChildren();
-    if (!told) return;
-    root.append(Object.assign(document.createElement("b"), { textContent: words[told.word] }),
-      `: ${told.per_unit.toFixed(1)} grey levels (RMS) and ${Rudder.signed(told.coordinate_per_unit)} along the concept `
-      + `per unit of strength; the largest step is ${Math.round(100 * told.largest_step)} % of the way `
-      + `(even steps: ${Math.round(100 * told.even_step)} %).`);
+  /* Under the sentence: why there is none, or that its second half is still being painted. */
+  function remark(told, response) {
+    if (told.missing) return told.missing;
+    if (response === undefined) return "How it answers to the concept is said once its strip is painted.";
+    return "";
   }
 
   function nearest(root, told) {
@@ -111,8 +104,8 @@ window.RudderReading = (() => {
   function card(root, ask) {
     root.innerHTML = skeleton;
     const find = (selector) => root.querySelector(selector);
-    let asked = false;
-    find(".rd-why").addEventListener("click", () => window.RudderLab.open(root.classList.contains("is-memorised") ? "mem" : "gen"));
+    let asked = false, lesson = null;
+    find(".rd-why").addEventListener("click", () => window.RudderLab.open(lesson[1]));
     find(".rd-profile").addEventListener("toggle", () => {
       if (!find(".rd-profile").open || asked) return;
       asked = true;
@@ -127,13 +120,17 @@ window.RudderReading = (() => {
         find(".rd-profile").open = false;
         find(".rd-profile").hidden = Boolean(told.missing) || !ask;
         find("h3").textContent = title;
-        root.classList.toggle("is-memorised", Boolean(told.memorized));
-        find(".rd-why").hidden = Boolean(told.missing) || !window.RudderLab.there();
-        find(".rd-why").textContent = told.memorized ? "This picture is spiky: see why edits bounce off"
-          : "This picture is balanced: see why edits take";
+        root.classList.toggle("is-memorised", told.verdict === "memorised");
+        root.classList.toggle("is-unknown", told.verdict === "none");
+        lesson = response?.lesson || told.lesson;
+        find(".rd-why").hidden = !lesson || !window.RudderLab.there();
+        find(".rd-why").textContent = lesson ? lesson[0] : "";
         find(".rd-plots").hidden = Boolean(told.missing);
-        find(".rd-verdict").textContent = told.missing || told.sentence;
-        responded(find(".rd-response"), response);
+        find(".rd-verdict").textContent = response?.sentence || told.sentence || "No verdict.";
+        find(".rd-response").textContent = remark(told, response);
+        find(".rd-how").hidden = Boolean(told.missing) && !response;
+        find(".rd-how div").replaceChildren(...[told.how, response?.how].filter(Boolean)
+          .map((text) => Object.assign(document.createElement("p"), { textContent: text })));
         nearest(find(".is-training"), told.nearest);
         find(".rd-own-picture").hidden = !picture;
         if (picture) find(".rd-own-picture img").src = picture;
@@ -141,11 +138,11 @@ window.RudderReading = (() => {
         histogram(find(".rd-histogram"), told);
         bars(find(".rd-bars"), told);
         const [first, second] = root.querySelectorAll(".rd-plots figcaption");
-        first.textContent = `spikiness ${told.score.toFixed(3)} ± ${told.spread.toFixed(3)}; above ${
-          told.threshold.toFixed(3)} lie ${(100 * told.false_positives).toFixed(1)} % of ordinary pictures`;
-        first.title = told.probe;
+        first.textContent = `spikiness ${told.score.toFixed(3)} among known pictures, ordinary and memorised; dashed: the `
+          + "threshold";
         second.textContent = "its channels, strongest first; lines: a typical ordinary and memorised picture";
       },
+      stale(is) { root.classList.toggle("is-stale", is); },
       profile(told) { heat(find(".rd-profile div"), told); },
     };
   }

@@ -1,11 +1,13 @@
-/* The stage: columns of unsteered beside steered, frames kept in the browser, requests with tickets. */
+/* The stage: columns of unsteered beside steered, frames kept in the browser, requests with tickets.
+
+   A column's title, prompt, pictures and reading change together, whatever is running. */
 window.RudderStage = (() => {
   const canvasSize = 512;
 
   const picture = (id, which) => `
     <figure class="rd-picture">
-      <div class="rd-frame"><canvas width="${canvasSize}" height="${canvasSize}" role="img"
-        data-picture="${id}-${which}" aria-label="${which} picture"></canvas></div>
+      <button type="button" class="rd-frame" title="Show it large"><canvas width="${canvasSize}" height="${canvasSize}"
+        role="img" data-picture="${id}-${which}" aria-label="${which} picture"></canvas></button>
       <figcaption><span>${which}</span><b></b></figcaption>
     </figure>`;
 
@@ -13,7 +15,7 @@ window.RudderStage = (() => {
     <article class="rd-col is-${id}" data-column="${id}">
       <header><span class="rd-tag"></span><p class="rd-prompt"></p></header>
       <div class="rd-pair">${picture(id, "unsteered")}${picture(id, "steered")}</div>
-      <footer><span class="rd-moved"></span><a class="rd-download" role="button">Download</a></footer>
+      <footer><span class="rd-moved"></span><button type="button" class="rd-download">Download</button></footer>
       <div class="rd-helm is-own" data-helm="${id}" hidden></div>
     </article>`;
 
@@ -44,16 +46,24 @@ window.RudderStage = (() => {
     return frame;
   }
 
-  function draw(canvas, image) {
+  /* An image over a whole canvas; with `part`, so much of it over what is there. */
+  function draw(canvas, image, part = 1) {
     const brush = canvas.getContext("2d");
     brush.imageSmoothingEnabled = image.naturalWidth > canvasSize;
-    brush.clearRect(0, 0, canvasSize, canvasSize);
+    if (part === 1) brush.clearRect(0, 0, canvasSize, canvasSize);
+    brush.globalAlpha = part;
     brush.drawImage(image, 0, 0, canvasSize, canvasSize);
+    brush.globalAlpha = 1;
   }
 
-  function nearest(frames, strength) {
-    return frames.reduce((best, frame) =>
-      (Math.abs(frame.strength - strength) < Math.abs(best.strength - strength) ? frame : best));
+  /* What is at hand for a strength: its own frame, or the cross-fade of its two neighbours. */
+  function between(frames, strength) {
+    const after = frames.findIndex((frame) => frame.strength >= strength - 1e-6);
+    if (after < 0) return frames[frames.length - 1];
+    const [left, right] = [frames[after - 1], frames[after]];
+    if (!left || near(right.strength, strength)) return right;
+    const part = (strength - left.strength) / (right.strength - left.strength);
+    return { strength, fade: [left, right, part], moved: left.moved + part * (right.moved - left.moved), file: "" };
   }
 
   function mount({ element, props, trigger, watch }) {
@@ -61,7 +71,7 @@ window.RudderStage = (() => {
     root.innerHTML = skeleton;
     const find = (selector) => root.querySelector(selector);
     const columns = {};
-    const state = { ticket: 0, busy: null, linked: true, concept: null };
+    const state = { ticket: 0, busy: null, linked: true, concept: null, stopped: false };
 
     for (const id of ["a", "b"]) {
       const node = find(`[data-column=${id}]`);
@@ -74,6 +84,7 @@ window.RudderStage = (() => {
       };
     }
     const shown = () => Object.values(columns).filter((one) => one.data);
+    const whole = (one) => one.data.strip.every((at) => one.data.frames.some((had) => near(had.strength, at)));
 
     const helms = { both: helm("both", "Strength", ["a", "b"]), a: helm("a", "Strength", ["a"]),
       b: helm("b", "Strength", ["b"]) };
@@ -85,7 +96,8 @@ window.RudderStage = (() => {
       });
     }
 
-    /* Dragging: the nearest frame at hand, no request. It outdates the exact strength being computed. */
+    /* Dragging: frames at hand and cross-fades between them, no request. It outdates an exact strength being computed,
+       not a strip being filled. */
     function move(one, strength) {
       if (!one.data || !Number.isFinite(strength)) return;
       if (state.busy === "release") {
@@ -94,38 +106,67 @@ window.RudderStage = (() => {
         settle();
       }
       one.strength = strength;
-      show(one, nearest(one.data.frames, strength));
+      show(one, between(one.data.frames, strength));
+      if (one.frame.fade && !state.busy) {
+        say("Dragging cross-fades between painted strengths; letting go shows the exact picture.", 0);
+      }
     }
 
     function show(one, frame) {
-      one.frame = load(frame);
-      frame.ready.then(() => { if (one.frame === frame) draw(one.steered, frame.image); });
+      one.frame = frame;
+      paint(one.steered, frame, () => one.frame === frame && state.busy !== "generate");
+      if (state.busy === "generate") return;
       one.steered.dataset.strength = frame.strength;
+      one.steered.dataset.fade = frame.fade ? "yes" : "no";
       one.steered.setAttribute("aria-label", `${one.data.title}, steered by ${Rudder.signed(frame.strength)}: `
         + `${one.data.prompt || "no prompt"}`);
-      one.steered.closest("figure").querySelector("b").textContent = Rudder.signed(frame.strength);
+      const caption = one.steered.closest("figure");
+      caption.querySelector("span").textContent = frame.fade ? "cross-faded" : "steered";
+      caption.querySelector("b").textContent = Rudder.signed(frame.strength);
       const moved = one.node.querySelector(".rd-moved");
       moved.replaceChildren("moved ", Object.assign(document.createElement("b"),
         { textContent: frame.moved.toFixed(1) }), " of 255 grey levels");
-      const link = one.node.querySelector(".rd-download");
-      link.classList.toggle("is-off", !frame.file);
-      if (frame.file) { link.href = frame.src; link.download = frame.file; } else link.removeAttribute("href");
+      one.node.querySelector(".rd-download").disabled = !frame.file;
+    }
+
+    /* Draw a frame, or the fade of two, once it is decoded and still wanted. */
+    function paint(canvas, frame, wanted) {
+      const [left, right, part] = frame.fade || [frame, frame, 0];
+      load(left);
+      load(right);
+      Promise.all([left.ready, right.ready]).then(() => {
+        if (!wanted()) return;
+        draw(canvas, left.image);
+        if (frame.fade) draw(canvas, right.image, part);
+      });
     }
 
     function showUnsteered(one) {
-      const frame = load(one.data.unsteered);
-      frame.ready.then(() => draw(one.unsteered, frame.image));
+      const frame = one.data.unsteered;
+      paint(one.unsteered, frame, () => one.data.unsteered === frame && state.busy !== "generate");
       one.unsteered.setAttribute("aria-label", `${one.data.title}, unsteered: ${one.data.prompt || "no prompt"}`);
     }
 
-    /* Releasing: the exact strength from the server, unless this very frame is at hand. */
+    function head(one, { title, prompt }) {
+      one.node.querySelector(".rd-tag").textContent = title;
+      const words = one.node.querySelector(".rd-prompt");
+      words.textContent = prompt || "no prompt: whatever the model likes";
+      words.title = prompt;
+    }
+
+    /* Releasing: the exact strength from the server, unless this very frame is at hand; what the strips lack follows. */
     function release(ids, strength) {
       const wanted = ids.map((id) => columns[id]).filter((one) => one.data);
       if (state.busy === "generate") { state.wish = { ids, strength }; return; }  // asked for once it is there
       const missing = wanted.filter((one) => !(one.frame && near(one.frame.strength, strength) && one.frame.exact));
-      if (!missing.length) { if (state.busy === "release") settle(); return; }
+      const lacking = state.stopped ? [] : shown().filter((one) => !whole(one));
+      if (!missing.length && (state.busy === "fill" || !lacking.length)) {
+        if (state.busy === "release") settle();
+        return;
+      }
       const asked = {};
-      for (const one of missing) asked[one.id] = { recipe: one.data.recipe, strength };
+      for (const one of lacking) asked[one.id] = { recipe: one.data.recipe, strength: one.strength, fill: true };
+      for (const one of missing) asked[one.id] = { recipe: one.data.recipe, strength, fill: lacking.includes(one) };
       trigger("release", { ticket: begin("release", `Computing ${typeof strength === "number"
         ? Rudder.signed(strength) : "…"} exactly`), columns: asked });
     }
@@ -133,10 +174,14 @@ window.RudderStage = (() => {
     /* Generating: a strip per column. The concept on show says whether the slider's strength still means anything. */
     function generate(restored) {
       Rudder.due(false);
+      state.stopped = false;
       const strengths = Object.fromEntries(Object.values(columns).map((one) => [one.id, one.strength]));
       if (restored) strengths.a = strengths.b = restored.strength;
       const concept = restored ? restored.concept : state.concept;
       trigger("generate", { ticket: begin("generate", "Generating"), strengths, concept });
+      const { top } = find(".rd-cols").getBoundingClientRect();
+      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      if (top < 0 || top > innerHeight / 2) root.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
     }
 
     function begin(busy, text) {
@@ -160,14 +205,30 @@ window.RudderStage = (() => {
       find(".rd-stop").disabled = true;
       document.querySelector(".rd-actions")?.classList.remove("is-running");
       say(text, 0);
-      for (const one of shown()) { if (one.frame) show(one, one.frame); showUnsteered(one); }
+      for (const one of Object.values(columns)) {
+        one.node.hidden = !one.data;
+        one.reading.stale(false);
+        if (!one.data) continue;
+        head(one, one.data);
+        showUnsteered(one);
+        if (one.frame) show(one, one.frame);
+      }
     }
 
     function stop() {
       if (!state.busy) return;
+      const there = state.busy === "fill";
       state.ticket += 1;
+      state.stopped = true;
       trigger("stop", { ticket: state.ticket });
-      settle("Stopped. Pictures as before.");
+      settle(there ? "Stopped: these pictures are exact, their strips stay coarse." : "Stopped. Pictures as before.");
+    }
+
+    /* What was asked for is there; what follows fills the strips and may be outdated by anything newer. */
+    function fill(text, part) {
+      state.busy = root.dataset.busy = "fill";
+      root.dataset.exact = state.ticket;
+      say(text, part);
     }
 
     function say(text, part) {
@@ -175,26 +236,69 @@ window.RudderStage = (() => {
       find(".rd-bar i").style.width = `${100 * part}%`;
     }
 
-    /* Messages carry the ticket they answer; an older ticket never draws over a newer one. */
+    /* Messages carry the ticket they answer; an older ticket never draws over a newer one. They say all that is known
+       so far, and may come twice. */
     function apply(message) {
       if (!message || message.ticket < state.ticket) return;
+      const running = message.phase === "running";
+      const fresh = message.kind === "strip" && Object.values(message.columns).some((data) => data.frames)
+        && state.adopted !== message.ticket;
+      if (fresh && state.busy) fill(message.text, message.part);
+      if (fresh) adopt(message);
       for (const [id, data] of Object.entries(message.columns || {})) {
-        if (data && data.frames) adopt(columns[id], data, message);
-        if (data && data.frame) addExact(columns[id], data.frame);
-        if (data && data.profile) columns[id].reading.profile(data.profile);
-        if (data && data.preview && message.phase === "running") preview(columns[id], data.preview);
+        const one = columns[id];
+        if (data.frame) addExact(one, data.frame);
+        if (data.frames && one.data) extend(one, data);
+        if (data.profile) one.reading.profile(data.profile);
+        if (data.preview && running && !data.frames) draft(one, data, message.ticket);
       }
-      if (message.kind === "strip" && message.phase === "done") {
-        for (const one of Object.values(columns)) {
-          if (!message.columns[one.id]) { one.data = null; one.node.hidden = true; one.reading.show("", null); }
-        }
-        state.concept = message.concept;
-        layout();
+      if (running && state.busy === "release" && Object.values(message.columns).every((data) => data.frame)) {
+        fill(message.text, message.part);
       }
-      if (message.phase === "running" && state.busy) say(message.text, message.done / message.total);
-      if (message.phase === "done") settle(message.text);
+      if (running && state.busy) say(message.text, message.part);
+      if (message.phase === "done") { root.dataset.exact = state.ticket; settle(message.text); }
       if (message.phase === "failed") settle("");
-      if (message.kind === "strip" && message.phase === "done") fulfil();
+      if (fresh) fulfil();
+    }
+
+    /* The exact pictures of a Generate: every column of the stage is its own from here on. */
+    function adopt(message) {
+      state.adopted = message.ticket;
+      state.concept = message.concept;
+      for (const one of Object.values(columns)) {
+        const data = message.columns[one.id];
+        one.node.hidden = !data;
+        one.node.classList.remove("is-draft");
+        one.reading.stale(false);
+        if (!data) { one.data = null; one.reading.show("", null); continue; }
+        one.data = { ...data, frames: data.frames.map((frame) => ({ ...frame })) };
+        one.data.frames.sort((left, right) => left.strength - right.strength);
+        one.data.unsteered = one.data.frames.find((frame) => near(frame.strength, 0));
+        Object.assign(one.data, { range: message.range, strip: message.strip, ticks: message.ticks });
+        head(one, data);
+        read(one);
+        one.strength = data.strength;
+        showUnsteered(one);
+        show(one, between(one.data.frames, one.strength));
+      }
+      layout();
+    }
+
+    const read = (one) => one.reading.show(`${one.data.title}: is it memorised?`, one.data.reading, one.data.response);
+
+    /* More frames of a strip, and in the end its answer; what is on show stays, unless it is a fade that can be better. */
+    function extend(one, data) {
+      const more = data.frames.filter((frame) => !one.data.frames.some((had) => near(had.strength, frame.strength)));
+      if (more.length) {
+        for (const frame of more) one.data.frames.push(load({ ...frame }));
+        one.data.frames.sort((left, right) => left.strength - right.strength);
+        if (!near(one.frame.strength, one.strength) || one.frame.fade) show(one, between(one.data.frames, one.strength));
+        curves();
+      }
+      if (data.response !== undefined && one.data.response === undefined) {
+        one.data.response = data.response;
+        read(one);
+      }
     }
 
     /* A slider moved while its strip was painted says what to show of the new one, where that still fits. */
@@ -214,37 +318,33 @@ window.RudderStage = (() => {
       if (state.busy) settle("");
     }
 
-    function adopt(one, data, message) {
-      if (one.adopted === message.ticket) return;
-      one.adopted = message.ticket;
-      one.data = { ...data, frames: data.frames.map((frame) => ({ ...frame })) };
-      one.data.unsteered = one.data.frames.find((frame) => near(frame.strength, 0));
-      one.data.range = message.range;
-      one.data.strip = message.strip;
-      one.node.hidden = false;
-      one.node.querySelector(".rd-tag").textContent = data.title;
-      const prompt = one.node.querySelector(".rd-prompt");
-      prompt.textContent = data.prompt || "no prompt: whatever the model likes";
-      prompt.title = data.prompt;
-      one.data.frames.forEach(load);
-      one.reading.show(`${data.title}: is it memorised?`, data.reading, data.response);
-      one.strength = data.strength;
-      showUnsteered(one);
-      show(one, nearest(one.data.frames, one.strength));
-    }
-
     function addExact(one, frame) {
-      if (!one.data || one.data.frames.some((had) => had.exact && near(had.strength, frame.strength))) return;
-      one.data.frames.push({ ...frame });
+      if (!one.data) return;
+      const had = one.data.frames.findIndex((known) => near(known.strength, frame.strength));
+      if (had >= 0 && one.data.frames[had].exact) return;
+      one.data.frames.splice(had < 0 ? one.data.frames.length : had, had < 0 ? 0 : 1, { ...frame });
       one.data.frames.sort((left, right) => left.strength - right.strength);
       one.strength = frame.strength;
-      show(one, nearest(one.data.frames, frame.strength));
+      show(one, between(one.data.frames, frame.strength));
       curves();
     }
 
-    function preview(one, source) {
-      const frame = load({ src: source });
-      frame.ready.then(() => { if (state.busy) draw(one.steered, frame.image); });
+    /* Pictures on their way. Of a Generate both of a column come with their title and prompt; of a release only the
+       steered one, since nothing else changes. */
+    function draft(one, data, ticket) {
+      const steered = load({ src: data.preview });
+      const plain = data.plain ? load({ src: data.plain }) : null;
+      Promise.all([steered.ready, plain?.ready]).then(() => {
+        if (state.ticket !== ticket || !["generate", "release"].includes(state.busy)) return;
+        if (state.busy === "generate") {
+          if (!plain) return;
+          one.node.hidden = false;
+          one.reading.stale(true);
+          head(one, data);
+          draw(one.unsteered, plain.image);
+        }
+        draw(one.steered, steered.image);
+      });
     }
 
     function layout() {
@@ -262,13 +362,22 @@ window.RudderStage = (() => {
     function curves() {
       const line = (one) => ({ id: one.id, title: one.data.title,
         points: one.data.frames.map((frame) => [frame.strength, frame.moved]) });
-      const strip = (one) => one.data.strip;
+      const axis = (one) => [one.data.strip, one.data.ticks];
       const on = shown();
       if (!on.length) return;
-      helms.both.curve(on.map(line), strip(on[0]));
-      for (const one of on) helms[one.id].curve([line(one)], strip(one));
+      helms.both.curve(on.map(line), ...axis(on[0]));
+      for (const one of on) helms[one.id].curve([line(one)], ...axis(one));
     }
 
+    for (const one of Object.values(columns)) {
+      for (const canvas of [one.unsteered, one.steered]) {
+        canvas.closest("button").addEventListener("click", () => RudderLarge.open(canvas,
+          `${canvas.closest("figure").querySelector("figcaption").textContent}: ${one.node.querySelector(".rd-prompt")
+            .textContent}`));
+      }
+      one.node.querySelector(".rd-download").addEventListener("click",
+        () => RudderDownload.save(one.frame.src, one.frame.file));
+    }
     find(".rd-stop").addEventListener("click", stop);
     find(".rd-link input").addEventListener("change", (event) => {
       state.linked = event.target.checked;

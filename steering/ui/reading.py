@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
-from ..calibration import Calibration
+from ..calibration import Calibration, Verdict
 from ..concepts import ConceptVector
+from ..editability import DEAF, INERT, JUMP, joined, lesson
 from ..errors import RudderError
 from ..judge import nearest_picture
-from ..sampling import Result
 from .pictures import web_picture
 from .studio import Studio
 
+if TYPE_CHECKING:
+    from .steer import Painted
+
 BINS = 32
 BARS = 64  # channels drawn: the largest, of more the rest is a flat tail
+ALONE = {
+    "ordinary": "Not memorised: its representation is balanced.",
+    "memorised": "Memorised: its representation is spiky.",
+    "none": "No verdict: it is unlike anything this was calibrated on.",
+}
 UNCALIBRATED = (
     "This model has no calibration, so a score would mean nothing. Make one with `rudder calibrate` from "
     "pictures known to be memorised and pictures known not to be."
@@ -28,23 +37,26 @@ UNCALIBRATED = (
 def reading(studio: Studio, image: Image.Image, latents: Tensor | None = None) -> dict[str, Any]:
     """Score one picture, by its latents [1, C, H, W] where the sampler has just made them.
 
-    Without a calibration for the model: {"missing": what to do}.
+    `verdict` is one of editability's VERDICTS, `sentence` what is said of the picture alone, `how` the numbers behind.
+    Without a calibration for the model: {"missing": what to do, "verdict": "none"}.
     """
     calibration = studio.calibration
     if calibration is None:
-        return {"missing": UNCALIBRATED}
+        return {"missing": UNCALIBRATED, "verdict": "none", "lesson": None}
     found = studio.gauges.score(calibration, [image] if latents is None else latents)
-    verdict = calibration.verdict(float(found.mean[0]), float(found.spread[0]))
-    probe = calibration.probe
+    (verdict,) = calibration.verdicts(found)
+    probe, state = calibration.probe, state_of(verdict)
     return {
         "score": round(verdict.score, 4),
         "spread": round(verdict.spread, 4),
-        "memorized": verdict.memorized,
-        "sentence": verdict.sentence,
+        "verdict": state,
+        "sentence": ALONE[state],
+        "lesson": lesson(state),
         "threshold": round(calibration.threshold, 4),
-        "false_positives": round(calibration.false_positives, 4),
-        "probe": f"{probe.statistic} of the {probe.pooling} over the picture plane at {probe.site}, timestep "
-        f"{probe.timestep}, {calibration.draws} noise draws, seed {calibration.seed}",
+        "how": f"Spikiness {verdict.score:.3f} \u00b1 {verdict.spread:.3f}, {verdict.sentence}; the threshold is "
+        f"{calibration.threshold:.3f}, above which lie {100 * calibration.false_positives:.1f} % of the calibration's "
+        f"ordinary pictures. It is the {probe.statistic} of the {probe.pooling} over the picture plane at "
+        f"{probe.site}, timestep {probe.timestep}, {calibration.draws} noise draws, seed {calibration.seed}.",
         "histogram": _histogram(calibration, verdict.score),
         "bars": np.sort(found.representation[0])[::-1][:BARS].round(4).tolist(),
         "typical": {name: values[:BARS] for name, values in calibration.typical.items()},
@@ -52,22 +64,41 @@ def reading(studio: Studio, image: Image.Image, latents: Tensor | None = None) -
     }
 
 
-def answer(studio: Studio, vector: ConceptVector, strengths: Sequence[float], result: Result) -> dict[str, Any] | None:
-    """How a painted strip answers to strength; None for a strip too short to say."""
-    order = np.argsort(strengths)
+def state_of(verdict: Verdict) -> str:
+    """Which of VERDICTS a verdict is; one that says neither (memorized None) is none."""
+    if verdict.memorized is None:
+        return "none"
+    return "memorised" if verdict.memorized else "ordinary"
+
+
+def answer(
+    studio: Studio, vector: ConceptVector, found: Mapping[float, Painted], told: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """How the painted pictures answer, from 0 to the recommended strength, joined with the reading `told`.
+
+    `found`: {strength: picture with latents}. None where they do not reach from 0 to the recommended strength.
+    """
+    end = round(float(vector.advice["strength"]), 6)
+    way = sorted((value for value in found if 0 <= value / end <= 1), key=abs) if end else []
+    if end not in way:
+        return None
     try:
-        told = studio.gauges.respond(
-            vector, np.asarray(strengths)[order], result.latents[order.tolist()], [result.images[i] for i in order]
-        )
+        latents = torch.cat([found[value].latents for value in way])
+        measured = studio.gauges.respond(vector, way, latents, [found[value].image for value in way])
     except RudderError:
         return None
-    units = told.strengths[-1] - told.strengths[0]
+    case = (told["verdict"], measured.movement, measured.evenness)
+    moved, along = 255 * float(measured.moved[-1]), measured.gained
     return {
-        "word": told.word,
-        "per_unit": round(255 * told.per_unit, 2),
-        "largest_step": round(told.largest_step, 3),
-        "even_step": round(1 / (len(strengths) - 1), 3),
-        "coordinate_per_unit": round(float(told.coordinate[-1] - told.coordinate[0]) / units, 3),
+        "movement": measured.movement,
+        "evenness": measured.evenness,
+        "sentence": joined(*case),
+        "lesson": lesson(*case),
+        "how": f"Painted at {len(way)} strengths from 0 to {end:+.2f}, the recommended one. There the picture is "
+        f"{moved:.1f} grey levels (RMS) from the unsteered one (below {255 * INERT:.1f}: it hardly moves), and its "
+        f"representation has moved {along:+.2f} along the concept per unit of strength (within \u00b1{DEAF:.2f}: not "
+        f"along it). Its busiest quarter of the strengths holds {100 * measured.fastest:.0f} % of the way "
+        f"(even: 25 %; a jump: over {100 * JUMP:.0f} %).",
     }
 
 

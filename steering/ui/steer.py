@@ -1,14 +1,17 @@
-"""The stage's callbacks: Generate paints a strip a column, releasing the slider paints one exact strength."""
+"""The stage's callbacks: Generate paints what was asked for, then a strip a column, coarse to fine; releasing the
+slider paints one exact strength and what a strip still lacks."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from threading import Event
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError, shorten
@@ -17,10 +20,20 @@ from ..sampling import Prefix, Result, Steering, Step, finish
 from .pictures import SMALL, frame, web_picture
 from .reading import answer, profile, reading
 from .session import Session, ticket_of
-from .studio import Studio, positions, vector_for
+from .studio import Studio, positions, refinements, vector_for
 
-TITLES = {"a": "Ordinary prompt", "b": "Memorised prompt"}
+COLUMNS = ("a", "b")
+KNOWN = {"ordinary": "Ordinary prompt", "memorized": "Memorised prompt"}  # what is said of a model's own prompts
 PAUSE = 0.12  # seconds between two progress messages
+ROWS = {True: 24, False: 8}  # pictures of a strip painted at once: small ones, large ones
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """One picture as the sampler left it, with its latents [1, C, H, W]."""
+
+    image: Image.Image
+    latents: Tensor
 
 
 @dataclass(frozen=True)
@@ -39,9 +52,10 @@ class Panel:
 
 
 def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Paint every column's strip; yields the stage's messages, the last with phase "done".
+    """Paint every column's exact pictures, then its strip; yields the stage's messages, the last with phase "done".
 
-    `sent` is the browser's {"ticket", "strengths": {column: number}, "concept": the one on show}.
+    `sent` is the browser's {"ticket", "strengths": {column: number}, "concept": the one on show}. A message's columns
+    hold previews, and from when the exact pictures are there all that is known: frames are only ever added.
     Raises RudderError for any bad value, Cancelled once a newer ticket is known.
     """
     ticket = ticket_of(sent.get("ticket"))
@@ -50,66 +64,80 @@ def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, 
         vector: ConceptVector | None = None
         for item in vector_for(studio, session, panel.concept, stop):
             if isinstance(item, Progress):
-                yield _running(ticket, "strip", item.done, item.total, item.message, {})
+                yield _message(ticket, "strip", {}, item.message, item.done / item.total)
             else:
                 vector = item
         assert vector is not None
         told = vector.advice
         base = replace(base, sites=base.sites or (tuple(told["sites"]) if told["sites"] else None))
-        steering = Steering(((vector, 1.0),), base.window, base.sites, base.halves)
-        grid = positions(*told["range"])
-        columns: dict[str, Any] = {}
-        previews: dict[str, Any] = {}
-        for place, (column, prompt) in enumerate(panel.prompts.items()):
-            wanted = _start(sent, column, panel.concept, told["strength"])
-            strengths = [wanted, *(value for value in grid if value != wanted)]  # previews show the first
-            recipe = replace(base, prompt=prompt)
-            prefix = studio.prefixes.get(prefix_key(studio, recipe))
-            shown = 0.0
-            for item in studio.paint(recipe, steering, strengths, prefix, stop=stop):
-                if isinstance(item, Result):
-                    columns[column] = strip_column(studio, column, recipe, vector, strengths, wanted, item)
-                elif item.previews or time.monotonic() - shown > PAUSE:
-                    shown = time.monotonic()
-                    total = item.total * len(panel.prompts)
-                    text = f"{TITLES[column]}: step {item.index} of {item.total}"
-                    if item.previews:
-                        previews[column] = {"preview": web_picture(item.previews[0])}
-                    yield _running(ticket, "strip", place * item.total + item.index, total, text, previews)
-        yield strip_message(ticket, panel.concept, told, columns)
+        wanted, heads = {}, {}
+        for column, prompt in panel.prompts.items():
+            value = _start(sent, column, panel.concept, told["strength"])
+            wanted[column] = replace(base, prompt=prompt, concepts=((panel.concept, value),))
+            heads[column] = {"title": title_of(studio, prompt), "prompt": prompt}
+        note = _throttled(ticket, "strip", "Painting both pictures" if len(wanted) > 1 else "Painting")
+        exact: dict[str, Painted] = {}
+        for item in _exactly(studio, wanted, vector, stop):
+            if isinstance(item, Step):
+                yield from note(
+                    item, {column: heads[column] | shown for column, shown in _previews(studio, item, wanted)}
+                )
+            else:
+                exact = item
+        columns = {}
+        for column, recipe in wanted.items():
+            plain = _unsteered(studio, recipe)
+            columns[column] = heads[column] | {
+                "reading": reading(studio, plain.image, plain.latents),
+                "recipe": json.loads(replace(recipe, concepts=((panel.concept, 1.0),)).to_json()),
+                "strength": recipe.concepts[0][1],
+                "frames": [_frame(studio, recipe, vector, *one) for one in _ends(recipe, plain, exact[column])],
+            }
+        about = strip_of(panel.concept, told)
+        yield _message(ticket, "strip", columns, "The exact pictures; now their strip", 0.0) | about
+        for text, part in _fill(studio, wanted, exact, vector, stop, columns):
+            yield _message(ticket, "strip", columns, text, part) | about
+        yield _message(ticket, "strip", columns, phase="done") | about
 
 
 def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Paint one exact strength per column, from the window's start on where its latents are at hand.
 
-    `sent` is {"ticket", "columns": {column: {"recipe", "strength"}}}, the recipe as the stage got it. Columns
-    that differ in prompt, seed and strength alone are one batch. Raises as `generate`.
+    `sent` is {"ticket", "columns": {column: {"recipe", "strength", "fill"}}}, the recipe as the stage got it; with
+    "fill" the column's strip is painted after it. Columns that differ in prompt, seed and strength alone are one batch.
+    Raises as `generate`.
     """
     ticket = ticket_of(sent.get("ticket"))
     columns: dict[str, Any] = {}
     with session.run(ticket) as stop:
-        asked = {column: job for column, job in _mapping(sent.get("columns")).items() if column in TITLES}
+        asked = {column: job for column, job in _mapping(sent.get("columns")).items() if column in COLUMNS}
         groups: dict[Recipe, dict[str, Recipe]] = {}
         for column, job in asked.items():
             recipe = Recipe.from_json(_mapping(_mapping(job).get("recipe")))
             name = concept_of(studio, recipe)
             exact = replace(recipe, concepts=((name, strength(name, job.get("strength"))),))
             groups.setdefault(replace(recipe, prompt="", seed=0, concepts=((name, 1.0),)), {})[column] = exact
-        for place, (shared, wanted) in enumerate(groups.items()):
-            *_, vector = vector_for(studio, session, concept_of(studio, shared), stop)
+        rest = []
+        for wanted in groups.values():
+            value = next(iter(wanted.values())).concepts[0][1]
+            *_, vector = vector_for(studio, session, next(iter(wanted.values())).concepts[0][0], stop)
+            note = _throttled(ticket, "exact", f"Computing {value:+.2f}")
             for item in _exactly(studio, wanted, vector, stop):
                 if isinstance(item, Step):
-                    shown = zip(wanted, item.previews, strict=False)  # those after them are unsteered pictures
-                    previews = {column: {"preview": web_picture(picture)} for column, picture in shown}
-                    done = (place + item.index / item.total) / len(groups)
-                    value = next(iter(wanted.values())).concepts[0][1]
-                    text = f"Computing {value:+.2f}: step {item.index} of {item.total}"
-                    if previews or item.index % 3 == 0:
-                        yield _running(ticket, "exact", done, 1, text, {**columns, **previews})
-                else:
-                    columns |= item
-            yield _running(ticket, "exact", (place + 1) / len(groups), 1, "", columns)
-        yield {"ticket": ticket, "kind": "exact", "phase": "done", "text": "", "columns": columns}
+                    yield from note(item, columns | dict(_previews(studio, item, wanted)))
+                    continue
+                for column, recipe in wanted.items():
+                    columns[column] = {"frame": _frame(studio, recipe, vector, recipe.concepts[0][1], item[column])}
+                fill = {column: recipe for column, recipe in wanted.items() if asked[column].get("fill")}
+                rest.append((fill, {column: item[column] for column in fill}, vector))
+        yield _message(ticket, "exact", columns, "", 1.0)
+        for fill, found, vector in rest:
+            for column, recipe in fill.items():
+                plain = _unsteered(studio, recipe)
+                columns[column] |= {"frames": [], "reading": reading(studio, plain.image, plain.latents)}
+            for text, part in _fill(studio, fill, found, vector, stop, columns):
+                yield _message(ticket, "exact", columns, text, part)
+        yield _message(ticket, "exact", columns, phase="done")
 
 
 def profiled(studio: Studio, session: Session, sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,29 +148,95 @@ def profiled(studio: Studio, session: Session, sent: Mapping[str, Any]) -> dict[
     ticket, column = ticket_of(sent.get("ticket")), str(sent.get("column"))
     recipe = Recipe.from_json(_mapping(sent.get("recipe")))
     concept_of(studio, recipe)
-    unsteered = studio.unsteered.get(prefix_key(studio, recipe)[:-1])
-    if unsteered is None:
-        result = finish(studio.paint(recipe, Steering(window=recipe.window), [0.0]))
-        unsteered = result.images[0]
-        keep(studio, recipe, result.prefix, unsteered)
-    told = {column: {"profile": profile(studio, unsteered)}}
+    plain = studio.unsteered.get(prefix_key(studio, recipe)[:-1]) or paint_unsteered(studio, recipe)
+    told = {column: {"profile": profile(studio, plain.image)}}
     return {"ticket": ticket, "kind": "profile", "phase": "told", "text": "", "columns": told}
 
 
+def paint_unsteered(studio: Studio, recipe: Recipe) -> Painted:
+    """A recipe's unsteered picture, kept with the latents at its window's start for what comes after."""
+    result = finish(studio.paint(recipe, Steering(window=recipe.window), [0.0]))
+    plain = Painted(result.images[0], result.latents)
+    keep(studio, recipe, result.prefix, plain)
+    return plain
+
+
 def _exactly(
-    studio: Studio, wanted: Mapping[str, Recipe], vector: ConceptVector, stop: Any
-) -> Iterator[Step | dict[str, Any]]:
-    """The steps of one exact strength a column as one batch, then {column: {"frame"}}.
+    studio: Studio, wanted: Mapping[str, Recipe], vector: ConceptVector, stop: Event | None
+) -> Iterator[Step | dict[str, Painted]]:
+    """The steps of one exact strength a column as one batch, then {column: the picture}.
 
     Unsteered pictures that are not at hand are painted along, and so are the steps before the window.
     """
     keys = {column: prefix_key(studio, recipe) for column, recipe in wanted.items()}
-    unsteered = {column: studio.unsteered.get(key[:-1]) for column, key in keys.items()}
-    rows = [*wanted.items(), *((column, recipe) for column, recipe in wanted.items() if unsteered[column] is None)]
+    lacking = [column for column, key in keys.items() if studio.unsteered.get(key[:-1]) is None]
+    rows = [*wanted.items(), *((column, wanted[column]) for column in lacking)]
     strengths = [recipe.concepts[0][1] if place < len(wanted) else 0.0 for place, (_, recipe) in enumerate(rows)]
-    prefixes = [studio.prefixes.get(keys[column]) for column, _ in rows]
+    for item in _batch(studio, rows, strengths, vector, stop):
+        if isinstance(item, Step):
+            yield item
+            continue
+        painted = [Painted(image, item.latents[place : place + 1]) for place, image in enumerate(item.images)]
+        plain = dict(zip(lacking, painted[len(wanted) :], strict=True))
+        for place, (column, recipe) in enumerate(wanted.items()):
+            kept = plain.get(column) or studio.unsteered.get(keys[column][:-1]) or paint_unsteered(studio, recipe)
+            keep(studio, recipe, item.prefix.of(place), kept)
+        yield dict(zip(wanted, painted[: len(wanted)], strict=True))
+
+
+def _fill(
+    studio: Studio,
+    wanted: Mapping[str, Recipe],
+    exact: Mapping[str, Painted],
+    vector: ConceptVector,
+    stop: Event,
+    columns: dict[str, Any],
+) -> Iterator[tuple[str, float]]:
+    """Paint the strips of columns whose exact pictures are there, coarse to fine, adding to columns[column]["frames"],
+    and at last its "response"; yields (what is done, which part of all) after every batch."""
+    if not wanted:
+        return
+    told = vector.advice
+    strip = positions(*told["range"], told["strength"])
+    found = {column: {0.0: _unsteered(studio, recipe)} for column, recipe in wanted.items()}
+    for column, recipe in wanted.items():
+        found[column][recipe.concepts[0][1]] = exact[column]
+    todo = [
+        (value, column, recipe)
+        for values in refinements(strip, [0.0])
+        for value in values
+        for column, recipe in wanted.items()
+        if value not in found[column]
+    ]
+    at_once, total = ROWS[studio.backbone.resolution <= SMALL], len(todo)
+    while todo:
+        some, todo = todo[:at_once], todo[at_once:]
+        rows, strengths = [(column, recipe) for _, column, recipe in some], [value for value, _, _ in some]
+        for item in _batch(studio, rows, strengths, vector, stop, previews=False):
+            if isinstance(item, Step):
+                done = 1 - (len(todo) + len(some) * (1 - item.index / item.total)) / total
+                yield f"Painting the strip: {total - len(todo) - len(some)} of {total} frames", done
+                continue
+            for place, (value, column, recipe) in enumerate(some):
+                found[column][value] = Painted(item.images[place], item.latents[place : place + 1])
+                columns[column]["frames"].append(_frame(studio, recipe, vector, value, found[column][value]))
+        yield f"Painting the strip: {total - len(todo)} of {total} frames", 1 - len(todo) / total
+    for column in wanted:
+        columns[column]["response"] = answer(studio, vector, found[column], columns[column]["reading"])
+
+
+def _batch(
+    studio: Studio,
+    rows: list[tuple[str, Recipe]],
+    strengths: list[float],
+    vector: ConceptVector,
+    stop: Event | None,
+    previews: bool = True,
+) -> Iterator[Step | Result]:
+    """Paint recipes that differ in prompt and seed alone at a strength each, from the prefixes that are at hand."""
     first = rows[0][1]
-    run = studio.paint(
+    prefixes = [studio.prefixes.get(prefix_key(studio, recipe)) for _, recipe in rows]
+    return studio.paint(
         first,
         Steering(((vector, 1.0),), first.window, first.sites, first.halves),
         strengths,
@@ -150,20 +244,55 @@ def _exactly(
         stop=stop,
         prompts=[recipe.prompt for _, recipe in rows],
         seeds=[recipe.seed for _, recipe in rows],
+        previews=previews,
     )
-    name = first.concepts[0][0]
-    own = None if name in studio.concepts else {name: vector}
-    for item in run:
-        if isinstance(item, Step):
-            yield item
-            continue
-        images = item.images
-        unsteered |= {
-            column: image for (column, _), image in zip(rows[len(wanted) :], images[len(wanted) :], strict=True)
-        }
-        for place, (column, recipe) in enumerate(wanted.items()):
-            keep(studio, recipe, item.prefix.of(place), unsteered[column])
-            yield {column: {"frame": asdict(frame(images[place], unsteered[column], recipe, True, own))}}
+
+
+def _unsteered(studio: Studio, recipe: Recipe) -> Painted:
+    """The unsteered picture of a recipe that was just painted; again where the cache has forgotten it meanwhile."""
+    return studio.unsteered.get(prefix_key(studio, recipe)[:-1]) or paint_unsteered(studio, recipe)
+
+
+def _ends(recipe: Recipe, plain: Painted, exact: Painted) -> list[tuple[float, Painted]]:
+    """The unsteered picture and the exact one, once where they are the same."""
+    value = recipe.concepts[0][1]
+    return [(0.0, plain)] if value == 0 else [(0.0, plain), (value, exact)]
+
+
+def _frame(studio: Studio, recipe: Recipe, vector: ConceptVector, value: float, one: Painted) -> dict[str, Any]:
+    """A picture as the browser takes it; of large models only the strengths asked for are finished downloads."""
+    name = recipe.concepts[0][0]
+    shipped = name in studio.concepts
+    exact = value == recipe.concepts[0][1] or (shipped and one.image.width <= SMALL)
+    own = None if shipped else {name: vector}
+    plain = _unsteered(studio, recipe).image
+    return asdict(frame(one.image, plain, replace(recipe, concepts=((name, value),)), exact, own))
+
+
+def _previews(studio: Studio, step: Step, wanted: Mapping[str, Recipe]) -> list[tuple[str, dict[str, Any]]]:
+    """(column, {"preview", "plain"}) of a step with pictures: the steered one and its unsteered one."""
+    shown = list(step.previews)
+    lacking = iter(shown[len(wanted) :])
+    found = []
+    for place, (column, recipe) in enumerate(wanted.items() if shown else ()):
+        kept = studio.unsteered.get(prefix_key(studio, recipe)[:-1])
+        plain = kept.image if kept else next(lacking)
+        found.append((column, {"preview": web_picture(shown[place]), "plain": web_picture(plain)}))
+    return found
+
+
+def _throttled(ticket: int, kind: str, doing: str) -> Callable[[Step, dict[str, Any]], Iterator[dict[str, Any]]]:
+    """Progress messages of a run's steps: those with pictures, and of the others one every PAUSE seconds."""
+    last = 0.0
+
+    def note(step: Step, columns: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        nonlocal last
+        if step.previews or time.monotonic() - last > PAUSE:
+            last = time.monotonic()
+            text = f"{doing}: step {step.index} of {step.total}"
+            yield _message(ticket, kind, columns, text, step.index / step.total)
+
+    return note
 
 
 def recipe_of(studio: Studio, panel: Panel) -> Recipe:
@@ -216,56 +345,31 @@ def prefix_key(studio: Studio, recipe: Recipe) -> tuple[Any, ...]:
     )
 
 
-def keep(studio: Studio, recipe: Recipe, prefix: Prefix, unsteered: Image.Image) -> None:
+def keep(studio: Studio, recipe: Recipe, prefix: Prefix, unsteered: Painted) -> None:
     """Keep what all strengths of a recipe share: latents at the window's start, the unsteered picture."""
     key = prefix_key(studio, recipe)
     studio.prefixes.put(key, prefix)
     studio.unsteered.put(key[:-1], unsteered)
 
 
-def strip_column(
-    studio: Studio,
-    column: str,
-    recipe: Recipe,
-    vector: ConceptVector,
-    strengths: Sequence[float],
-    wanted: float,
-    result: Result,
-) -> dict[str, Any]:
-    """A painted strip as the browser takes a column; prefix and unsteered picture are kept for releases."""
-    unsteered = result.images[strengths.index(0.0)]
-    keep(studio, recipe, result.prefix, unsteered)
-    name = recipe.concepts[0][0]
-    shipped = name in studio.concepts
-    frames = []
-    for value, image in sorted(zip(strengths, result.images, strict=True), key=lambda pair: pair[0]):
-        exact = value == wanted or (shipped and image.width <= SMALL)
-        own = None if shipped else {name: vector}
-        frames.append(frame(image, unsteered, replace(recipe, concepts=((name, value),)), exact, own))
-    at = strengths.index(0.0)
-    return {
-        "title": TITLES[column],
-        "prompt": recipe.prompt,
-        "reading": reading(studio, unsteered, result.latents[at : at + 1]),
-        "response": answer(studio, vector, strengths, result),
-        "recipe": json.loads(recipe.to_json()),
-        "strength": wanted,
-        "frames": [asdict(one) for one in frames],
-    }
+def title_of(studio: Studio, prompt: str) -> str:
+    """What is known of a prompt beforehand: only a model's own lists say that one is memorised or ordinary."""
+    for kind, title in KNOWN.items():
+        if any(entry["key"] == prompt for entry in studio.prompts.get(kind, [])):
+            return title
+    return "Your prompt" if prompt.strip() else "No prompt"
 
 
-def strip_message(ticket: int, concept: str, told: Mapping[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
-    """The message that fills the stage: every column's frames, the slider's range and positions."""
-    low, high = told["range"]
+def strip_of(concept: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the slider needs of a strip: its strengths, those named on the axis, and the ends."""
+    strip = positions(*told["range"], told["strength"])
+    ticks = sorted({strip[0], 0.0, round(told["strength"] / 2, 6), round(float(told["strength"]), 6), strip[-1]})
     return {
-        "ticket": ticket,
-        "kind": "strip",
-        "phase": "done",
-        "text": "",
-        "columns": columns,
         "concept": concept,
-        "strip": positions(low, high),
-        "range": [min(low, 0.0), max(high, 0.0)],
+        "strip": strip,
+        "ticks": ticks,
+        "range": [strip[0], strip[-1]],
+        "recommended": told["strength"],
     }
 
 
@@ -291,16 +395,15 @@ def unknown_words(studio: Studio, prompts: Iterable[str]) -> str:
     return f"{studio.backbone.name} was never taught {listed}: it paints what it can from the other words."
 
 
-def _running(ticket: int, kind: str, done: float, total: float, text: str, columns: dict) -> dict[str, Any]:
-    return {
-        "ticket": ticket,
-        "kind": kind,
-        "phase": "running",
-        "done": done,
-        "total": total,
-        "text": text,
-        "columns": dict(columns),
+def _message(
+    ticket: int, kind: str, columns: Mapping[str, Any], text: str = "", part: float = 0.0, phase: str = "running"
+) -> dict[str, Any]:
+    """A message to the stage; its columns as they are now, since later messages go on adding to them."""
+    shown = {
+        column: data | ({"frames": list(data["frames"])} if "frames" in data else {})
+        for column, data in columns.items()
     }
+    return {"ticket": ticket, "kind": kind, "phase": phase, "text": text, "part": round(part, 4), "columns": shown}
 
 
 def _start(sent: Mapping[str, Any], column: str, concept: str, recommended: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ from .session import ContentCache, Session
 
 log = logging.getLogger("rudder.page")
 
-FRAMES = 9
+WAY, OUTSIDE = 16, 4  # steps of a strip: from 0 to the recommended strength, and on each side of that at most
 PREVIEW_EVERY = 8
 
 
@@ -127,10 +128,11 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
         stop: threading.Event | None = None,
         prompts: Sequence[str] | None = None,
         seeds: Sequence[int] | None = None,
+        previews: bool = True,
     ) -> Iterator[Step | Result]:
         if prefix is not None:
             prefix = replace(prefix, latents=prefix.latents.to(backbone.device))
-        usual = {"prefix": prefix, "preview_every": PREVIEW_EVERY, "stop": stop}
+        usual = {"prefix": prefix, "preview_every": PREVIEW_EVERY if previews else 0, "stop": stop}
         if prompts is None:
             run = strip(backbone, recipe, steering, strengths, **usual)
         else:
@@ -214,16 +216,30 @@ def start_of(vector: ConceptVector | None) -> tuple[list[float], str]:
     return list(vector.advice["window"]), vector.advice["halves"]
 
 
-def positions(low: float, high: float, count: int = FRAMES) -> list[float]:
-    """`count` strengths from low to high in even steps on each side of 0, with 0 among them."""
+def positions(low: float, high: float, strength: float | None = None) -> list[float]:
+    """The strengths of a strip, rising: WAY even steps from 0 to `strength` (None: to the far end), and at most OUTSIDE
+    to each end of the range that lies beyond."""
     low, high = min(low, 0.0), max(high, 0.0)
-    below = round((count - 1) * -low / (high - low))
-    if low < 0:
-        below = max(below, 1)
-    above = count - 1 - below
-    left = [low + (0.0 - low) * place / below for place in range(below)]
-    right = [high * place / above for place in range(1, above + 1)] if above else []
-    return [round(value, 6) for value in [*left, 0.0, *right]]
+    turn = strength or high or low
+    low, high = min(low, turn), max(high, turn)
+    places = {turn * k / WAY for k in range(WAY + 1)}
+    for start, end in ((min(turn, 0.0), low), (max(turn, 0.0), high)):
+        count = min(OUTSIDE, math.ceil(abs(WAY / 4 * (end - start) / turn) - 1e-9))
+        places |= {start + (end - start) * k / count for k in range(1, count + 1)}
+    return sorted({round(value, 6) for value in places})
+
+
+def refinements(strip: Sequence[float], had: Sequence[float] = ()) -> list[list[float]]:
+    """A strip's strengths coarse to fine, without those in `had`: every fourth from 0 and the ends, every second, the
+    rest; each of them in the strip's order."""
+    zero = strip.index(0.0)
+    stages: list[list[float]] = [[], [], []]
+    for place, value in enumerate(strip):
+        if value in had:
+            continue
+        coarse = (place - zero) % 4 == 0 or place in (0, len(strip) - 1)
+        stages[0 if coarse else 1 if (place - zero) % 2 == 0 else 2].append(value)
+    return [stage for stage in stages if stage]
 
 
 def _concept(info: Any, backbone: Backbone) -> Concept:

@@ -144,6 +144,17 @@ class Visit:
         self.page.wait_for_function(script, arg=[slider, value])
         self.page.wait_for_timeout(150)  # Gradio takes typed values in after a moment
 
+    def exact(self, timeout: int = 60_000) -> None:
+        """Until the exact pictures of the newest run are there; the rest of its strips may still be painted."""
+        there = "() => { const { exact, run } = document.querySelector('.rd-stage').dataset; return exact === run; }"
+        self.page.wait_for_function(there, timeout=timeout)
+        self.seen = self.run()
+
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest strength of the slider."""
+        thumb = "[data-helm=both] input[type=range]"
+        return float(self.page.get_attribute(thumb, "min")), float(self.page.get_attribute(thumb, "max"))
+
     def notice(self) -> str:
         """The sentence of the notice on show."""
         self.page.wait_for_selector(".rd-notice.is-shown")

@@ -47,7 +47,21 @@ def test_a_new_picture_gets_a_new_reading(visit):
     one.page.fill("#rd-prompt-a textarea", "a cactus on a sea background")
     one.generate()
     assert one.page.inner_text(".rd-reading.is-a figcaption >> nth=0") != before
-    assert "per unit of strength" in one.page.inner_text(".rd-reading.is-a .rd-response")
+    assert "this edit" in verdict(one, ".rd-reading.is-a")
+    assert "per unit of strength" not in one.page.inner_text(".rd-reading.is-a"), "plain words first"
+    one.page.click(".rd-reading.is-a .rd-how summary")
+    assert "per unit of strength" in one.page.inner_text(".rd-reading.is-a .rd-how div")
+
+
+def test_the_link_to_the_laboratory_follows_the_case(visit):
+    one = visit()
+    for column, side in (("a", "balanced"), ("b", "memorised")):
+        link = one.page.inner_text(f".rd-reading.is-{column} .rd-why")
+        said = verdict(one, f".rd-reading.is-{column}")
+        usual = "usually" in link
+        assert usual == ("and yet" in said), (link, said)
+        if usual:
+            assert side in link
 
 
 def test_any_picture_can_be_scored_by_button_and_by_drop(visit, tmp_path):

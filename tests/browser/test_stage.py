@@ -12,6 +12,51 @@ BLANK = """(name) => {
 }"""
 
 
+MOVE = """(value) => {
+  const range = document.querySelector("[data-helm=both] input[type=range]");
+  range.value = value;
+  range.dispatchEvent(new Event("input", { bubbles: true }));
+}"""
+# Every animation frame: prompt and both pictures of each column, where they changed.
+WATCH = """() => {
+  window.seen = [];
+  const shot = () => Object.fromEntries(["a", "b"].map((id) => {
+    const node = document.querySelector(`[data-column=${id}]`);
+    return [id, [node.querySelector(".rd-prompt").textContent,
+      ...[...node.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL())]];
+  }));
+  const look = () => {
+    const now = shot();
+    const last = window.seen.at(-1);
+    if (!last || JSON.stringify(last) !== JSON.stringify(now)) window.seen.push(now);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+# Controls in the window whose middle belongs to something else.
+COVERED = """() => {
+  const all = [...document.querySelectorAll("#rd-room :is(button, input, textarea, select, summary)")];
+  return all.filter((node) => {
+    const box = node.getBoundingClientRect();
+    const scroller = node.closest(".rd-thumbs")?.getBoundingClientRect();
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    if (box.width < 2 || box.height < 2 || y < 0 || y >= innerHeight || !node.checkVisibility()) return false;
+    if (scroller && (y < scroller.top || y > scroller.bottom)) return false;
+    const bar = document.querySelector("#rd-actions").getBoundingClientRect();
+    if (!node.closest("#rd-actions") && x < bar.right && y < bar.bottom && scrollY > 0) return false;  // scrolled away
+    const top = document.elementFromPoint(x, y);
+    return !(top === node || node.contains(top) || top?.contains(node) || top?.closest("label")?.contains(node));
+  }).map((node) => node.outerHTML.slice(0, 120));
+}"""
+# Controls of the stage's tab that are smaller than a fingertip.
+SMALL = """() => [...document.querySelectorAll(
+  "#rd-room :is(button, input, textarea, select, summary), .rd-theme, #rd-tabs [role=tab]")].filter((node) => {
+  const target = node.matches("[type=checkbox], [type=radio]") ? node.closest("label") || node : node;
+  const box = target.getBoundingClientRect();
+  return node.checkVisibility() && box.width > 1 && (box.height < 39.5 || box.width < 39.5);
+}).map((node) => node.outerHTML.slice(0, 120))"""
+
+
 def drag(visit, start: float, end: float, steps: int = 12) -> list[float]:
     """Drag the linked thumb between two shares of its track, button still down; the strengths shown."""
     box = visit.page.locator("[data-helm=both] input[type=range]").bounding_box()
@@ -31,7 +76,119 @@ def test_first_paint_is_filled_without_a_request(visit):
     assert not any(one.page.evaluate(BLANK, name) for name in PICTURES)
     assert one.joined == []
     assert one.page.inner_text("[data-column=a] .rd-prompt") and one.page.inner_text("[data-column=b] .rd-prompt")
-    assert one.page.locator(".rd-dots i").count() >= 2 * 2 * 9  # linked and own curves, two columns
+    assert one.page.locator(".rd-dots i").count() >= 2 * 2 * 17  # linked and own curves, two columns
+
+
+def heads(visit) -> list[str]:
+    """Titles and prompts of both columns as shown."""
+    script = "[...document.querySelectorAll('.rd-col .rd-tag, .rd-col .rd-prompt')].map((node) => node.textContent)"
+    return visit.page.evaluate(script)
+
+
+def test_the_exact_pictures_come_first_and_the_slider_moves_meanwhile(visit):
+    one = visit()
+    one.page.fill("#rd-prompt-a textarea", "a panda on a white background")
+    one.generate(wait=False, steps=30)
+    one.exact()
+    assert one.page.get_attribute(".rd-stage", "data-busy") == "fill", "the strip is still being painted"
+    assert "a panda on a white background" in heads(one)
+    assert not any(one.page.evaluate(BLANK, name) for name in PICTURES)
+    frames = one.page.locator("[data-helm=both] .rd-dots i").count()
+    low, high = one.ends()
+    one.page.evaluate(MOVE, low + 0.6 * (high - low))
+    assert one.strength() == pytest.approx(low + 0.6 * (high - low), abs=0.02)
+    assert one.page.get_attribute(".rd-stage", "data-busy") == "fill", "dragging stops nothing"
+    one.wait()
+    assert one.page.locator("[data-helm=both] .rd-dots i").count() > frames
+
+
+def test_stop_while_the_strip_is_filled_keeps_the_exact_pictures(visit):
+    one = visit()
+    one.page.fill("#rd-prompt-a textarea", "a rocket on a sky background")
+    one.generate(wait=False, steps=60)
+    one.exact()
+    one.page.click(".rd-stop")
+    one.wait()
+    assert "coarse" in one.page.inner_text(".rd-status p") and "a rocket on a sky background" in heads(one)
+    frames = one.page.locator("[data-helm=a] .rd-dots i").count()
+    one.page.wait_for_timeout(1500)
+    assert one.page.locator("[data-helm=a] .rd-dots i").count() == frames, "nothing more of it comes"
+
+
+def test_a_release_while_the_strip_is_filled_comes_first_and_the_strip_is_finished(visit):
+    one = visit()
+    one.page.fill("#rd-prompt-a textarea", "a cactus on a sunset background")
+    one.generate(wait=False, steps=30)
+    one.exact()
+    low, high = one.ends()
+    one.slide(low + 0.7777 * (high - low))
+    one.wait("running")
+    one.exact()
+    assert one.page.get_attribute("[data-picture=a-steered]", "data-fade") == "no"
+    one.wait()
+    assert one.page.locator("[data-helm=a] .rd-dots i").count() >= 17
+    assert "this edit" in one.page.inner_text(".rd-reading.is-a .rd-verdict"), "its answer is said in the end"
+
+
+def test_title_prompt_and_pictures_of_a_column_belong_together_at_every_moment(visit):
+    """Sampled while it runs: under the old words the old pictures, under the new words none of the old ones."""
+    one = visit()
+    before = {
+        column: (
+            one.page.inner_text(f"[data-column={column}] .rd-prompt"),
+            one.picture(f"{column}-unsteered"),
+            one.picture(f"{column}-steered"),
+        )
+        for column in "ab"
+    }
+    one.page.evaluate(WATCH)
+    one.page.fill("#rd-prompt-a textarea", "a frog on a sea background")
+    one.page.fill("#rd-prompt-b textarea", "a hamburger on a yellow background")
+    one.generate(steps=40)
+    seen = one.page.evaluate("window.seen")
+    assert len(seen) > 5 and len({moment["b"][0] for moment in seen}) == 2
+    for moment in seen:
+        for column, (prompt, *shown) in moment.items():
+            old, *had = before[column]
+            assert (prompt == old) == (shown[0] == had[0]) == (shown[1] == had[1]), (prompt, column)
+
+
+def test_between_two_frames_a_drag_cross_fades_and_a_release_is_exact(visit):
+    one = visit()
+    drag(one, 0.4, 0.73, steps=30)
+    assert one.page.get_attribute("[data-picture=a-steered]", "data-fade") == "yes"
+    assert "cross-fade" in one.page.inner_text(".rd-status p")
+    assert one.page.inner_text("[data-column=a] .rd-picture:nth-child(2) figcaption span") == "cross-faded"
+    assert one.page.is_disabled("[data-column=a] .rd-download"), "a fade is no picture to keep"
+    faded = one.picture("a-steered")
+    one.page.mouse.up()
+    one.wait("running")
+    one.wait()
+    assert one.page.get_attribute("[data-picture=a-steered]", "data-fade") == "no"
+    assert one.picture("a-steered") != faded and one.page.is_enabled("[data-column=a] .rd-download")
+
+
+def test_a_picture_is_shown_large_and_escape_closes_it(visit):
+    one = visit()
+    small = one.page.locator("[data-picture=b-steered]").bounding_box()["width"]
+    one.page.focus("[data-column=b] .rd-picture:nth-child(2) button")
+    one.page.keyboard.press("Enter")
+    large = one.page.locator(".rd-large canvas")
+    large.wait_for()
+    assert large.bounding_box()["width"] >= 1.9 * small
+    assert one.page.inner_text("[data-column=b] .rd-prompt") in one.page.inner_text(".rd-large figcaption")
+    assert large.evaluate("(canvas) => canvas.toDataURL()") == one.picture("b-steered")
+    one.page.keyboard.press("Escape")
+    large.wait_for(state="hidden")
+    assert one.page.evaluate("document.activeElement.matches('[data-column=b] .rd-frame')"), "focus goes back"
+
+
+def test_no_control_lies_under_another(visit):
+    one = visit()
+    assert one.page.evaluate(COVERED) == []
+    one.page.locator("#rd-seed").scroll_into_view_if_needed()
+    one.page.wait_for_timeout(200)
+    assert one.page.evaluate(COVERED) == []
 
 
 def test_generate_paints_the_new_prompt_in_both_columns(visit):
@@ -178,5 +335,28 @@ def test_phone_has_no_sideways_scroll(visit, scheme):
     one = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True, is_mobile=True)
     assert one.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert one.page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+    bridge = one.page.locator(".rd-bridge").bounding_box()
     slider = one.page.locator("[data-helm=both] input[type=range]").bounding_box()
     assert 0 <= slider["y"] <= 844 - slider["height"], "the slider is on the first screen"
+    for name in PICTURES:
+        box = one.page.locator(f"[data-picture={name}]").bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= bridge["y"], f"{name} is on the first screen"
+
+
+def test_phone_generate_scrolls_to_the_pictures_and_progress_is_in_view(visit):
+    one = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    one.page.locator(".rd-generate").scroll_into_view_if_needed()
+    assert one.page.locator("[data-picture=a-steered]").bounding_box()["y"] < 0
+    one.generate(wait=False, steps=40)
+    one.page.wait_for_function("document.querySelector('.rd-cols').getBoundingClientRect().top >= -1")
+    status = one.page.locator(".rd-status").bounding_box()
+    assert status["y"] + status["height"] <= 844, "the progress is in view"
+    for name in PICTURES:
+        box = one.page.locator(f"[data-picture={name}]").bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 844
+    one.wait()
+
+
+def test_phone_targets_are_as_large_as_a_fingertip(visit):
+    one = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    assert one.page.evaluate(SMALL) == []

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pickle
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
+import steering
 from steering.concepts import ConceptVector
+from steering.images import open_images
 from steering.recipe import read_png
 from tests.tiny import pictures
 
@@ -98,6 +101,26 @@ def close(visit, kept: str) -> float:
         }""",
         kept,
     )
+
+
+def test_a_download_is_enlarged_crisply_and_its_recipe_remakes_the_original(visit, tmp_path):
+    one = visit()
+    path = tmp_path / "large.png"
+    save(one, "[data-column=b] .rd-download", path)
+    large, recipe = Image.open(path).convert("RGB"), read_png(path)
+    backbone = steering.load(recipe.model)
+    side = backbone.resolution
+    times = large.width // side
+    assert min(large.size) >= 512 and large.size == (times * side, times * side)
+    small = large.resize((side, side), Image.Resampling.NEAREST)
+    assert small.resize(large.size, Image.Resampling.NEAREST).tobytes() == large.tobytes(), "whole pixels"
+    name = recipe.concepts[0][0]
+    vector = steering.ConceptVector.load(steering.library(recipe.model)[name].vector_path, backbone)
+    run = steering.sample(backbone, recipe, steering.Steering.from_recipe(recipe, {name: vector}))
+    again = np.asarray(steering.finish(run).images[0], float)
+    assert np.abs(again - np.asarray(small, float)).mean() < 1.0
+    (read,) = open_images(path)
+    assert read.tobytes() == small.tobytes(), "scored and learned from as it was painted"
 
 
 def test_own_set_is_learned_downloaded_and_opened_again(visit, tmp_path):
