@@ -136,6 +136,11 @@ def test_parts_are_announced_with_the_time_the_rest_takes(monkeypatch: pytest.Mo
         reading(part)
     assert said[0] == "Loading big: reading its text encoder, 250 MB"
     assert said[2] == "Loading big: reading its U-Net, 3.4 GB; about 30 s to go"  # 3.4 GB at .5 GB in 4 s
+    clock = iter([0.0, 9.0])
+    reading = pace.reader("lopsided", {"text_encoder": 1_000_000, "unet": 35_000_000}, said.append)
+    reading("text_encoder")
+    reading("unet")
+    assert said[-1] == "Loading lopsided: reading its U-Net, 35 MB"  # a megabyte tells nothing
 
 
 def test_long_runs_say_how_long_they_still_take_and_short_ones_do_not(monkeypatch: pytest.MonkeyPatch):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 PARTS = {"unet": "its U-Net", "vae": "its autoencoder", "text_encoder": "its text encoder"}
 LONG, LEFT = 8.0, 2.0  # seconds a run has to last, and to go on, before its end is worth telling
 EARLY = 0.02  # of a run: before it, its pace says nothing about its end
+ENOUGH = 0.05  # of a model's bytes: what fewer took says nothing about the rest
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def reader(name: str, sizes: Mapping[str, int], say: Callable[[str], None]) -> C
         size = f", {_bytes(sizes[part])}" if part in sizes else ""
         done = sum(sizes.get(one, 0) for one, _ in began[:-1])
         took = began[-1][1] - began[0][1]
-        left = took / done * (sum(sizes.values()) - done) if done else 0.0
+        total = sum(sizes.values())
+        left = took / done * (total - done) if done > ENOUGH * total else 0.0
         say(
             f"Loading {name}: reading {PARTS.get(part, part)}{size}" + (f"; {about(left)} to go" if left > LEFT else "")
         )
