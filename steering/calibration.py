@@ -35,6 +35,7 @@ TIMESTEPS = (10, 50, 100, 200, 300, 400, 500)
 DRAWS = 4  # of the shipped verdicts: more steady than the paper's one
 ROUNDS = 1000
 FIT = 3 / 8  # of the originals of a group choose the probe, the others report on it
+LABELS = {True: "memorised", False: "ordinary", None: "none"}  # Verdict.memorized in words
 REMEDY = "make it again with `rudder calibrate`"
 
 
@@ -60,6 +61,11 @@ class Verdict:
     memorized: bool | None  # None: no verdict, for the picture is unlike anything the calibration knew
     above: float  # share of the calibration's ordinary pictures that score lower
     sentence: str
+
+    @property
+    def label(self) -> str:
+        """The verdict in one word, of LABELS."""
+        return LABELS[self.memorized]
 
 
 @dataclass(frozen=True)

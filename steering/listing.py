@@ -9,7 +9,7 @@ import csv
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +25,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 COLUMNS = {"path": ("path", "image", "file"), "prompt": ("prompt", "caption", "text")}
 LIMITS = Limits()
 HUB = "hf:"
+Source = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,22 @@ class Row:
     error: str | None = None
 
 
-def rows(source: str | Path, uploaded: bool = False) -> Iterator[Row]:
+def rows(source: Source, uploaded: bool = False) -> Iterator[Row]:
     """Every row of a list, in a fixed order; a second row of an id becomes an error.
 
     `source`: a folder (with its subfolders), a .zip, a .csv or .jsonl with a column path or prompt (id, label
-    and seed as well if there), a .txt of prompts, one picture, or hf:NAME[:SPLIT[:COLUMN]]. RudderError for
-    anything else, a missing file, or a list without one of the columns. In an `uploaded` list a path is an
-    error, since it would name a file of this machine.
+    and seed as well if there), a .txt of prompts, one picture, hf:NAME[:SPLIT[:COLUMN]], or several of these.
+    RudderError for anything else, a missing file, or a list without one of the columns; of several, what cannot be
+    read is a row that says so. In an `uploaded` list a path is an error, since it would name a file of this machine.
     """
+    given = {str(source)} if isinstance(source, str | Path) else {str(one) for one in source}
     seen: set[int] = set()
-    for row in _read(source):
+    for row in _read(source) if isinstance(source, str | Path) else _several(source):
         key = hash(row.id)
         if key in seen and not row.error:
             row = replace(row, error=f"the id {shorten(row.id)!r} was there before: give every row its own")
         seen.add(key)
-        if uploaded and row.path and row.member is None and row.path != str(source) and not row.error:
+        if uploaded and row.path and row.member is None and row.path not in given and not row.error:
             row = replace(row, error="an uploaded list cannot name files here: put the pictures into a zip")
         yield row
 
@@ -85,6 +87,27 @@ def readable(source: str | Path) -> None:
     """RudderError as `rows` for a source that is not there or no list; the hub is not asked."""
     if not str(source).startswith(HUB):
         _read(source)
+
+
+def title(source: Source) -> str:
+    """What to call a source in a report: its name, without the folders of this machine."""
+    if isinstance(source, str | Path):
+        return str(source) if str(source).startswith(HUB) else Path(source).name
+    return title(source[0]) if len(source) == 1 else f"{len(source)} files"
+
+
+def _several(sources: Sequence[str | Path]) -> Iterator[Row]:
+    """The rows of each source in turn; with more than one, those of a zip or a list are named after it too."""
+    for source in sources:
+        name = Path(source).name
+        inside = len(sources) > 1 and Path(source).suffix.lower() not in PICTURES
+        try:
+            for row in _read(source):
+                yield replace(row, id=f"{name}/{row.id}") if inside else row
+        except RudderError as error:
+            if len(sources) == 1:
+                raise
+            yield Row(name, error=str(error))
 
 
 def _read(source: str | Path) -> Iterator[Row]:

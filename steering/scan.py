@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from .backbones.base import Backbone
 from .backbones.registry import load
-from .calibration import Calibration
+from .calibration import Calibration, Verdict
 from .concepts import Progress
 from .errors import RudderError, shorten
-from .listing import HUB, Row, open_row, rows
+from .listing import HUB, Row, Source, open_row, rows, title
 from .recipe import Recipe
-from .sampling import finish, sample
+from .sampling import Result, finish, sample
 
 FORMAT = 1
 BATCH = 16
+SIDE = 96  # px, of the pictures that results and reports keep
 AHEAD = 2  # batches kept waiting per worker
 
 
 def scan(
     backbone: Backbone,
     calibration: Calibration,
-    source: str | Path,
+    source: Source,
     out: str | Path,
     *,
     batch: int = BATCH,
@@ -41,15 +46,16 @@ def scan(
     """Score every row of a list (see `listing.rows`) into `out`, a JSON line each; yields Progress a batch.
 
     A prompt is painted first, with the model's default steps and guidance and its seed, and scored from the
-    sampler's latents. A row that cannot be read becomes {"id", "error"}. An `out` from an interrupted scan of
-    the same list, model and calibration is continued: nothing is scored twice, no row is lost. `devices`:
-    several, each with a process that loads `model` (name, folder or hub id); () for this process alone.
-    `score` takes the place of `score_rows` on this backbone; an `uploaded` list may not name files of this
-    machine. RudderError for another model's calibration, or an `out` that belongs to something else.
+    sampler's latents; its row keeps the picture, small, as a data URI. A row that cannot be read becomes {"id",
+    "error"}. An `out` from an interrupted scan of the same list, model and calibration is continued: nothing is scored
+    twice, no row is lost. `devices`: several, each with a process that loads `model` (name, folder or hub id); () for
+    this process alone. `score` takes the place of `score_rows` on this backbone; an `uploaded` list may not name files
+    of this machine, and its results name none. RudderError for another model's calibration, or an `out` that belongs to
+    something else.
     """
     calibration.check(backbone)
     out = Path(out)
-    head = _head(calibration, source)
+    head = _head(calibration, title(source) if uploaded else str(source))
     done = _resume(out, head)
     listed = rows(source, uploaded)
     for past, row in zip(_ids(out, done), listed, strict=False):
@@ -65,13 +71,16 @@ def scan(
         for scored in _scored(
             score or partial(score_rows, backbone), calibration, listed, batch, devices, model or backbone.name
         ):
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
+            for row in scored:
+                if uploaded:
+                    row.pop("path", None)
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             done += len(scored)
             yield Progress(done, total, "scoring")
 
 
-def count(source: str | Path) -> int:
+def count(source: Source) -> int:
     """How many rows a list has: one pass without opening a picture."""
     return sum(1 for _ in rows(source))
 
@@ -110,21 +119,31 @@ def score_rows(backbone: Backbone, calibration: Calibration, some: Sequence[Row]
             pictures.append((index, open_row(row)))
         except RudderError as error:
             told[index] = {"id": row.id, "error": str(error)}
-    for indices, found in (
-        ([i for i, _ in pictures], [p for _, p in pictures]),
-        (prompts, _painted(backbone, [some[i] for i in prompts])),
-    ):
-        if not len(indices):
-            continue
-        verdicts = calibration.verdicts(calibration.score(backbone, found))
-        for index, verdict in zip(indices, verdicts, strict=True):
+    if pictures:
+        verdicts = calibration.verdicts(calibration.score(backbone, [picture for _, picture in pictures]))
+        for (index, _), verdict in zip(pictures, verdicts, strict=True):
             told[index] = _line(some[index], verdict)
+    if prompts:
+        made = _painted(backbone, [some[i] for i in prompts])
+        verdicts = calibration.verdicts(calibration.score(backbone, made.latents))
+        for index, verdict, image in zip(prompts, verdicts, made.images, strict=True):
+            told[index] = _line(some[index], verdict) | {"picture": small(image)}
     return [told[index] for index in range(len(some))]
 
 
-def _line(row: Row, verdict: Any) -> dict[str, Any]:
+def small(image: Image.Image) -> str:
+    """A picture at most SIDE pixels wide as a data URI (WebP, of a kilobyte or two)."""
+    image = image.convert("RGB")
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    file = BytesIO()
+    image.save(file, format="WEBP", quality=82)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _line(row: Row, verdict: Verdict) -> dict[str, Any]:
     line = {
         "id": row.id,
+        "verdict": verdict.label,
         "score": round(verdict.score, 6),
         "spread": round(verdict.spread, 6),
         "above": round(verdict.above, 4),
@@ -136,13 +155,11 @@ def _line(row: Row, verdict: Any) -> dict[str, Any]:
     return line | {key: value for key, value in extra.items() if value is not None}
 
 
-def _painted(backbone: Backbone, some: Sequence[Row]) -> Any:
-    """Latents [n, C, H, W] of the rows' prompts."""
-    if not some:
-        return []
+def _painted(backbone: Backbone, some: Sequence[Row]) -> Result:
+    """The rows' prompts as the model paints them."""
     steps, guidance = (backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale"))
     recipe = Recipe(model=backbone.name, num_inference_steps=steps, guidance_scale=guidance)
-    return finish(sample(backbone, recipe, prompts=[r.prompt for r in some], seeds=[r.seed for r in some])).latents
+    return finish(sample(backbone, recipe, prompts=[r.prompt for r in some], seeds=[r.seed for r in some]))
 
 
 def _scored(
@@ -187,16 +204,18 @@ def _work(some: Sequence[Row]) -> list[dict[str, Any]]:
     return _worker(some)
 
 
-def _head(calibration: Calibration, source: str | Path) -> dict[str, Any]:
+def _head(calibration: Calibration, source: str) -> dict[str, Any]:
     return {
         "rudder_scan": FORMAT,
-        "source": str(source),
+        "source": source,
         "model": calibration.model,
         "fingerprint": calibration.fingerprint,
         "probe": vars(calibration.probe),
         "draws": calibration.draws,
         "seed": calibration.seed,
         "threshold": calibration.threshold,
+        "false_positives": round(calibration.false_positives, 5),
+        "domain": calibration.domain is not None,
     }
 
 

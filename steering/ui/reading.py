@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..calibration import Calibration, Verdict
+from ..calibration import Calibration
 from ..concepts import ConceptVector
 from ..editability import DEAF, INERT, JUMP, joined, lesson
 from ..errors import RudderError
@@ -45,7 +45,7 @@ def reading(studio: Studio, image: Image.Image, latents: Tensor | None = None) -
         return {"missing": UNCALIBRATED, "verdict": "none", "lesson": None}
     found = studio.gauges.score(calibration, [image] if latents is None else latents)
     (verdict,) = calibration.verdicts(found)
-    probe, state = calibration.probe, state_of(verdict)
+    probe, state = calibration.probe, verdict.label
     return {
         "score": round(verdict.score, 4),
         "spread": round(verdict.spread, 4),
@@ -62,13 +62,6 @@ def reading(studio: Studio, image: Image.Image, latents: Tensor | None = None) -
         "typical": {name: values[:BARS] for name, values in calibration.typical.items()},
         "nearest": _nearest(studio, image),
     }
-
-
-def state_of(verdict: Verdict) -> str:
-    """Which of VERDICTS a verdict is; one that says neither (memorized None) is none."""
-    if verdict.memorized is None:
-        return "none"
-    return "memorised" if verdict.memorized else "ordinary"
 
 
 def answer(
