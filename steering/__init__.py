@@ -13,7 +13,7 @@ _HOME = {
     "Backbone": "backbones.base", "Site": "backbones.base",
     "capture": "activations", "add": "activations",
     "ConceptVector": "vectors", "ConceptInfo": "concepts", "Progress": "concepts", "learn": "concepts",
-    "library": "concepts", "saturate": "saturation",
+    "library": "concepts", "tune": "tuning",
     "spikiness": "spikiness", "Probe": "spikiness", "Spikiness": "spikiness",
     "Calibration": "calibration", "Sample": "calibration", "Verdict": "calibration", "calibrate": "calibration",
     "Response": "editability", "response": "editability",

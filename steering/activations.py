@@ -138,6 +138,17 @@ def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor 
 
         return backbone.network.get_submodule(f"{site.path}.conv2").register_forward_pre_hook(before)
 
+    if site.part == "estimate":
+
+        def predicted(module, inputs, output):
+            if threading.current_thread() is not owner:
+                return None
+            h = _tensor(output) - backbone.carried(*inputs[:2])
+            changed = action(h)
+            return None if changed is None else _replaced(output, _tensor(output) + (changed - h))
+
+        return backbone.network.register_forward_hook(predicted)
+
     def after(module, inputs, output):
         if threading.current_thread() is not owner:
             return None

@@ -208,19 +208,6 @@ def strengths_of(text: str) -> tuple[float, ...]:
     return tuple(strength("the strip", value) for value in values)
 
 
-def picture_files(paths: Sequence[Path]) -> list[Path]:
-    """The files meant by files, zips and folders (their files in order, hidden ones left out); RudderError for none."""
-    files: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise RudderError(f"{shorten(path)} is not there: give a picture, a folder of pictures or a zip.")
-        if path.is_dir():
-            files += sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-        else:
-            files.append(path)
-    return files
-
-
 def slug(text: str) -> str:
     """A file name from a prompt or a path."""
     words = re.findall(r"[a-z0-9]+", text.removesuffix(".safetensors").lower())
@@ -269,19 +256,12 @@ def flat(measured: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, measured
 
 
-def described(vector: ConceptVector) -> dict[str, Any]:
-    """A vector for JSON: provenance, what was measured, and per site its shape and mean norm."""
-    sites = [
-        {"site": name, "shape": list(v.shape[1:]), "norm": round(float(v.flatten(1).norm(dim=1).mean()), 6)}
-        for name, v in vector.vectors.items()
-    ]
-    return {
-        "name": vector.name,
-        "timesteps": list(vector.timesteps),
-        "sites": sites,
-        "recommended": vector.recommended,
-        "provenance": vector.provenance,
-    }
+def known_prompt(model: str | None, otherwise: str = "") -> str:
+    """A prompt that an example can use: the first ordinary one of an embedded model, else the one given or "a cat"."""
+    from .backbones.registry import prompts_of
+
+    listed = prompts_of(model or "tiny-sd")["ordinary"]
+    return listed[0]["prompt"] if listed else otherwise or "a cat"
 
 
 def warned(backbone: Backbone, recipe: Recipe) -> list[str]:

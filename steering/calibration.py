@@ -21,10 +21,10 @@ from PIL import Image
 
 from .backbones.base import Backbone
 from .concepts import Progress
-from .domain import DRAWS as DOMAIN_DRAWS
-from .domain import KNOWN, TIMESTEP, Domain, denoising_error
+from .domain import Domain, fit, traits
 from .errors import RudderError, shorten
 from .files import home, read_json
+from .foreign import foreign
 from .images import Limits, open_images
 from .recipe import number
 from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
@@ -35,6 +35,7 @@ TIMESTEPS = (10, 50, 100, 200, 300, 400, 500)
 DRAWS = 4  # of the shipped verdicts: more steady than the paper's one
 ROUNDS = 1000
 FIT = 3 / 8  # of the originals of a group choose the probe, the others report on it
+STRANGE = 60  # pictures of each foreign kind that the domain is fitted with
 LABELS = {True: "memorised", False: "ordinary", None: "none"}  # Verdict.memorized in words
 REMEDY = "make it again with `rudder calibrate`"
 
@@ -91,7 +92,7 @@ class Calibration:
     sweep: list[dict[str, Any]]
     fitted: tuple[str, ...]
     record: dict[str, Any]
-    domain: Domain | None = None  # None: a calibration of before, which cannot tell what is unlike it
+    domain: Domain | None = None  # None: too few pictures, or a file of before: cannot tell what is unlike it
 
     def score(
         self, backbone: Backbone, pictures: Sequence[Image.Image] | torch.Tensor, prompts: str | Sequence[str] = ""
@@ -102,23 +103,21 @@ class Calibration:
         """
         self.check(backbone)
         found = spikiness(backbone, pictures, self.probe, draws=self.draws, seed=self.seed, prompts=prompts)
-        known = self.domain
-        error = known and denoising_error(backbone, pictures, known.timestep, draws=known.draws, seed=known.seed)
-        return replace(found, mean=SIGNS[self.probe.statistic] * found.mean, error=error)
+        known = self.domain and traits(backbone, pictures, seed=self.domain.seed)
+        return replace(found, mean=SIGNS[self.probe.statistic] * found.mean, traits=known)
 
     def verdicts(self, found: Spikiness) -> list[Verdict]:
         """What scores mean, picture by picture, in the order in which `score` was given them."""
-        errors = [None] * len(found.mean) if found.error is None else found.error.tolist()
-        return [self.verdict(*row) for row in zip(found.mean.tolist(), found.spread.tolist(), errors, strict=True)]
+        known = [None] * len(found.mean) if found.traits is None else found.traits
+        return [self.verdict(*row) for row in zip(found.mean.tolist(), found.spread.tolist(), known, strict=True)]
 
-    def verdict(self, score: float, spread: float = 0.0, error: float | None = None) -> Verdict:
+    def verdict(self, score: float, spread: float = 0.0, known: np.ndarray | None = None) -> Verdict:
         """A score in words: memorised above the threshold, and how many ordinary pictures it exceeds; no verdict where
-        the picture's denoising `error` is larger than that of those the calibration knew."""
+        the picture's traits (`known` [F], see domain.py) are unlike those of all that was calibrated on."""
         above = float(np.mean(np.asarray(self.ordinary) < score))
         memorized = score > self.threshold
-        if self.domain is not None and error is not None and not self.domain.knows(error, memorized):
-            sentence = "no verdict: unlike anything this was calibrated on"
-            return Verdict(score, spread, None, above, sentence)
+        if self.domain is not None and known is not None and not self.domain.knows(known, memorized):
+            return Verdict(score, spread, None, above, "no verdict: unlike anything this was calibrated on")
         share = f"{100 * above:.0f}" if above in (0, 1) else f"{100 * above:.1f}"
         sentence = f"{'memorised' if memorized else 'not memorised'}: spikier than {share} % of ordinary pictures"
         return Verdict(score, spread, memorized, above, sentence)
@@ -225,7 +224,7 @@ def calibrate(
     started = perf_counter()
     sites = listening_sites(backbone) if sites is None else list(sites)
     memorized = np.array([s.memorized for s in samples])
-    fit = halves(samples, seed)
+    chosen = halves(samples, seed)
     for flag in (True, False):
         if len({s.original for s in samples if s.memorized == flag}) < 2:
             raise RudderError("A calibration needs at least two memorised and two ordinary pictures: add more.")
@@ -236,17 +235,17 @@ def calibrate(
         done += len(next(iter(part.pooled.values())))
         yield Progress(done, len(samples), "reading representations")
     found = Reading({key: torch.cat([p.pooled[key] for p in parts]) for key in parts[0].pooled}, parts[0].timesteps)
-    sweep = [_tried(found, p, memorized, fit) for p in _probes(sites, found.timesteps)]
+    sweep = [_tried(found, p, memorized, chosen) for p in _probes(sites, found.timesteps)]
     best = max(sweep, key=lambda row: (row["auroc"], row["tpr_at_1fpr"], row["margin"]))
     probe = Probe(best["site"], best["timestep"], best["pooling"], best["statistic"])
     by_draw = SIGNS[probe.statistic] * found.scores(probe)
     scores, one = by_draw.mean(1), by_draw[:, 0]
     yield Progress(len(samples), len(samples), "measuring what is known")
-    domain = _domain(backbone, samples, memorized, fit, seed)
+    domain = _domain(backbone, samples, chosen, seed)
     timed = perf_counter()
     spikiness(backbone, [s.picture for s in samples[:16]], probe, draws=1, seed=seed)
     seconds = (perf_counter() - timed) / len(samples[:16])
-    held = ~fit
+    held = ~chosen
     kinds = np.array([s.kind for s in samples])
     ordinary = scores[held & ~memorized]
     yield Calibration(
@@ -255,7 +254,7 @@ def calibrate(
         probe=probe,
         draws=draws,
         seed=seed,
-        threshold=threshold_at(scores[fit & ~memorized]),
+        threshold=threshold_at(scores[chosen & ~memorized]),
         ordinary=tuple(np.sort(ordinary).round(5).tolist()),
         memorized=tuple(np.sort(scores[held & memorized]).round(5).tolist()),
         report={
@@ -269,7 +268,7 @@ def calibrate(
         },
         typical=_typical(found.representation(probe), scores, memorized),
         sweep=sweep,
-        fitted=tuple(sorted({s.original for s, chosen in zip(samples, fit, strict=True) if chosen})),
+        fitted=tuple(sorted({s.original for s, one in zip(samples, chosen, strict=True) if one})),
         record={
             "samples": len(samples),
             "memorized": int(memorized.sum()),
@@ -283,16 +282,30 @@ def calibrate(
     )
 
 
-def _domain(backbone: Backbone, samples: Sequence[Sample], memorized: np.ndarray, fit: np.ndarray, seed: int) -> Domain:
-    """Limits from one half of the samples; on the other, the share that loses its verdict."""
-    errors = denoising_error(backbone, [s.picture for s in samples], seed=seed)
-    limits = [float(np.quantile(errors[fit & group], KNOWN)) for group in (memorized, ~memorized)]
-    lost = {
-        name: round(float(np.mean(errors[~fit & group] > limit)), 4)
-        for name, group, limit in zip(("memorized", "ordinary"), (memorized, ~memorized), limits, strict=True)
-        if (~fit & group).any()
-    }
-    return Domain(TIMESTEP, DOMAIN_DRAWS, seed, *(round(limit, 6) for limit in limits), {"verdicts_lost": lost})
+def known_world(samples: Sequence[Sample]) -> np.ndarray:
+    """Which samples are of the world that verdicts are meant for (True): every memorised one, and the ordinary ones of
+    the kinds that the model paints. Where none was painted, as in lists of a user's, all of them."""
+    painted = {s.kind for s in samples if not s.memorized and s.origin == "generated"}
+    return np.array([s.memorized or not painted or s.kind in painted for s in samples])
+
+
+def _domain(backbone: Backbone, samples: Sequence[Sample], chosen: np.ndarray, seed: int) -> Domain | None:
+    """The domain from the chosen samples alone, against foreign pictures; of the others, which lose their verdict."""
+    world = known_world(samples)
+    memorized = np.array([s.memorized for s in samples])
+    found = traits(backbone, [s.picture for s in samples], seed=seed)
+    drawings_alone = {s.kind for s, of in zip(samples, world, strict=True) if of and not s.memorized} == {"drawing"}
+    kinds = foreign(STRANGE, backbone.resolution, seed + 1000, photographs=drawings_alone)
+    strange = traits(backbone, [picture for some in kinds.values() for picture in some], seed=seed)
+    owners = [s.original for s, one in zip(samples, chosen & world, strict=True) if one]
+    strange = np.concatenate([strange, found[chosen & ~world]])
+    made = fit(found[chosen & world], owners, memorized[chosen & world], strange, seed)
+    if made is None:
+        return None
+    outside = made.strangeness(found) > 0
+    groups = {"memorised": memorized, "ordinary": world & ~memorized, "other ordinary": ~world}
+    told = {name: round(float(outside[~chosen & of].mean()), 4) for name, of in groups.items() if (~chosen & of).any()}
+    return replace(made, report={**made.report, "held_out_outside": told})
 
 
 def halves(samples: Sequence[Sample], seed: int) -> np.ndarray:

@@ -21,11 +21,10 @@ from . import measuring
 from .arguments import (
     backbone_for,
     concepts_asked,
-    described,
     film,
+    known_prompt,
     model_named,
     numbered,
-    picture_files,
     request,
     saved,
     settled,
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Steer what a diffusion model paints: learn a concept from pictures, then slide its strength.",
-    epilog="Start with:  rudder steer 'an apple' --concept sketch --strengths -3:6:10 --out strip.png",
+    epilog="Start with:  rudder steer 'a cat on a white background' -c sketch --strip 7 --out strip.png",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -73,7 +72,7 @@ app.add_typer(concept_app, name="concept")
 app.add_typer(dae_app, name="dae")
 
 
-@app.command(epilog="Example:  rudder generate 'a pencil sketch of an apple' --seed 3 --out apple.png")
+@app.command(epilog="Example:  rudder generate 'a pencil sketch of a cat' --seed 3 --out cat.png")
 def generate(
     prompt: Prompt = None,
     model: Model = None,
@@ -107,10 +106,11 @@ def generate(
 
 @app.command(
     epilog="[bold]Examples[/]\n\n"
-    "One picture:  rudder steer 'an apple' --concept sketch=3 --out apple.png\n\n"
-    "A strip:  rudder steer 'an apple' --concept sketch --strengths -3:6:10 --out strip.png\n\n"
-    "Two at once, one away:  rudder steer 'a man' -c oil=0.8 -c glasses=-1\n\n"
-    "Your own vector:  rudder steer 'an apple' -c ./mine.safetensors=1.5"
+    "One picture:  rudder steer 'a cat on a white background' -c sketch --out cat.png\n\n"
+    "A strip up to the recommended strength:  rudder steer 'a house' -c night --strip 7 --out strip.png\n\n"
+    "Strengths of your own:  rudder steer 'a house' -c night --strengths -0.5:1.5:9\n\n"
+    "Two at once, the second away:  rudder steer 'a house on a sunset background' -c oil -c sunset=-0.5\n\n"
+    "Your own vector:  rudder steer 'a cat' -c ./mine.safetensors"
 )
 def steer(
     prompt: Prompt = None,
@@ -123,6 +123,10 @@ def steer(
         typer.Option(
             help="A strip: first:last:count, or a list with commas; each multiplies every concept's strength."
         ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option("--strip", help="A strip of so many frames, from 0 to every concept's (recommended) strength."),
     ] = None,
     model: Model = None,
     seed: Seed = None,
@@ -148,11 +152,13 @@ def steer(
     """Paint a picture, or a strip of them, with concepts added while it is painted.
 
     Strength 1 is the distance between the concept's pictures and their baseline; a concept without a
-    strength takes the one measured to work best (in a strip: 1). Saved PNGs carry their recipe.
+    strength takes the one measured to work best (with --strengths: 1). Saved PNGs carry their recipe.
     """
     from .recipe import read_png_vectors, whole
 
-    factors = strengths_of(strengths) if strengths else None
+    if frames is not None and strengths:
+        raise RudderError("--strip and --strengths both say which strengths to paint: give one of them.")
+    factors = strengths_of(strengths) if strengths else strengths_of(f"0:1:{frames}") if frames is not None else None
     scale = whole("The enlargement", scale, 1, 32)
     recipe = request(source, model, prompt, seed, steps, guidance, negative)
     asked = concepts_asked(concept or [], recipe)
@@ -162,7 +168,7 @@ def steer(
             "or use `rudder generate`."
         )
     carried = dict(read_png_vectors(source)) if source else {}
-    meant = terms(asked, carried, model_named(recipe.model).name, recommended=factors is None)
+    meant = terms(asked, carried, model_named(recipe.model).name, recommended=not strengths)
     recipe = settled(recipe, meant, window, site, halves and halves.value, fresh=source is None)
     backbone = backbone_for(recipe.model, device)
     from .sampling import Steering, sample, strip
@@ -200,15 +206,20 @@ def concept_learn(
     baseline_prompt: Annotated[str, typer.Option(help="The same for the baseline.")] = "",
     site: Annotated[
         list[str] | None,
-        typer.Option("--site", help="Where to learn it; repeat for several (the model's own)."),
+        typer.Option("--site", help="Where to learn it; repeat for several (searched; without a search: the model's)."),
     ] = None,
-    pooling: Annotated[Pooling, typer.Option(help="Mean or max over the plane, or the full map.")] = Pooling.mean,
+    pooling: Annotated[
+        Pooling | None,
+        typer.Option(help="Mean or max over the plane, or the full map (searched; without a search: mean)."),
+    ] = None,
     timestep: Annotated[
         list[int] | None, typer.Option(help="Noise the pictures to this timestep; repeat (25, 100, ... 925).")
     ] = None,
     draws: Annotated[int, typer.Option(help="Noise draws a picture and timestep.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    measure: Annotated[bool, typer.Option(help="Afterwards find its range by painting a few pictures with it.")] = True,
+    search: Annotated[
+        bool, typer.Option(help="Afterwards search how it takes best, by painting with it: a minute at most.")
+    ] = True,
     model: Model = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The vector file (NAME.safetensors).")] = None,
     device: Device = "cpu",
@@ -216,39 +227,28 @@ def concept_learn(
 ) -> None:
     """Learn a concept vector from pictures, best against a baseline that differs in nothing else."""
     from .concepts import TIMESTEPS, learn
-    from .images import open_images
+    from .describing import described, example
+    from .images import gathered
 
     model_named(model)
-    shown = open_images(picture_files(images))
-    without = open_images(picture_files(baseline)) if baseline else None
+    shown, without = gathered(images), gathered(baseline)
     backbone = backbone_for(model, device)
-    run = learn(
-        backbone,
-        name,
-        shown,
-        without,
-        prompt=prompt,
-        baseline_prompt=baseline_prompt,
-        sites=site or None,
-        timesteps=timestep or TIMESTEPS,
-        draws=draws,
-        pooling=pooling.value,
-        seed=seed,
-    )
-    vector = ended(run, f"learning {shorten(name, 30)}")
-    if measure:
-        from .saturation import saturate
+    options = {"prompt": prompt, "baseline_prompt": baseline_prompt, "sites": site or None,
+               "timesteps": timestep or TIMESTEPS, "draws": draws, "seed": seed}  # fmt: skip
+    if search:
+        from .tuning import tune
 
-        vector = ended(saturate(backbone, vector, prompt=baseline_prompt), "measuring its range")
+        run = tune(backbone, name, shown, without, pooling=pooling and pooling.value, **options)
+    else:
+        run = learn(backbone, name, shown, without, pooling=pooling.value if pooling else "mean", **options)
+    vector = ended(run, f"learning {shorten(name, 30)}")
     path = out or Path(f"{slug(name)}.safetensors")
     with writing(path):
         vector.save(path)
     text = f"{path}: {name}, from {len(shown)} pictures" + (f" less {len(without)}" if without else "")
-    emit(
-        {"path": str(path), **described(vector)},
-        json_,
-        f"{text}\nTry: rudder steer 'a cat' --concept {path}=1",
-    )
+    why = f"\n{vector.recommended['why']}" if search else ""
+    tried = example(path, known_prompt(model, baseline_prompt))
+    emit({"path": str(path), **described(vector)}, json_, f"{text}{why}\nTry: {tried}")
 
 
 @concept_app.command("show", epilog="Example:  rudder concept show sketch")
@@ -259,18 +259,11 @@ def concept_show(
 ) -> None:
     """What a vector was made from, where it acts, how long it is, and the strength measured to work."""
     from .concepts import ConceptVector
+    from .describing import described, in_words
 
     vector = ConceptVector.load(vector_path(name, model or "tiny-sd"))
-    told = described(vector)
-    rows = [[s["site"], " x ".join(map(str, s["shape"])), s["norm"]] for s in told["sites"]]
-    facts = {**told["provenance"], **{f"recommended {k}": v for k, v in told["recommended"].items()}}
-    lines = [
-        f"{k.replace('_', ' '):<22} {v}"
-        for k, v in facts.items()
-        if k not in ("shapes", "timesteps") and v not in (None, "")
-    ]
-    body = "\n".join([vector.name, *lines, "", table(["site", "shape", "norm"], rows)])
-    emit(told, json_, body)
+    made_for = model or str(vector.provenance.get("model", "tiny-sd"))
+    emit(described(vector), json_, in_words(vector, name, known_prompt(made_for)))
 
 
 @concept_app.command("list")

@@ -16,6 +16,7 @@ from . import __version__
 from .backbones.base import Backbone
 from .errors import RudderError, unknown
 from .files import home, read_json
+from .images import Pictures, gathered
 from .recipe import text, whole
 from .vectors import ConceptVector
 
@@ -61,8 +62,8 @@ def library(model: str = "tiny-sd") -> dict[str, ConceptInfo]:
 def learn(
     backbone: Backbone,
     name: str,
-    images: Sequence[Image.Image],
-    baseline: Sequence[Image.Image] | None = None,
+    images: Pictures,
+    baseline: Pictures | None = None,
     *,
     prompt: str = "",
     baseline_prompt: str = "",
@@ -75,6 +76,7 @@ def learn(
 ) -> Iterator[Progress | ConceptVector]:
     """Learn a vector: v = mean h(x_t, t, c) over the concept's pictures, minus the same over the baseline's.
 
+    `images` and `baseline`: pictures, or paths of pictures, folders and zips (see `images.gathered`).
     Each picture is noised to each timestep `draws` times, every draw seeded by (seed, picture, draw,
     timestep) whatever the batch size. Without a baseline the plain mean is kept (the paper's f = g(h + a v));
     provenance says so. `sites` None: the model's default sites. `pooling`: "mean", "max" (of the picture
@@ -85,7 +87,7 @@ def learn(
 
     from .activations import POOLINGS, find_sites
 
-    images, baseline = list(images), list(baseline or ())
+    images, baseline = gathered(images), gathered(baseline)
     if not images:
         raise RudderError("There are no pictures to learn from: give at least one that shows the concept.")
     if pooling not in POOLINGS:

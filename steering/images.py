@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ _SPOKEN = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 ENLARGED_MOST = 16  # times that a download may be enlarged
 _DIRECTORY_LIMIT = 4 * 1024 * 1024  # bytes of a zip's central directory: read whole by zipfile, so bounded first
 Source = str | os.PathLike[str] | BinaryIO | tuple[str, bytes]
+Pictures = Source | Image.Image | Iterable[Source | Image.Image]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,37 @@ def open_images(files: Source | Iterable[Source], limits: Limits = Limits()) -> 
     if not images:
         raise RudderError(f"There are no pictures in what was given: choose {_SPOKEN} files, or a zip of them.")
     return images
+
+
+def gathered(given: Pictures | None, limits: Limits = Limits()) -> list[Image.Image]:
+    """Pictures however they are given: as PIL images, as what `open_images` takes, as folders, or several of these.
+
+    RudderError for what is not there, and as `open_images`.
+    """
+    if given is None:
+        return []
+    if isinstance(given, (Image.Image, str, os.PathLike, tuple)) or hasattr(given, "read"):
+        given = [given]
+    flat: list[Any] = []
+    for item in given:
+        flat += files_of(item) if isinstance(item, (str, os.PathLike)) else [item]
+    found: list[Image.Image] = []
+    for opened, some in groupby(flat, lambda item: isinstance(item, Image.Image)):
+        found += list(some) if opened else open_images(list(some), limits)
+    return found
+
+
+def files_of(path: str | os.PathLike[str]) -> list[Path]:
+    """The file itself, or a folder's files in order without hidden ones; RudderError where nothing is there."""
+    path = Path(path)
+    if not path.exists():
+        raise RudderError(f"{shorten(path)} is not there: give a picture, a folder of pictures or a zip.")
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    if not files:
+        raise RudderError(f"{shorten(path)} is a folder without files: give one with pictures in it.")
+    return files
 
 
 def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Image:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import backbone_for, flat, model_named, picture_files, slug, writing
+from .arguments import backbone_for, flat, model_named, slug, writing
 from .console import emit, ended, progress, table
 from .errors import RudderError
 from .options import Device, Json, Model, What
@@ -74,9 +74,9 @@ def score(
     json_: Json = False,
 ) -> None:
     """Is a picture memorised? Its spikiness under a calibration, and how many ordinary pictures it exceeds."""
-    from .images import open_images
+    from .images import files_of, open_images
 
-    files = picture_files(images)
+    files = [file for path in images for file in files_of(path)]
     model_named(model)
     _there(calibration)
     from .calibration import Calibration, shipped
@@ -174,9 +174,11 @@ def calibrate(
     json_: Json = False,
 ) -> None:
     """Find where in a model memorised pictures are spikiest, on one half of the pictures; report on the other."""
+    from .images import files_of
+
     if bool(memorized) != bool(ordinary):
         raise RudderError("Both groups are needed: give --memorized and --ordinary, or neither for tiny-sd.")
-    known, fresh = picture_files(memorized or ()), picture_files(ordinary or ())
+    known, fresh = ([file for path in some or () for file in files_of(path)] for some in (memorized, ordinary))
     model_named(model)
     from .calibration import calibrate as run
     from .calibration import listed

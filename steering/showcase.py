@@ -15,7 +15,7 @@ from .backbones.base import Backbone
 from .concepts import Progress
 from .editability import JUMP, STRETCH, response
 from .errors import RudderError
-from .evaluate import gives_back, memorized_set, responses
+from .evaluation.common import gives_back, memorized_set, responses
 from .vectors import ConceptVector
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the recommended strength

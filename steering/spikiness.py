@@ -93,8 +93,8 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Spikiness:
-    """Scores of N pictures: `mean` and population deviation `spread` over the noise draws, each [N]. `error` [N]: their
-    denoising error, where a calibration measured it."""
+    """Scores of N pictures: `mean` and population deviation `spread` over the noise draws, each [N]. `traits` [N, F]:
+    what tells whether they are like anything known (domain.py), where a calibration can tell."""
 
     mean: np.ndarray
     spread: np.ndarray
@@ -102,7 +102,7 @@ class Spikiness:
     draws: int
     seed: int
     representation: np.ndarray
-    error: np.ndarray | None = None
+    traits: np.ndarray | None = None
 
 
 def spikiness(

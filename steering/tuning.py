@@ -9,23 +9,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from .backbones.base import Backbone
-from .concepts import ConceptVector, Progress, learn
+from .backbones.registry import prompts_of
+from .concepts import TIMESTEPS, ConceptVector, Progress, learn
 from .errors import Cancelled
-from .files import home, read_json
+from .images import Pictures, gathered
+from .pace import about, measure
 from .recipe import Recipe, Window
 from .sampling import Result, Steering, sample
 from .sight import Sight, features, sight_of
 
 BUDGET = 60.0  # seconds
+PATIENCE = 5  # times the budget that a single candidate may take
 PROMPTS = 4
-STRENGTHS = (0.5, 1.0, 2.0, 4.0)
+STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 TAKES, HOLDS = 0.5, 0.35  # of the way to the concept, and of the picture that must be left
 PAINTABLE = 0.5  # of the way that must survive the autoencoder
 TOLD_APART = 0.8  # AUROC of members left out, below which the sets hardly differ
@@ -36,73 +39,86 @@ STOPPED = "Learning was stopped: nothing was kept, start again when you like."
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to steer with a vector."""
+    """One way to steer with a vector; `where` is one of PLACES."""
 
     pooling: str
     halves: str
     window: tuple[float, float]
-    deep: bool  # also where the network thinks of composition: middle block and attention
-
-    def told(self) -> dict[str, Any]:
-        return {"pooling": self.pooling, "halves": self.halves, "window": list(self.window), "deep": self.deep}
+    where: str
 
 
-DEFAULT = Setting("mean", "conditional", (0.25, 0.95), False)
+# the model's default sites; and the middle block and attention, where it thinks of composition; the picture it expects,
+# which alone takes what is a matter of pixels (tints, frames); the first and the last together
+PLACES = ("usual", "deep", "estimate", "usual and estimate")
+DEFAULT = Setting("mean", "conditional", (0.25, 0.95), "usual")
 SETTINGS = (
     DEFAULT,
-    Setting("map", "both", (0.1, 0.95), False),
-    Setting("mean", "both", (0.1, 0.95), False),
-    Setting("map", "conditional", (0.25, 0.95), False),
-    Setting("mean", "both", (0.5, 0.95), True),
-    Setting("map", "both", (0.5, 0.95), True),
-    Setting("mean", "both", (0.0, 0.7), True),
-    Setting("map", "both", (0.0, 0.95), True),
-    Setting("mean", "conditional", (0.1, 0.95), True),
-    Setting("map", "conditional", (0.0, 0.7), False),
+    Setting("map", "both", (0.5, 0.95), "estimate"),
+    Setting("map", "both", (0.1, 0.95), "usual"),
+    Setting("mean", "both", (0.25, 0.95), "estimate"),
+    Setting("map", "both", (0.5, 0.95), "usual and estimate"),
+    Setting("mean", "both", (0.1, 0.95), "usual"),
+    Setting("map", "conditional", (0.25, 0.95), "usual"),
+    Setting("mean", "both", (0.5, 0.95), "deep"),
+    Setting("map", "both", (0.25, 0.95), "estimate"),
+    Setting("map", "both", (0.0, 0.95), "deep"),
+    Setting("mean", "conditional", (0.1, 0.95), "deep"),
 )
 
 
 def tune(
     backbone: Backbone,
     name: str,
-    images: Sequence[Image.Image],
-    baseline: Sequence[Image.Image] | None = None,
+    images: Pictures,
+    baseline: Pictures | None = None,
     *,
     prompt: str = "",
     baseline_prompt: str = "",
     prompts: Sequence[str] | None = None,
+    sites: Sequence[str] | None = None,
+    pooling: str | None = None,
+    timesteps: Sequence[int] = TIMESTEPS,
+    draws: int = 1,
     budget: float = BUDGET,
     seed: int = 0,
     stop: threading.Event | None = None,
 ) -> Iterator[Progress | ConceptVector]:
     """Learn `name` from its pictures, search how it takes best, and yield Progress, then the vector with its advice.
 
-    `prompts`: what to paint while searching (the model's example prompts, else the baseline's). `budget` in seconds,
-    without learning; one candidate is always tried. The advice has, beside strength, range, window, halves and sites:
-    `state` "takes", "weak" or "cannot", `why` in words, `along` and `kept` at the strength, and what was tried.
-    Raises RudderError as `learn` does, Cancelled once `stop` is set.
+    `prompts`: what to paint while searching (the model's example prompts, else the baseline's). `sites` and `pooling`
+    narrow the search; `timesteps` and `draws` are `learn`'s. `budget` in seconds, without learning; one candidate is
+    tried, unless it would take PATIENCE times as long. The advice has, beside strength, range, window, halves and
+    sites: `state` "takes", "weak", "cannot" or "untried", `why` in words, and of a search `along` and `kept` at the
+    strength, and what was tried. Raises RudderError as `learn` does, Cancelled once `stop` is set.
     """
-    images, baseline = list(images), list(baseline or ())
+    images, baseline = gathered(images), gathered(baseline)
     texts = list(prompts or _own_prompts(backbone, baseline_prompt))
     rows = [(texts[i % len(texts)], seed + 900 + i) for i in range(PROMPTS)]
     vectors: dict[str, ConceptVector] = {}
-    poolings = ["mean", "map"] if max(backbone.latent_shape[1:]) <= MAP_SIDE else ["mean"]
-    for pooling in poolings:
+    poolings = [pooling] if pooling else ["mean", "map"] if max(backbone.latent_shape[1:]) <= MAP_SIDE else ["mean"]
+    for kind in poolings:
         for item in learn(backbone, name, images, baseline, prompt=prompt, baseline_prompt=baseline_prompt,
-                          sites=_sites(backbone, True), pooling=pooling, seed=seed):  # fmt: skip
+                          sites=sites or _every_site(backbone), timesteps=timesteps, draws=draws, pooling=kind,
+                          seed=seed):  # fmt: skip
             _check(stop)
             if isinstance(item, Progress):
-                part = poolings.index(pooling)
+                part = poolings.index(kind)
                 yield Progress(part * item.total + item.done, len(poolings) * item.total, item.message)
             else:
-                vectors[pooling] = item
+                vectors[kind] = item
+    settings = _settings(poolings, sites)
+    seconds = measure(backbone).together * len(STRENGTHS) * PROMPTS * backbone.defaults["num_inference_steps"]
+    if seconds > PATIENCE * budget:
+        why = f"How it takes was not measured, since that is {about(seconds)} of painting here: start low, and look."
+        told = {"state": "untried", "why": why, "sites": list(sites or _sites(backbone, DEFAULT.where))}
+        yield vectors[settings[0].pooling].replace(recommended=told)
+        return
     yield Progress(0, 1, "painting pictures to compare with")
-    plain = _painted(backbone, None, DEFAULT, rows, [0.0] * PROMPTS, stop)
+    plain = _painted(backbone, None, settings[0], sites, rows, [0.0] * PROMPTS, stop)
     before = features(plain)
     against = features(baseline) if baseline else before
     sight = sight_of(features(images), against, seed)
     tried: list[dict[str, Any]] = []
-    settings = [s for s in SETTINGS if s.pooling in vectors]
     started, many = time.monotonic(), len(settings)
     for place, setting in enumerate(settings):
         if place and time.monotonic() - started > budget * place / (place + 1):  # the next would not fit
@@ -111,11 +127,11 @@ def tune(
             many = int(np.clip(budget / (time.monotonic() - started), 1, len(settings)))
         yield Progress(place, many, f"trying {place + 1} of about {many} ways to steer with it")
         asked = [(row, strength) for strength in STRENGTHS for row in rows]
-        found = _painted(backbone, vectors[setting.pooling], setting, [row for row, _ in asked],
+        found = _painted(backbone, vectors[setting.pooling], setting, sites, [row for row, _ in asked],
                          [s for _, s in asked], stop)  # fmt: skip
         tried += _measured(sight, before, found, setting)
     best = max(tried, key=lambda row: row["score"])
-    usual = max((row for row in tried if row["setting"] == DEFAULT), key=lambda row: row["score"])
+    usual = max((row for row in tried if row["setting"] == settings[0]), key=lambda row: row["score"])
     setting = best["setting"]
     held = _survives(backbone, sight, images, baseline or plain)
     state, why = _told(best, sight, held, len(images))
@@ -126,7 +142,7 @@ def tune(
             "range": [-strength, 2 * strength],
             "window": list(setting.window),
             "halves": setting.halves,
-            "sites": _sites(backbone, setting.deep),
+            "sites": list(sites or _sites(backbone, setting.where)),
             "state": state,
             "why": why,
             **({"weak": True} if state != "takes" else {}),
@@ -142,6 +158,15 @@ def tune(
             "settings_tried": len({row["setting"] for row in tried}),
         }
     )
+
+
+def _settings(poolings: Sequence[str], sites: Sequence[str] | None) -> list[Setting]:
+    """The settings to try, of these poolings; at given sites each pooling, half and window once."""
+    if not sites:
+        found = [one for one in SETTINGS if one.pooling in poolings]
+        return found or [replace(DEFAULT, pooling=poolings[0])]
+    narrowed = [replace(one, where="usual", pooling=kind) for kind in poolings for one in SETTINGS]
+    return list(dict.fromkeys(narrowed))
 
 
 def _measured(sight: Sight, before: np.ndarray, found: list[Image.Image], setting: Setting) -> list[dict[str, Any]]:
@@ -186,32 +211,39 @@ def _told(best: dict[str, Any], sight: Sight, survives: float, count: int) -> tu
 
 def _own_prompts(backbone: Backbone, otherwise: str) -> list[str]:
     """The embedded model's ordinary example prompts, spread over the list; else the one given."""
-    path = home() / "models" / backbone.name / "prompts.json"
-    known = [str(row["prompt"]) for row in read_json(path).get("ordinary", [])] if path.is_file() else []
+    known = [row["prompt"] for row in prompts_of(backbone.name)["ordinary"]]
     return known[:: max(1, len(known) // PROMPTS)][:PROMPTS] or [otherwise]
 
 
-def _sites(backbone: Backbone, deep: bool) -> list[str]:
-    """The model's default sites; `deep`: and the middle block and every attention of the second half."""
-    usual = list(backbone.defaults["sites"])
-    if not deep:
-        return usual
-    more = [
-        name for name, site in backbone.sites().items()
-        if site.part == "output" and (name == "mid_block" or (name.startswith("up_blocks") and ".attentions." in name))
-    ]  # fmt: skip
-    return [*usual, *(name for name in more if name not in usual)]
+def _sites(backbone: Backbone, where: str) -> list[str]:
+    """The sites of one of PLACES."""
+    usual, known = list(backbone.defaults["sites"]), backbone.sites().values()
+    if where == "deep":
+        more = [
+            site.name for site in known if site.part == "output"
+            and (site.path == "mid_block" or (site.path.startswith("up_blocks.") and ".attentions." in site.path))
+        ]  # fmt: skip
+        return [*usual, *(name for name in more if name not in usual)]
+    estimate = [site.name for site in known if site.part == "estimate"]
+    return {"usual": usual, "estimate": estimate, "usual and estimate": [*usual, *estimate]}[where]
+
+
+def _every_site(backbone: Backbone) -> list[str]:
+    """What some setting steers at, each once."""
+    return list(dict.fromkeys(name for where in PLACES for name in _sites(backbone, where)))
 
 
 def _painted(
     backbone: Backbone,
     vector: ConceptVector | None,
     setting: Setting,
+    at: Sequence[str] | None,
     rows: Sequence[tuple[str, int]],
     strengths: Sequence[float],
     stop: threading.Event | None,
 ) -> list[Image.Image]:
-    """One picture a row (prompt, seed) at its strength, as a batch at the model's own steps and guidance."""
+    """One picture a row (prompt, seed) at its strength, as a batch at the model's own steps and guidance; `at`: sites
+    to steer in place of the setting's."""
     recipe = Recipe(
         model=backbone.name,
         num_inference_steps=backbone.defaults["num_inference_steps"],
@@ -220,7 +252,7 @@ def _painted(
     )
     steering = Steering(window=recipe.window)
     if vector is not None:
-        sites = tuple(_sites(backbone, setting.deep))
+        sites = tuple(at or _sites(backbone, setting.where))
         steering = Steering(((vector, 1.0),), recipe.window, sites, setting.halves)
     run = sample(backbone, recipe, steering, prompts=[p for p, _ in rows], seeds=[s for _, s in rows],
                  factors=list(strengths), stop=stop)  # fmt: skip

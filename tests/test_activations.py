@@ -55,8 +55,23 @@ def test_the_nonlinearity_is_its_last_call(backbone):
     assert torch.equal(store["up_blocks.1.resnets.0.nonlinearity"], calls[-1])
 
 
+def test_the_estimate_is_the_picture_that_is_expected(backbone):
+    """x_0 = (x_t - sqrt(1 - a) eps) / sqrt(a); moving the estimate by a picture moves x_0 by that picture."""
+    x, t, condition = inputs(backbone)
+    alpha = float(backbone.scheduler.alphas_cumprod[t])
+    factor = -((alpha / (1 - alpha)) ** 0.5)
+    with capture(backbone, ["estimate"], "map") as store:
+        plain = backbone.denoise(x, t, condition)
+    expected = (x - (1 - alpha) ** 0.5 * plain) / alpha**0.5
+    torch.testing.assert_close(store["estimate"], factor * expected, rtol=1e-4, atol=1e-4)
+    wanted = torch.randn(1, *backbone.latent_shape, generator=torch.Generator().manual_seed(5))
+    with add(backbone, {"estimate": factor * wanted}):
+        moved = backbone.denoise(x, t, condition)
+    torch.testing.assert_close((x - (1 - alpha) ** 0.5 * moved) / alpha**0.5, expected + wanted, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("site", ["up_blocks.0.resnets.0", "mid_block", "up_blocks.1.attentions.1",
-                                  "up_blocks.1.resnets.1.nonlinearity"])  # fmt: skip
+                                  "up_blocks.1.resnets.1.nonlinearity", "estimate"])  # fmt: skip
 def test_what_is_added_is_what_is_read(backbone, site: str):
     channels = backbone.sites()[site].channels
     vector = torch.linspace(-1, 1, channels)
@@ -64,7 +79,7 @@ def test_what_is_added_is_what_is_read(backbone, site: str):
         plain = backbone.denoise(*inputs(backbone))
     with add(backbone, {site: vector}), capture(backbone, [site], "map") as after:
         steered = backbone.denoise(*inputs(backbone))
-    assert torch.equal(after[site], before[site] + vector[None, :, None, None])
+    torch.testing.assert_close(after[site], before[site] + vector[None, :, None, None], rtol=1e-6, atol=1e-5)
     assert not torch.equal(steered, plain)
     assert torch.equal(backbone.denoise(*inputs(backbone)), plain)
 

@@ -117,10 +117,11 @@ def test_learn_show_steer_and_restore_with_a_vector_of_ones_own(rudder, home: Pa
     code, out, err = rudder("concept", "learn", "my own", examples, "--json")
     told = json.loads(out)
     assert code == 0 and told["path"] == "my-own.safetensors"
-    assert "learning my own" in err and "measuring" in err
+    assert "learning my own" in err and "ways to steer with it" in err
     assert 0 < told["recommended"]["strength"] <= told["recommended"]["range"][1]
     assert told["provenance"]["baseline"] is False and told["provenance"]["images"] == 2
-    assert "unit" in rudder("concept", "show", "my-own.safetensors")[1]
+    shown = rudder("concept", "show", "my-own.safetensors")[1]
+    assert told["recommended"]["why"] in shown and "-c my-own.safetensors --strip" in shown and "2 pictures" in shown
     assert rudder("steer", "a cat", "-c", "my-own.safetensors=0.5", "--out", "own.png", *FAST)[0] == 0
     assert set(read_png_vectors("own.png")) == {"my own"}
     Path("my-own.safetensors").unlink()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from steering.errors import RudderError
-from steering.images import Limits, open_images
+from steering.images import Limits, gathered, open_images
 from tests.tiny import pictures
 
 
@@ -208,3 +208,23 @@ def test_damaged_files_never_do_more_than_raise_ruddererror(data):
         open_images([("a", bytes(good[: data.draw(st.integers(0, len(good)))]))], SMALL)
     except RudderError:
         pass
+
+
+def test_pictures_are_gathered_from_whatever_names_them(tmp_path):
+    """Pictures, paths as text or Path, folders and zips, in order; what is not there or empty is said."""
+    made = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue", "black")]
+    (tmp_path / "some").mkdir()
+    made[1].save(tmp_path / "some" / "1.png")
+    made[2].save(tmp_path / "some" / "2.png")
+    (tmp_path / "some" / ".hidden").write_text("no picture")
+    made[3].save(tmp_path / "3.png")
+    found = gathered([made[0], str(tmp_path / "some"), tmp_path / "3.png"])
+    assert [image.getpixel((0, 0)) for image in found] == [image.getpixel((0, 0)) for image in made]
+    assert len(gathered(tmp_path / "some")) == 2 and len(gathered(made[0])) == 1
+    assert gathered(None) == gathered([]) == []
+    (tmp_path / "empty").mkdir()
+    for bad, word in (("gone", "is not there"), ("empty", "without files")):
+        with pytest.raises(RudderError, match=word):
+            gathered([made[0], tmp_path / bad])
+    with pytest.raises(RudderError, match="more than 2"):
+        gathered([tmp_path / "some", tmp_path / "3.png"], Limits(files=2))

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from steering import pace
 from steering.backbones.registry import load, outline
 from steering.concepts import ConceptVector, library
 from steering.errors import RudderError
 from steering.threads import POLICY
-from steering.ui import documents, pace
+from steering.ui import documents
+from steering.ui.steer import _message
 from steering.vectors import told
 from tests.test_cli import BAD
 
@@ -150,7 +152,7 @@ def test_long_runs_say_how_long_they_still_take_and_short_ones_do_not(monkeypatc
     def painting(seconds: float):
         for step in range(1, 5):
             now[0] += seconds
-            yield {"phase": "running", "text": f"step {step} of 4", "done": step, "total": 4}
+            yield _message(1, "strip", {}, f"step {step} of 4", step / 4)
         yield {"phase": "done", "text": "", "columns": {}}
 
     assert [m["text"] for m in pace.timed(painting(60))][0] == "step 1 of 4, about 3 min to go"

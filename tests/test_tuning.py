@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -15,6 +15,7 @@ from steering import tuning
 from steering.backbones import Backbone
 from steering.concepts import ConceptVector, Progress
 from steering.errors import Cancelled, RudderError
+from steering.pace import Pace
 from steering.sight import features, sight_of
 from steering.tuning import DEFAULT, tune
 from tests.tiny import pictures
@@ -30,6 +31,7 @@ def tinted(images: list[Image.Image], share: float = 0.5) -> list[Image.Image]:
     return [Image.blend(image, Image.new("RGB", image.size, "#d01010"), share) for image in images]
 
 
+@settings(deadline=None)
 @given(st.floats(0, 0.5), st.integers(0, 50))
 def test_sight_measures_the_share_of_the_way(share: float, seed: int) -> None:
     """A tint is linear in its share: a picture tinted by a part of it has gone about that part of the way, and keeps
@@ -90,7 +92,8 @@ def test_the_search_is_the_same_each_time_and_needs_no_baseline(quick: Backbone)
     assert one.recommended == two.recommended
 
 
-def test_no_time_left_still_tries_the_default(quick: Backbone) -> None:
+def test_no_time_left_still_tries_the_default(quick: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "measure", lambda backbone: Pace(0.0, 0.0))
     base = pictures(3, size=64)
     told = last(tune(quick, "red", tinted(base), base, prompts=["x"], budget=1e-9)).recommended
     assert told["settings_tried"] == 1 and told["window"] == list(DEFAULT.window) and told["gained"] == 0
@@ -123,3 +126,24 @@ def test_every_outcome_is_told(along, kept, apart, survives, count, state, says)
     sight = replace(sight_of(features(tinted(base)), features(base)), auroc=apart)
     told = tuning._told({"along": along, "kept": kept, "strength": 1.0}, sight, survives, count)
     assert told[0] == state and says in told[1]
+
+
+def test_a_search_can_be_narrowed(quick: Backbone) -> None:
+    """At given sites and pooling only window and half are searched."""
+    base, site = pictures(3, size=64), quick.defaults["sites"][0]
+    vector = last(tune(quick, "red", tinted(base), base, prompts=["a cat"], sites=[site], pooling="max"))
+    assert list(vector.sites) == [site] and vector.recommended["sites"] == [site]
+    assert vector.provenance["pooling"] == "max"
+    assert vector.recommended["settings_tried"] == len({(s.halves, s.window) for s in tuning.SETTINGS})
+
+
+def test_where_one_candidate_would_take_hours_nothing_is_painted_and_this_is_said(
+    quick: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "measure", lambda backbone: Pace(60.0, 60.0))
+    monkeypatch.setattr(tuning, "sample", lambda *a, **k: pytest.fail("it paints"))
+    base = pictures(3, size=64)
+    vector = last(tune(quick, "red", tinted(base), base))
+    told = vector.recommended
+    assert told["state"] == "untried" and "about 40 min of painting" in told["why"]
+    assert vector.advice["strength"] == 1.0 and set(told["sites"]) == set(quick.defaults["sites"])

@@ -15,7 +15,7 @@ from steering.editability import joined, lesson
 from steering.errors import Cancelled, RudderError
 from steering.recipe import Recipe, read_png
 from steering.ui import firstpaint, restore
-from steering.ui.own_set import add_vector, learn_set, vector_file
+from steering.ui.own_set import add_vector, learn_set, told_of, vector_file
 from steering.ui.panels import MOST_STEPS
 from steering.ui.session import ContentCache, Session, ticket_of
 from steering.ui.steer import Panel, generate, profiled, release
@@ -231,7 +231,8 @@ def test_learned_from_files_measured_and_taken_along(studio: Studio, tmp_path: P
     *progress, name = learn_set(studio, session, paths["with"], paths["without"], "ö" * 40, "")
     assert all(isinstance(p, Progress) for p in progress) and name == "ö" * 40
     advice = session.vectors[name].advice
-    assert -advice["range"][0] == advice["range"][1] >= advice["strength"] > 0
+    assert advice["range"] == [-advice["strength"], 2 * advice["strength"]] and advice["strength"] > 0
+    assert advice["why"] in told_of(session.vectors[name]), "what the search found is said"
     file = vector_file(session, name)
     assert add_vector(studio, Session(), file) == name
     with pytest.raises(RudderError, match="no pictures"):

@@ -19,8 +19,9 @@ LABELS = ("composition", "shape", "style", "detail")
 class Site:
     """A named place in the network that can be read or added to.
 
-    `part` is "output" (what the module returns) or "nonlinearity" (a resnet block's last SiLU, i.e. the
-    input of its `conv2`; the feature the paper scores). `size` is (height, width) at the model's resolution.
+    `part` is "output" (what the module returns), "nonlinearity" (a resnet block's last SiLU, i.e. the input of its
+    `conv2`; the feature the paper scores) or "estimate" (the network's prediction without what the noisy latents alone
+    account for: the picture it expects, see `Backbone.carried`). `size` is (height, width) at the model's resolution.
     """
 
     name: str
@@ -75,6 +76,10 @@ class Backbone(Protocol):
 
     def denoise(self, latents: Tensor, timestep: int | Tensor, condition: Tensor) -> Tensor:
         """The predicted noise [B, C, H, W]: one forward pass."""
+
+    def carried(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
+        """What of a prediction noisy latents x_t [B, C, H, W] account for, x_t / sqrt(1 - a_t): the rest of it,
+        -sqrt(a_t / (1 - a_t)) x_0, is the network's estimate of the picture."""
 
     def encode(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures to scaled latents [B, C, H, W] (posterior mean: no randomness)."""

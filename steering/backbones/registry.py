@@ -90,6 +90,14 @@ def outline(name_or_path: str = DEFAULT) -> Outline:
     )
 
 
+def prompts_of(model: str) -> dict[str, list[dict[str, str]]]:
+    """An embedded model's own prompts, {"ordinary": [...], "memorized": [...]} of {"prompt", "thumbnail"}; both empty
+    for any other model."""
+    path = models_folder() / Path(model).name / "prompts.json"
+    listed = read_json(path) if path.is_file() else {}
+    return {kind: listed.get(kind, []) for kind in ("ordinary", "memorized")}
+
+
 def load(
     name_or_path: str = DEFAULT,
     device: str | torch.device = "cpu",

@@ -31,7 +31,8 @@ _CONDITIONS_KEPT = 64
 
 
 def discover_sites(network: UNet2DConditionModel, size: tuple[int, int]) -> dict[str, Site]:
-    """Every resnet output and inner nonlinearity, attention output and the mid block, in order of execution.
+    """Every resnet output and inner nonlinearity, attention output, the mid block, and last the estimate, in order of
+    execution.
 
     `size` is the latents' (height, width); block sizes follow from the down- and upsamplers.
     """
@@ -64,6 +65,7 @@ def discover_sites(network: UNet2DConditionModel, size: tuple[int, int]) -> dict
         block(f"up_blocks.{i}", module, sizes[-1], _label(i, depth))
         if module.upsamplers is not None:
             sizes.pop()
+    sites["estimate"] = Site("estimate", "", "estimate", network.config.out_channels, size, LABELS[-1])
     return sites
 
 
@@ -269,6 +271,12 @@ class StableDiffusion:
         """eps(x_t, t, c) [B, C, H, W]: one forward pass, under the lock."""
         with self.lock:
             return self.network(latents, timestep, encoder_hidden_states=condition, return_dict=False)[0]
+
+    def carried(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
+        """x_t / sqrt(1 - a_t) [B, C, H, W]: what of the predicted noise the noisy latents account for."""
+        alpha = self.scheduler.alphas_cumprod[torch.as_tensor(timestep, device="cpu").long()]
+        sigma = ((1 - alpha) ** 0.5).to(latents.device, latents.dtype)
+        return latents / sigma.reshape(-1, 1, 1, 1)
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image.Image]) -> Tensor:

@@ -10,10 +10,11 @@ from PIL import Image
 
 from ..backbones.base import Backbone
 from ..baselines import RIVALS
-from ..calibration import Calibration, Sample, Verdict, shipped
+from ..calibration import Calibration, Sample, Verdict, known_world, shipped
 from ..concepts import library
 from ..errors import RudderError
 from ..files import home
+from ..foreign import foreign
 from ..judge import load as load_judge
 from ..roc import auroc, tpr_at_fpr
 from .common import (
@@ -29,7 +30,6 @@ from .common import (
     rounded,
     share,
 )
-from .foreign import foreign
 
 SEEDS = 3  # pictures of each memorised caption
 ORDINARY = 240  # generated from ordinary captions
@@ -186,13 +186,16 @@ def _verdicts(
             "none": share([v.memorized is None for v in verdicts]),
         }
 
-    groups = {"memorised": True, "ordinary": False}
-    known = {name: [v for v, s in zip(told, held, strict=True) if s.memorized == flag] for name, flag in groups.items()}
+    memorized, world = np.array([s.memorized for s in held]), known_world(held)
+    groups = {"memorised": memorized, "ordinary": world & ~memorized}
+    known = {name: [v for v, of in zip(told, among, strict=True) if of] for name, among in groups.items()}
+    others = [v for v, of in zip(told, world, strict=True) if not of]  # photographs, of which it paints none
     strange = foreign(limit or FOREIGN, backbone.resolution, seed)
     scored = {kind: calibration.verdicts(calibration.score(backbone, some)) for kind, some in strange.items()}
     every = [verdict for some in scored.values() for verdict in some]
     return {
         "known": {name: shares(some) for name, some in known.items()},
+        **({"fresh_photographs": shares(others)} if others else {}),
         "foreign": {**{kind: shares(some) for kind, some in scored.items()}, "all": shares(every)},
         "counts": {"known": len(held), "foreign": len(every)},
     }

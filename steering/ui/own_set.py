@@ -133,6 +133,12 @@ def add_vector(studio: Studio, session: Session, path: str) -> str:
     return session.keep(ConceptVector.load(path, studio.backbone), {}, set(studio.concepts))
 
 
+def told_of(vector: ConceptVector, how: str = "Learned") -> str:
+    """What is said once a vector is there: whether it takes, where that was measured, and what to do next."""
+    why = str(vector.recommended.get("why", ""))
+    return f"{how} “{vector.name}”. {why} Press Generate to steer with it.".replace("  ", " ")
+
+
 def vector_file(session: Session, name: str) -> str | None:
     """The selected concept's vector as a file to download; None for shipped ones."""
     vector = session.vectors.get(name)
@@ -168,7 +174,7 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, controls: Controls, not
             last = 0.0
             for item in learn_set(studio, owner, pictures, baseline, name, caption):
                 if isinstance(item, str):
-                    said = {"text": f"Learned {item!r}: press Generate to steer with it.", "busy": False}
+                    said = {"text": told_of(owner.vectors[item]), "busy": False}
                     yield said, *picked(owner, item), gr.skip()
                 elif time.monotonic() - last > 0.12:
                     last = time.monotonic()
@@ -178,10 +184,12 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, controls: Controls, not
         yield from notices.guarded(items(), lambda told: ({"text": "", "busy": False}, *nothing, told))
 
     def on_vector(owner: Session, path: str) -> list[Any]:
-        return notices.attempt(
-            lambda: [*picked(owner, add_vector(studio, owner, path)), gr.skip()],
-            lambda told: [*nothing, told],
-        )
+        def action() -> list[Any]:
+            name = add_vector(studio, owner, path)
+            said = {"text": told_of(owner.vectors[name], "Opened"), "busy": False}
+            return [said, *picked(owner, name), gr.skip()]
+
+        return notices.attempt(action, lambda told: [gr.skip(), *nothing, told])
 
     def on_select(owner: Session, name: str) -> Any:
         path = vector_file(owner, str(name))
@@ -209,7 +217,7 @@ def wire(studio: Studio, own: OwnSet, session: gr.State, controls: Controls, not
     own.vector.upload(
         on_vector,
         [session, own.vector],
-        [*chosen, notice],
+        [own.progress, *chosen, notice],
         show_progress="hidden",
         api_visibility="private",
     )

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from ..images import Limits, open_images
+from ..pace import timed
 from . import audit, documents, lab, notices, own_set, restore
-from .pace import timed
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
 from .pictures import square, web_picture
 from .reading import reading

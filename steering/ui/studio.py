@@ -16,18 +16,18 @@ from ..backbones.base import Backbone
 from ..backbones.layout import sizes
 from ..backbones.registry import DEFAULT, Outline, load, outline
 from ..calibration import Calibration, shipped
-from ..concepts import ConceptVector, Progress, learn, library
+from ..concepts import ConceptVector, Progress, library
 from ..editability import Response, response
-from ..errors import Cancelled, unknown
+from ..errors import unknown
 from ..files import read_json
 from ..listing import Row
+from ..pace import Pace, measure, reader
 from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
-from ..saturation import saturate
 from ..scan import score_rows
 from ..spikiness import Spikiness
+from ..tuning import tune
 from .gpu import call_on_gpu, on_gpu
-from .pace import Pace, measure, reader
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
 
@@ -147,17 +147,11 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
 
 
 def _learner(backbone: Backbone) -> Callable[..., Iterator[Progress | ConceptVector]]:
-    """`learn` on this model, then `saturate`; stoppable between two batches or steps."""
+    """`tune` on this model, wherever it runs."""
 
     @on_gpu
-    def learner(*arguments: Any, stop: threading.Event | None = None, **options: Any) -> Iterator[Any]:
-        for item in learn(backbone, *arguments, **options):
-            if stop is not None and stop.is_set():
-                raise Cancelled("Learning was stopped: nothing was kept, start again when you like.")
-            if isinstance(item, Progress):
-                yield item
-            else:
-                yield from saturate(backbone, item, prompt=options.get("baseline_prompt", ""), stop=stop)
+    def learner(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield from tune(backbone, *arguments, **options)
 
     return learner
 

@@ -132,9 +132,10 @@ KINDS: dict[str, Callable[[np.random.Generator, int], Image.Image]] = {
 }
 
 
-def foreign(count: int, side: int, seed: int = 0) -> dict[str, list[Image.Image]]:
-    """`count` pictures of every kind, `side` pixels square."""
+def foreign(count: int, side: int, seed: int = 0, photographs: bool = True) -> dict[str, list[Image.Image]]:
+    """`count` pictures of every kind, `side` pixels square; without `photographs` for models that know them."""
     return {
         name: [draw(np.random.default_rng((seed, place, i)), side) for i in range(count)]
         for place, (name, draw) in enumerate(KINDS.items())
+        if photographs or name != "photograph"
     }

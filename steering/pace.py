@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..backbones.base import Backbone
+    from .backbones.base import Backbone
 
 PARTS = {"unet": "its U-Net", "vae": "its autoencoder", "text_encoder": "its text encoder"}
 LONG, LEFT = 8.0, 2.0  # seconds a run has to last, and to go on, before its end is worth telling
@@ -67,7 +67,7 @@ def timed(messages: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The stage's messages, those of a long run with how long it still takes by the share that is done."""
     started = time.monotonic()
     for message in messages:
-        share = message["done"] / message["total"] if message.get("total") else 0.0
+        share = message.get("part", 0.0)
         took = time.monotonic() - started
         left = took * (1 - share) / share if share > EARLY else 0.0
         if message.get("phase") == "running" and message.get("text") and took + left > LONG and left > LEFT:

@@ -1,0 +1,72 @@
+"""What is said of a vector: to machines as JSON, to people in words."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .console import table
+
+if TYPE_CHECKING:
+    from .vectors import ConceptVector
+
+HALVES = {"both": "both halves of guidance", "conditional": "the prompt's half of guidance alone"}
+POOLED = {"mean": "the mean over the picture plane", "max": "the maximum over the plane", "map": "place by place"}
+
+
+def described(vector: ConceptVector) -> dict[str, Any]:
+    """A vector for JSON: provenance, what was measured, and per site its shape and mean norm."""
+    sites = [
+        {"site": name, "shape": list(v.shape[1:]), "norm": round(float(v.flatten(1).norm(dim=1).mean()), 6)}
+        for name, v in vector.vectors.items()
+    ]
+    return {
+        "name": vector.name,
+        "timesteps": list(vector.timesteps),
+        "sites": sites,
+        "recommended": vector.recommended,
+        "provenance": vector.provenance,
+    }
+
+
+def in_words(vector: ConceptVector, asked: str, prompt: str) -> str:
+    """A vector for people: what it is, whether it takes, how to use it, where it acts, how it was learned.
+
+    `asked` is what it was called on the command line, `prompt` one that its model knows.
+    """
+    made, told, advice = vector.provenance, vector.recommended, vector.advice
+    kept = f", less the mean of {made.get('baseline_images')} without it" if made.get("baseline") else ""
+    lines = [
+        f"{vector.name}: the mean of {made.get('images', 'some')} pictures{kept}, as {made.get('model', 'its model')} "
+        "represents them.",
+        str(told.get("why", "")),
+        "",
+        f"Use it      {example(asked, prompt)}",
+        f"Strength    {advice['strength']:g} is {'measured to work' if 'strength' in told else 'a cautious start'}; "
+        f"slide from {advice['range'][0]:g} to {advice['range'][1]:g}",
+        f"Added       from {100 * advice['window'][0]:.0f} to {100 * advice['window'][1]:.0f} % of the steps, in "
+        f"{HALVES[advice['halves']]}",
+        f"Learned     under the prompt {made.get('prompt') or 'of no words'!r}, at {len(vector.timesteps)} timesteps "
+        f"from {vector.timesteps[0]} to {vector.timesteps[-1]}, {POOLED.get(str(made.get('pooling')), 'unknown')}, "
+        f"seed {made.get('seed', 'unknown')}, {str(made.get('date', 'at an unknown time'))[:10]}",
+        f"Weights     {made.get('fingerprint', 'unknown')}, Rudder {made.get('version', 'unknown')}",
+        "",
+    ]
+    used = set(advice["sites"] or vector.sites)
+    rows = [
+        ["yes" if row["site"] in used else "", row["site"], " x ".join(map(str, row["shape"])), row["norm"]]
+        for row in described(vector)["sites"]
+    ]
+    lines.append(table(["steered", "site", "shape", "length"], rows))
+    measured = told.get("measured") or []
+    if measured:
+        keys = list(measured[0])
+        rows = [[row.get(key) for key in keys] for row in measured]
+        lines += ["", "Measured on the model's own pictures:", table(keys, rows)]
+    return "\n".join(line for place, line in enumerate(lines) if line or place != 1)
+
+
+def example(asked: str | Path, prompt: str, strip: int = 7) -> str:
+    """A command that paints a strip with a concept, from 0 to the strength recommended for it."""
+    return f"rudder steer {shlex.quote(prompt)} -c {shlex.quote(str(asked))} --strip {strip}"
