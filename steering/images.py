@@ -71,7 +71,8 @@ def gathered(given: Pictures | None, limits: Limits = Limits()) -> list[Image.Im
         flat += files_of(item) if isinstance(item, (str, os.PathLike)) else [item]
     found: list[Image.Image] = []
     for opened, some in groupby(flat, lambda item: isinstance(item, Image.Image)):
-        found += list(some) if opened else open_images(list(some), limits)
+        run = list(some)
+        found += run if opened else open_images(run, limits)
     return found
 
 

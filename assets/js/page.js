@@ -89,9 +89,8 @@ window.Rudder = (() => {
   }
 
   function choose(button, files) {
-    const input = document.querySelector(`${button} input[type=file]`)
-      || document.querySelector(button)?.parentElement?.querySelector("input[type=file]");
-    if (!input || !files.length) return;
+    const input = document.querySelector(button)?.previousElementSibling; // an upload button's own, before it
+    if (!input?.matches("input[type=file]") || !files.length) return;
     const carrier = new DataTransfer();
     carrier.items.add(files[0]);
     input.files = carrier.files;

@@ -35,7 +35,7 @@ def test_verdicts_on_first_paint_tell_the_two_apart(visit):
 
 def test_the_profile_is_read_on_demand(visit):
     one = visit()
-    one.page.click(".rd-reading.is-b summary")
+    one.page.click(".rd-reading.is-b .rd-profile summary")
     one.page.wait_for_selector(".rd-reading.is-b td")
     rows = one.page.locator(".rd-reading.is-b tbody tr")
     assert rows.count() >= 8 and rows.first.locator("td").count() == len(TIMESTEPS)
@@ -71,11 +71,14 @@ def test_any_picture_can_be_scored_by_button_and_by_drop(visit, tmp_path):
     assert verdict(one, "#rd-scored").lower().startswith("memorised")
     noise = tmp_path / "noise.png"
     pictures(1, size=64)[0].save(noise)
-    first = one.page.inner_text("#rd-scored figcaption >> nth=1")
+    shown = one.page.get_attribute("#rd-scored .rd-own-picture img", "src")
+    steered = one.picture("a-steered")
     one.page.evaluate(DROP, ["noise.png", list(noise.read_bytes())])
     one.page.wait_for_function(
-        "(old) => document.querySelectorAll('#rd-scored .rd-plots figcaption')[0].textContent !== old", arg=first
+        "(old) => document.querySelector('#rd-scored .rd-own-picture img').src !== old", arg=shown
     )
+    assert verdict(one, "#rd-scored").startswith("No verdict"), "nothing it was calibrated on looks like that"
+    assert one.picture("a-steered") == steered and not one.page.locator(".rd-notice.is-shown").count()
 
 
 @pytest.mark.parametrize("content", [b"no picture", b""])
