@@ -113,6 +113,27 @@ def detection(measured: dict[str, Any], whole: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def domain(told: dict[str, Any]) -> str:
+    """Foreign pictures that get a verdict, by kind, and known ones that lose theirs."""
+    lines = [
+        "| foreign pictures | called memorised by the score alone | get a verdict | get one where their kind is new |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    keys = ("memorised_without_domain", "verdict", "verdict_kind_unseen")
+    for kind, row in told["foreign"].items():
+        lines.append(f"| {kind} | {' | '.join(_percent(row[key]) for key in keys)} |")
+    whole = [sum(row[key] for row in told["foreign"].values()) / len(told["foreign"]) for key in keys]
+    lines.append(f"| **all** (aim: 2%) | {' | '.join(_percent(value) for value in whole)} |")
+    lost, counts = told["lost"], told["counts"]
+    lines += [
+        "",
+        f"{counts['foreign']} foreign pictures. Of {counts['memorised']} held-out memorised pictures "
+        f"{_percent(lost['memorised'])} lose their verdict, of {counts['ordinary']} ordinary ones "
+        f"{_percent(lost['ordinary'])} (aim: 1%).",
+    ]
+    return "\n".join(lines)
+
+
 def editability(measured: dict[str, Any]) -> str:
     """One sentence: the rank correlation and what lies behind it."""
     low, high = measured["ci95"]
@@ -201,6 +222,9 @@ def tables(root: Path) -> dict[str, str]:
     scanned = root / "benchmarks" / "scan.json"
     if scanned.is_file():
         found["scan"] = scanning(json.loads(scanned.read_text()))
+    reach = root / "benchmarks" / "domain.json"
+    if reach.is_file():
+        found["domain"] = domain(json.loads(reach.read_text()))
     measured = json.loads(evaluation.read_text()) if evaluation.is_file() else {}
     training = root / "models" / "tiny-sd" / "training.json"
     if training.is_file():

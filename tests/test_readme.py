@@ -22,7 +22,7 @@ def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
     exec(compile(code, "README.md", "exec"), {})
-    assert len(list(tmp_path.glob("apple *.png"))) == 5
+    assert len(list(tmp_path.glob("cat *.png"))) == 5
 
 
 @trained
@@ -33,7 +33,7 @@ def test_every_link_into_the_repository_exists():
 
 def test_the_tables_are_those_of_the_committed_measurements():
     assert {name for _, name, _ in BLOCK.findall(README)} == {
-        "prompts", "steering", "detection", "editability", "speed", "scan", "dae", "training"
+        "prompts", "steering", "detection", "domain", "editability", "speed", "scan", "dae", "training"
     }  # fmt: skip
     assert rewrite(README, tables(REPOSITORY)) == README, "run `make tables`"
 

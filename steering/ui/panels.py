@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..concepts import ConceptVector
 from ..errors import RudderError
 from .session import Session
 from .steer import Panel
@@ -160,7 +161,7 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
             {
                 "key": name,
                 "title": name,
-                "description": _provenance(vector.provenance),
+                "description": _provenance(vector),
                 "own": True,
                 "face": faces.get("face", ""),
                 "examples": faces.get("examples", ""),
@@ -256,9 +257,9 @@ def follow_concept(concept: gr.HTML, controls: Controls) -> None:
     concept.select(None, concept, outputs, js=script, api_visibility="private")
 
 
-def _provenance(made: dict[str, Any]) -> str:
-    count, other = made.get("images"), made.get("baseline_images")
-    if not count:
-        return "Your vector, for this session."
+def _provenance(vector: ConceptVector) -> str:
+    """What a visitor's own vector was made from, and how it takes where that was measured."""
+    count, other = (vector.provenance.get(key) for key in ("images", "baseline_images"))
     against = f" against {other}" if other else ", without a baseline"
-    return f"Learned from {count} picture{'s' if count != 1 else ''}{against}, for this session."
+    made = f"Learned from {count} picture{'s' if count != 1 else ''}{against}" if count else "Your vector"
+    return f"{made}, for this session. {vector.recommended.get('why', '')}".strip()
