@@ -6,7 +6,7 @@ window.RudderModel = (() => {
   const skeleton = `
     <p class="rd-model-line"><b></b> <span class="rd-model-facts"></span></p>
     <nav class="rd-model-links" aria-label="Read more"></nav>
-    <details class="rd-model-more"><summary>What it knows</summary><div></div></details>`;
+    <details class="rd-model-more"><summary>About it</summary><div></div></details>`;
 
   function make(tag, className, text) {
     const node = document.createElement(tag);

@@ -26,6 +26,12 @@ def serve(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    parser.add_argument(
+        "--search-seconds",
+        type=float,
+        default=os.environ.get("RUDDER_SEARCH_SECONDS", "60"),
+        help="how long the search for an own set's settings may last",
+    )
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     settle()
@@ -45,7 +51,7 @@ def serve(arguments: list[str] | None = None) -> None:
     from .theme import launch_look
 
     try:
-        studio = open_studio(asked.model, asked.device, door.say)
+        studio = open_studio(asked.model, asked.device, door.say, asked.search_seconds)
         door.say("Laying out the page")
         painted = first_paint(studio)
         page = page_of(studio, painted)

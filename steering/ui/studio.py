@@ -26,7 +26,7 @@ from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
 from ..scan import score_rows
 from ..spikiness import Spikiness
-from ..tuning import tune
+from ..tuning import BUDGET, tune
 from .gpu import call_on_gpu, on_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
@@ -84,8 +84,14 @@ class Studio:
     pace: Pace | None = None  # measured once the page is up
 
 
-def open_studio(model: str = DEFAULT, device: str = "auto", say: Callable[[str], None] = lambda text: None) -> Studio:
-    """Load a model with its concepts and prompts; `say` is told what is being done. Raises RudderError as `load` does.
+def open_studio(
+    model: str = DEFAULT,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda text: None,
+    search_seconds: float = BUDGET,
+) -> Studio:
+    """Load a model with its concepts and prompts; `say` is told what is being done, `search_seconds` is the time that
+    `tune` may take for a set that is learned here. Raises RudderError as `load` does.
 
     A model that does not ship gets those concepts alone that were learned for it, and its own prompts or none.
     """
@@ -103,7 +109,7 @@ def open_studio(model: str = DEFAULT, device: str = "auto", say: Callable[[str],
         concepts=concepts,
         prompts=_prompts(folder),
         paint=_painter(backbone),
-        learn=_learner(backbone),
+        learn=_learner(backbone, search_seconds),
         gauges=_gauges(backbone),
         calibration=shipped(backbone),
         training=_training(known),
@@ -146,12 +152,12 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
     return paint
 
 
-def _learner(backbone: Backbone) -> Callable[..., Iterator[Progress | ConceptVector]]:
+def _learner(backbone: Backbone, budget: float) -> Callable[..., Iterator[Progress | ConceptVector]]:
     """`tune` on this model, wherever it runs."""
 
     @on_gpu
     def learner(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield from tune(backbone, *arguments, **options)
+        yield from tune(backbone, *arguments, budget=budget, **options)
 
     return learner
 

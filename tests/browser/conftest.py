@@ -77,6 +77,7 @@ def app(browser: object, home: Path, tmp_path_factory: pytest.TempPathFactory) -
         **os.environ,
         "RUDDER_HOME": str(home),
         "GRADIO_SERVER_PORT": str(port),
+        "RUDDER_SEARCH_SECONDS": "4",
         "NO_PROXY": "127.0.0.1",
     }
     with log.open("w") as out:

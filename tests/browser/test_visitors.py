@@ -47,6 +47,8 @@ def learn(visit, tmp_path, name: str) -> None:
     visit.page.wait_for_timeout(150)
     visit.page.click("#rd-learn")
     visit.page.wait_for_selector(f"#rd-concept input[value='{name}']:checked", timeout=60_000, state="attached")
+    said = visit.page.inner_text("#rd-learning p")
+    assert f"Learned “{name}”." in said and re.search("takes: at strength|Weak: |cannot paint it", said), said
 
 
 def test_download_carries_the_recipe_and_restores_everything(visit, tmp_path):
