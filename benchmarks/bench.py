@@ -42,6 +42,7 @@ from steering.files import home
 
 from .busy import chosen
 from .page import measure_page
+from .stage import measure_stage
 
 RESULTS = Path(__file__).with_name("results.json")
 STRIP = tuple(round(-1 + 3 * k / 8, 3) for k in range(9))
@@ -210,6 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     recipes = recipes_for(backbone, asked.repeats)
     values = measure_sampling(backbone, vector, recipes)
+    values |= measure_stage(asked.model, vector.name, recipes)
     values["busy_over_idle"] = chosen(asked.model, asked.threads, pictures=3, rounds=asked.rounds)
     values |= measure_page(asked.model, asked.starts, asked.threads)
     result = {
