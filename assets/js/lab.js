@@ -183,7 +183,7 @@ window.RudderLab = (() => {
         }
         if (work.length) { setTimeout(some); return; }
         for (const curve of curves) { curve.side.points = curve.points; curve.side.answer = Maths.answer(curve.points); }
-        helm.curve(curves, TICKS);
+        helm.curve(curves, GRID, TICKS);
         legend();
         root.dataset.curve = "drawn";
       })();
