@@ -55,8 +55,21 @@ def test_hostile_events_get_one_sentence(hostile: dict):
 
 
 def test_steps_are_bounded_whatever_is_sent():
-    settings = lab.asked_settings({**GOOD, "steps": 10**6, "rate": 9.0, "seed": 5})
+    settings = lab.asked_settings({**GOOD, "steps": 10**6, "rate": 9.0})
     assert settings.steps == lab.STEPS and settings.seed == 1 and settings.rate == 0
+
+
+def test_a_link_s_seed_trains_the_same_again_and_a_wrong_one_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lab, "STEPS", 20)
+    weights = []
+    for seed in (7, 7, 8):
+        *_, last = lab.trained(Session(), sent(seed=seed))
+        assert last["seed"] == seed and last["whole"]
+        weights.append(last["weights"])
+    assert weights[0] == weights[1] != weights[2]
+    for seed in (-1, 2.5, "7", True, 2**32):
+        with pytest.raises(RudderError, match="seed"):
+            lab.asked_settings({**GOOD, "seed": seed})
 
 
 def test_a_short_training_streams_what_the_browser_reads(monkeypatch: pytest.MonkeyPatch):
@@ -122,3 +135,16 @@ def test_regime_by_what_is_stored():
     assert regime == "memorises" and columns == [[1.0, 1.0]] * 4
     mixed = torch.nn.functional.normalize(x.sum(0, keepdim=True).T, dim=0)
     assert lab._columns(DAE(mixed, mixed), x)[1] == "generalises"
+
+
+def test_only_what_is_stored_makes_a_hybrid():
+    """Repeated pictures alone do not: the two have to be columns, and hardly another one."""
+    x = torch.eye(40, 1024)
+    for columns, regime in (
+        ([0, 1], "hybrid"),
+        ([0], "generalises"),
+        ([5, 6], "generalises"),
+        (range(40), "memorises"),
+    ):
+        encoder = x[list(columns)].T.clone()
+        assert lab._columns(DAE(encoder, encoder), x, repeated=2)[1] == regime

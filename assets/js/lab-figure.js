@@ -1,6 +1,6 @@
 /* What a visitor takes away: a link that brings the state back, and a figure as SVG or PNG. */
 window.LabFigure = (() => {
-  const Maths = window.LabMaths, Data = window.LabData, Plots = window.LabPlots;
+  const Maths = window.LabMaths, Data = window.LabData, Plots = window.LabPlots, Case = window.LabCase;
   const KEYS = ["n", "p", "sigma", "lam", "duplicates"];
   const BOUNDS = { n: [1, 1e5], p: [1, 200], sigma: [0, 2], lam: [0, 1000], duplicates: [1, 1000] };
 
@@ -10,10 +10,12 @@ window.LabFigure = (() => {
     const { kind, place, pixels } = state.picture;
     query.set("x", kind === "own" ? `own:${Data.packed(pixels)}` : `${kind}:${place}`);
     for (const [key, value] of [["c", state.concept], ["a", Number(state.strength.toFixed(3))], ["k", state.passes], ["s", state.seed]]) query.set(key, value);
+    const live = Object.values(sides).filter((side) => side.shown.regime), whole = live.filter((side) => side.shown.whole);
+    if (whole.length) query.set("t", whole.map((side) => `${side.id}:${side.shown.seed}`).join(","));
     history.replaceState(null, "", `#lab?${query}`);
-    const live = Object.values(sides).some((side) => side.shown.regime);
-    const text = live ? "Link copied. It holds the settings of the network you trained: whoever opens it sees the nearest snapshot and can train live."
-      : "Link copied: it brings all of this back.";
+    const text = whole.length < live.length ? "Link copied. Half-trained weights are not in it: whoever opens it sees the nearest snapshot and can train live."
+      : live.length ? "Link copied. It holds seed and settings of what you trained, not the weights: opening it trains again, which takes as long."
+        : "Link copied: it brings all of this back.";
     const told = (said) => window.Rudder.notify({ text: said, kind: "note" });
     (navigator.clipboard?.writeText(location.href) || Promise.reject(new Error("no clipboard")))
       .then(() => told(text), () => told("The link is in the address bar now: copy it from there."));
@@ -21,7 +23,7 @@ window.LabFigure = (() => {
 
   /* What the address asks for; a damaged part is said and left out. */
   function linked(told) {
-    const found = { state: {}, sides: {} };
+    const found = { state: {}, sides: {}, seeds: {} };
     if (!location.hash.startsWith("#lab?")) return found;
     const query = new URLSearchParams(location.hash.slice(5));
     const wrong = [];
@@ -42,6 +44,10 @@ window.LabFigure = (() => {
       if (values.length === 5 && KEYS.every((key, at) => values[at] >= BOUNDS[key][0] && values[at] <= BOUNDS[key][1])) {
         found.sides[id] = Object.fromEntries(KEYS.map((key, at) => [key, values[at]]));
       } else wrong.push("network");
+    }
+    for (const one of query.get("t")?.split(",") || []) {
+      const [id, seed] = one.split(":");
+      if (found.sides[id] && /^\d{1,10}$/.test(seed) && Number(seed) < 2 ** 32) found.seeds[id] = Number(seed); else wrong.push("training");
     }
     const [kind, rest] = (query.get("x") || "").split(":");
     try {
@@ -98,7 +104,7 @@ window.LabFigure = (() => {
       + text(0, 336, "Distance moved, grey levels", "t");
     Object.values(sides).forEach((side, place) => {
       drawn += `<line x1="534" x2="558" y1="${370 + 22 * place}" y2="${370 + 22 * place}" stroke="${side.id === "mem" ? "#a85a00" : "#0b6e8f"}" stroke-width="2.4"/>`
-        + text(566, 374 + 22 * place, `${side.word}: 10 % at ${side.answer.start.toFixed(2)}, 90 % at ${side.answer.end.toFixed(2)}`);
+        + text(566, 374 + 22 * place, `${side.word}: ${Case.told(side.facts.answer)}`);
     });
     return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-12 -6 812 508" width="812" height="508"><style>${STYLE}</style>`
       + `<rect x="-12" y="-6" width="812" height="508" fill="#fff"/>${drawn}</svg>`;

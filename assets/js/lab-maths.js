@@ -120,21 +120,6 @@ window.LabMaths = (() => {
     return 20 * Math.log10(255 / Math.max(1e-4, moved(x, clean)));
   }
 
-  /* Where a response curve has gone 10 % and 90 % of its way. */
-  function answer(points) {
-    const top = Math.max(...points.map((point) => point[1]));
-    const cross = (share) => {
-      for (let at = 1; at < points.length; at += 1) {
-        const [a, low] = points[at - 1], [b, high] = points[at];
-        if (high >= share * top) return a + ((b - a) * Math.max(0, share * top - low)) / (high - low || 1);
-      }
-      return points[points.length - 1][0];
-    };
-    const start = cross(0.1), end = cross(0.9), last = points[points.length - 1][0];
-    const word = top < 6 ? "inert" : start > 0.3 * end && start > 0.12 * last ? "jumps" : "smooth";
-    return { top, start, end, word };
-  }
-
   /* Singular values of the Jacobian W2 diag(fires) W1', from the units that fire. */
   function jacobian(net, x) {
     const on = [];
@@ -190,5 +175,5 @@ window.LabMaths = (() => {
   }
 
   return { D, halves, network, dot, norm, column, represent, decode, denoise, noisy, std, shares, matched,
-    steer, steeredPasses, moved, psnr, answer, jacobian, effectiveRank };
+    steer, steeredPasses, moved, psnr, jacobian, effectiveRank };
 })();

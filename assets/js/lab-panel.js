@@ -1,6 +1,6 @@
 /* One network of the lab: its knobs, what it stores, and what it makes of the picture on show. */
 window.LabPanel = (() => {
-  const Maths = window.LabMaths, Plots = window.LabPlots, Words = window.LabWords;
+  const Maths = window.LabMaths, Case = window.LabCase, Plots = window.LabPlots, Words = window.LabWords;
   const STORED = 7, FIRED = 6, STEPS = 400;
   const KNOBS = [
     { key: "n", label: "pictures", low: 5, high: 10000, wide: 46, least: 1, whole: true, about: "How many training pictures" },
@@ -10,7 +10,7 @@ window.LabPanel = (() => {
     { key: "duplicates", label: "copies", low: 1, high: 1000, wide: 36, least: 1, most: 1000, whole: true, about: "How often each of the first two pictures is in the training set; of the others, those unlike them stay" },
   ];
 
-  const skeleton = (side) => `
+  const skeleton = `
     <header><span class="rd-tag"></span><p class="rd-lab-what"></p></header>
     <h3>What it stores <small>its longest columns: length, cosine to a training picture</small></h3>
     <div class="rd-lab-columns"></div>
@@ -31,14 +31,15 @@ window.LabPanel = (() => {
       <div class="rd-lab-state"><p role="status"></p><svg viewBox="0 0 96 26" preserveAspectRatio="none" role="img" aria-label="Training loss"></svg>
         <button type="button" class="rd-lab-undo" disabled>Undo</button><button type="button" class="rd-lab-train">Train live</button></div>
     </div>
-    <div class="rd-lab-folds">${Words.store[side]}${Words.flow[side]}${Words.fired(side)}</div>`;
+    <div class="rd-lab-folds"><div class="rd-lab-theorems"></div>${Words.flow}${Words.fired}</div>`;
 
   const tidy = (value, whole) => (whole ? Math.round(value) : Number(value.toPrecision(2)));
   const shown = (value) => (value >= 1000 ? value.toLocaleString("en") : String(value));
-  const percent = (share) => `${share >= 0.995 ? 100 : share < 0.095 ? (100 * share).toFixed(1) : Math.round(100 * share)} %`;
+  const { percent } = Case;
 
-  /* A knob is a logarithmic slider and the exact number; a bad number is said and taken back. */
-  function knob(root, about, change) {
+  /* A knob is a logarithmic slider and the exact number; a bad number is said and taken back. Arrow keys go to the next of
+     `useful()`, the values that show something else. */
+  function knob(root, about, change, useful) {
     const label = Plots.make("label", "rd-lab-knob");
     label.title = about.about;
     const range = Object.assign(document.createElement("input"), { type: "range", min: 0, max: STEPS, step: 1 });
@@ -53,6 +54,16 @@ window.LabPanel = (() => {
     range.addEventListener("input", () => {
       const next = tidy(low * (high / low) ** (range.value / STEPS), about.whole);
       if (next !== value) { value = next; exact.value = shown(value); range.setAttribute("aria-valuetext", shown(value)); change(about.key, value); }
+    });
+    range.addEventListener("keydown", (event) => {
+      const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+      if (!way) return;
+      event.preventDefault();
+      const next = useful(about).filter((one) => way * (one - value) > 1e-6 * value).sort((one, other) => way * (one - other))[0];
+      if (next === undefined) return;
+      value = next;
+      show();
+      change(about.key, value);
     });
     exact.addEventListener("change", () => {
       const typed = Number(exact.value.replaceAll(",", ""));
@@ -83,9 +94,9 @@ window.LabPanel = (() => {
   }
 
   function mount(root, side, on) {
-    root.innerHTML = skeleton(side);
+    root.innerHTML = skeleton;
     const find = (selector) => root.querySelector(selector);
-    const knobs = Object.fromEntries(KNOBS.map((about) => [about.key, knob(find(".rd-lab-knobs"), about, on.knob)]));
+    const knobs = Object.fromEntries(KNOBS.map((about) => [about.key, knob(find(".rd-lab-knobs"), about, on.knob, on.useful)]));
     const cells = (into, count, label) => Array.from({ length: count }, (_, place) => {
       const figure = Plots.make("figure");
       const picture = Plots.canvas(`${label} ${place + 1}`);
@@ -118,8 +129,10 @@ window.LabPanel = (() => {
         for (const [key, value] of Object.entries(values)) knobs[key]?.set(value);
       },
       /* What is on show: a tag by measured regime, the settings it was trained with. */
-      title(word, settings) {
+      title(word, settings, regime) {
         find(".rd-tag").textContent = word;
+        if (root.dataset.regime !== regime) find(".rd-lab-theorems").innerHTML = Words.store(regime);
+        root.dataset.regime = regime;
         const what = find(".rd-lab-what");
         what.textContent = `${shown(settings.n)} pictures, ${settings.p} units`
           + (settings.duplicates > 1 ? `; two of them ${shown(settings.duplicates)} times` : "");
@@ -155,8 +168,8 @@ window.LabPanel = (() => {
         find(".is-denoised b").textContent = `${Maths.psnr(made, clean).toFixed(1)} dB`;
         const std = Maths.std(h), shares = Maths.shares(h);
         const order = Array.from(h.keys()).sort((one, other) => h[other] - h[one]);
-        const word = shares[order[0]] > 0.5 ? "spiky" : "balanced";
-        find(".rd-lab-std").innerHTML = `std <b>${std.toFixed(2)}</b>, ${word}: strongest unit <b>${percent(shares[order[0]])}</b>`;
+        const { kind: word, top } = Case.codeOf(h);
+        find(".rd-lab-std").innerHTML = `std <b>${std.toFixed(2)}</b>, ${word}: strongest unit <b>${percent(top)}</b>`;
         root.dataset.std = std.toFixed(3);
         root.dataset.code = word;
         fired.forEach(({ figure, picture, caption }, place) => {
@@ -176,6 +189,12 @@ window.LabPanel = (() => {
         find(".rd-lab-rank").innerHTML = `<b>${rank.toFixed(rank < 10 ? 1 : 0)}</b>`;
         find(".rd-lab-spectrum").innerHTML = Plots.stems(values.slice(0, 60), 120, 52, Math.max(1, values[0] || 1));
         find(".rd-lab-spectrum").setAttribute("aria-label", `Singular values of the Jacobian, effective rank ${rank.toFixed(1)}`);
+      },
+      /* What the theorems' numbers are in the case at hand. */
+      here({ code, kept, back }, concept) {
+        find("[data-here=code]").textContent = `Here the picture ${Case.spread(code)}.`;
+        find("[data-here=kept]").textContent = `Here the picture comes back with cosine ${back.toFixed(2)}, and of a weak push `
+          + `towards “${concept}” one more pass leaves ${percent(kept)}.`;
       },
       drawn,
     };

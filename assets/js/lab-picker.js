@@ -18,8 +18,8 @@ window.LabPicker = (() => {
       </div>
       <p class="rd-lab-source"></p>
     </div>
-    <h3>Trained on <small></small></h3><div class="rd-lab-thumbs" data-kind="train"></div>
-    <h3>Never trained on</h3><div class="rd-lab-thumbs" data-kind="test"></div>
+    <h3>Training pictures <small></small></h3><div class="rd-lab-thumbs" data-kind="train"></div>
+    <h3>Kept from training</h3><div class="rd-lab-thumbs" data-kind="test"></div>
     <h3>Steer towards</h3><div class="rd-lab-concepts"></div>
     <label class="rd-lab-passes" title="How often the network denoises; the edit is shared out over the first three quarters"><span>in
       passes</span><input type="range" min="1" max="32" step="1" aria-label="Denoising passes"><output></output></label>`;
@@ -155,12 +155,14 @@ window.LabPicker = (() => {
         for (const input of root.querySelectorAll("[name=rd-lab-picture]")) input.checked = input.value === `${shown.kind}${shown.place}`;
         for (const input of root.querySelectorAll("[name=rd-lab-concept]")) input.checked = Number(input.value) === concept;
       },
-      /* Which training pictures both networks know: the first `few`. */
-      known(few, many) {
-        find("h3 small").textContent = few < many ? "ringed: by both" : "by both networks";
+      /* Which training pictures the networks know: for each how many of the two do. */
+      known(counts) {
+        const all = counts.every((count) => count === 2);
+        find("h3 small").textContent = all ? "by both networks" : [["ringed: by both", 2], ["pale: by neither", 0]]
+          .filter(([, count]) => counts.includes(count)).map(([words]) => words).join(", ") || "by one network each";
         find("[data-kind=train]").querySelectorAll("label").forEach((label, place) => {
-          label.classList.toggle("is-both", place < few);
-          label.classList.toggle("is-none", place >= many);
+          label.classList.toggle("is-both", !all && counts[place] === 2);
+          label.classList.toggle("is-none", counts[place] === 0);
         });
       },
     };

@@ -34,49 +34,43 @@ window.LabWords = (() => {
   const wall = math(sub(h, i("j")), o("="), relu(sub(i("c"), i("j")), o("−"), o("|"), i("β"), o("|"), sub(i("c"), i("i"))));
   const jacobian = math(i("J"), o("="), W, `<mtext>diag</mtext>`, o("("), Wt, x, o("&gt;"), n(0), o(")"), Wt);
 
-  const why = "Because a memorised picture sits on one unit of its own: a weak edit falls on units that this picture keeps "
-    + "silent and is wiped out at every pass, and one strong enough to wake them hands over to another stored picture; a "
-    + "balanced code is spread over units that many pictures share, so every bit of the edit shows.";
-
   const fold = (title, ...parts) => `<details class="rd-lab-fold"><summary>${title}</summary>${parts.join("")}</details>`;
   const p = (text) => `<p>${text}</p>`;
+  const here = (name) => `<p class="rd-lab-here" data-here="${name}"></p>`;  // what it is in the case at hand, filled in when measured
 
-  const store = {
-    mem: fold("Corollary 3.2: the columns are the training pictures", p("With a unit to spare for every picture (p ≥ n) and "
+  const columns = {
+    stored: fold("Corollary 3.2: when the columns are the training pictures", p("With a unit to spare for every picture (p ≥ n) and "
       + "pictures far apart, a minimiser of the loss stores each picture x<sub>i</sub> in one column and leaves the rest empty:"), stored,
     p("So each picture's column has cosine 1 with it. n λ must stay below ‖x<sub>i</sub>‖², the smallest eigenvalue kept.")),
-    gen: fold("Corollary 3.3: the columns are directions of local statistics", p("With far more pictures than units "
+    local: fold("Corollary 3.3: when the columns are directions of local statistics", p("With far more pictures than units "
       + "(p ≪ n), cluster k's block of columns spans the leading directions of its second moment "
       + "S<sub>k</sub> = μ<sub>k</sub> μ<sub>k</sub><sup>⊤</sup> + Σ<sub>k</sub>:"), local,
-    p("Which columns span them is free (any rotation), so no column need look like a picture, and none is one.")),
+    p("Which columns span them is free (any rotation), so no column need look like a picture.")),
   };
-  const flow = {
-    mem: fold("Theorem 3.1: blocks of units, one for each cluster", network, loss, p("A local minimiser is made of one block for "
-      + "each cluster of pictures, from the leading eigenpairs of its Gram matrix (X<sub>k</sub> X<sub>k</sub><sup>⊤</sup> = "
-      + "U<sub>k</sub> Λ<sub>k</sub> U<sub>k</sub><sup>⊤</sup>):"), block, p("A picture wakes only its own cluster's block. Here a "
-      + "cluster is one picture and its block one unit: the representation is nearly one-hot, hence its high spread:"), spread),
-    gen: fold("Theorem 3.1: blocks of units, one for each cluster", network, loss, p("The same theorem, other numbers: a cluster "
-      + "of many pictures shares a block of p<sub>k</sub> units,"), block, p("and a picture's energy spreads over that block: a "
-      + "balanced representation, hence its low spread:"), spread),
-  };
-  const fired = (side) => fold("The Jacobian: which directions come through", jacobian, p(side === "mem"
-    ? "Only what lies along the units that fire gets through one pass. Around a stored picture that is one direction, the picture "
-      + "itself: whatever an edit adds elsewhere is removed."
-    : "Only what lies along the units that fire gets through one pass. Around this picture those are many shared directions: an "
-      + "edit along any of them stays."));
+  /* The theorems that speak of what a network stores: one for each clear regime, both for what lies between. */
+  const store = (regime) => (regime === "memorises" ? columns.stored : regime === "generalises" ? columns.local : columns.stored + columns.local);
+  const flow = fold("Theorem 3.1: blocks of units, one for each cluster", network, loss, p("A local minimiser is made of one block for "
+    + "each cluster of pictures, from the leading eigenpairs of its Gram matrix (X<sub>k</sub> X<sub>k</sub><sup>⊤</sup> = "
+    + "U<sub>k</sub> Λ<sub>k</sub> U<sub>k</sub><sup>⊤</sup>):"), block, p("A picture wakes only its own cluster's block. A cluster of one "
+    + "picture has a block of one unit: a nearly one-hot representation, with a high spread. A cluster of many pictures shares a block of "
+    + "p<sub>k</sub> units, over which a picture's energy spreads: a balanced one, with a low spread."), spread, here("code"));
+  const fired = fold("The Jacobian: which directions come through", jacobian, p("Only what lies along the units that fire gets through "
+    + "one pass; whatever an edit adds elsewhere is removed."), here("kept"));
   const steering = fold("How the edit is made, and where the hold comes from", p("The concept v is this network's mean representation of the "
     + "class's first 200 training pictures, brought to the length of the picture's own representation. In the first m of K passes (three "
     + "quarters of them) a share a/m of it is added; the last quarter only denoises. Pixels are clipped to the range of a picture."),
-  pass, p("In the memorising network unit j holds picture x<sub>j</sub>, whose cosine β with the one on show is negative, as "
+  pass, p("Say unit i holds the picture on show and unit j another one, their cosine β being negative, as "
     + "the theorem assumes. With amounts c<sub>i</sub> of the shown picture and c<sub>j</sub> of the other,"), wall,
   p("so a push of a v<sub>j</sub>/m is erased by the next pass until it outweighs |β| c<sub>i</sub>; past that it grows from "
-    + "pass to pass and takes over. With one pass (K = 1) both networks answer in proportion: move the passes and see."));
+    + "pass to pass and takes over. With one pass (K = 1) nothing is erased, and a network answers in proportion as far as pixels reach: move the passes and see."));
   const numbers = fold("How each number is computed", p("<b>length</b> ‖w<sub>j</sub>‖ of a column; <b>cos</b> its largest cosine to a "
     + "training picture minus the mean picture. Columns are drawn at the length of an average picture with the mean picture added back. "
     + "<b>std</b> population standard deviation of the p activations; <b>energy</b> h<sub>j</sub>² over the sum. "
     + "<b>PSNR</b> against the picture before noise, peak 255. <b>directions that pass</b> the effective rank, exp of the entropy, of the Jacobian's singular values. "
-    + "<b>moved</b> root mean square difference, in grey levels of 255, from the same passes at strength 0. All of it is computed "
-    + "in this browser from the weights; only Train live asks the server."));
+    + "<b>moved</b> root mean square difference, in grey levels of 255, from the same passes at strength 0. <b>a weak push, a pass "
+    + "leaves</b> ‖J W v‖ over ‖W v‖ at the picture that comes back at strength 0; <b>spread over</b> exp of the entropy of the units' energies. A network <b>resists</b> when its "
+    + "picture hardly moves, or has gone less than a tenth of its way at an eighth of the slider. A snapshot's and a trained network's lengths "
+    + "and cosines were measured where it was trained, over all its pictures; the rest is computed in this browser."));
 
-  return { why, store, flow, fired, steering, numbers };
+  return { store, flow, fired, steering, numbers };
 })();

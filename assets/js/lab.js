@@ -1,9 +1,9 @@
 /* The lab: two networks, one picture, one edit. Everything but Train live happens here, in the browser. */
 window.RudderLab = (() => {
-  const Maths = window.LabMaths, Data = window.LabData, Plots = window.LabPlots, Words = window.LabWords;
+  const Maths = window.LabMaths, Case = window.LabCase, Data = window.LabData, Plots = window.LabPlots, Words = window.LabWords;
   const SIDES = ["mem", "gen"];
   const TAB = "Why memories resist";
-  const FURTHEST = 3, GRID = Array.from({ length: 41 }, (_, place) => (FURTHEST * place) / 40);
+  const FURTHEST = 3, GRID = Array.from({ length: 31 }, (_, place) => place / 10);
   const START = { passes: 20, seed: 1, strength: 1.5 };
   const SHOWN = { fashion: { place: 3, concept: 4 } };  // trouser towards coat: both answers fit the slider
   const TICKS = [0, 0.5, 1, 1.5, 2, 2.5, 3];
@@ -24,7 +24,7 @@ window.RudderLab = (() => {
           <figure class="is-mem"></figure>
           <div class="rd-lab-middle"><div class="rd-helm"></div>
             <div class="rd-lab-legend" aria-hidden="true"></div>
-            <p class="rd-lab-answer"><b>Why do memorised samples resist edits?</b> <span>${Words.why}</span></p>
+            <div class="rd-lab-answer" aria-live="polite"><b></b><p class="is-mem"></p><p class="is-gen"></p></div>
           </div>
           <figure class="is-gen"></figure>
         </section>
@@ -33,15 +33,6 @@ window.RudderLab = (() => {
         <div class="rd-lab-folds is-steering">${Words.steering}${Words.numbers}</div>
       </div>
     </div>`;
-  const LEDE = {
-    "": "Two small networks learned to remove noise: one from a handful of pictures, one from thousands. Push the same "
-      + "picture towards the same concept in both. One holds its course, then jumps; the other turns with every degree.",
-    mem: "Your picture is spiky, as every picture is in the network on the left: it holds its course under an edit, then "
-      + "jumps. Drag the strength and see what holds it.",
-    gen: "Your picture's code is balanced, as every picture's is in the network on the right: an edit takes from the first "
-      + "degree on. Drag the strength, and compare with the memorised one.",
-  };
-
   function mount({ element, props, trigger, watch }) {
     const root = element.querySelector(".rd-lab");
     root.innerHTML = skeleton;
@@ -60,7 +51,7 @@ window.RudderLab = (() => {
       figure.querySelector(".rd-lab-zero").append(zero, Plots.make("span", "", "at 0"));
       const side = { id, figure, steered, zero, past: [], losses: [], training: false };
       side.panel = window.LabPanel.mount(find(`[data-side=${id}]`), id, {
-        knob: (key, value) => govern.turned(side, key, value), train: () => govern.train(side), stop: () => govern.stop(side),
+        knob: (key, value) => govern.turned(side, key, value), useful: (about) => govern.useful(side, about), train: () => govern.train(side), stop: () => govern.stop(side),
         undo: () => govern.undo(side),
       });
       sides[id] = side;
@@ -71,6 +62,13 @@ window.RudderLab = (() => {
       onRelease: (value) => { if (!Number.isFinite(value)) window.Rudder.notify({ text: "The strength is not a number: type one between 0 and 3." }); },
     });
     helm.setRange(0, FURTHEST);
+    helm.range.addEventListener("keydown", (event) => {
+      const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+      if (!way) return;
+      event.preventDefault();
+      const next = GRID[(way > 0 ? GRID.findIndex((a) => a > state.strength + 1e-6) : GRID.findLastIndex((a) => a < state.strength - 1e-6))];
+      if (next !== undefined) { helm.set(next); slide(next); }
+    });
     const picker = window.LabPicker.mount(find(".rd-lab-rail"), {
       current: () => state.picture,
       pick: (kind, place) => { choose(kind, place); renew(); },
@@ -83,7 +81,7 @@ window.RudderLab = (() => {
 
     const passes = find(".rd-lab-passes input");
     passes.addEventListener("input", () => { state.passes = Number(passes.value); renew(); });
-    const govern = window.LabSides.govern(lab, { trigger, renew, lost, known: picker.known });
+    const govern = window.LabSides.govern(lab, { trigger, renew, lost, known });
 
     /* A data set with a network for each side; settings not asked for are those of the best-known snapshots. */
     async function load(name, asked = {}, linked = undefined) {
@@ -140,13 +138,12 @@ window.RudderLab = (() => {
       trace();
     }
 
-    function source() {
-      const { kind, place, name } = state.picture;
-      if (kind === "own") return `${name}: neither network was trained on it.`;
-      if (kind === "test") return `Test picture ${place + 1}, ${name}: neither network was trained on it.`;
-      const by = all().filter((side) => place < side.known).map((side) => side.known.toLocaleString("en"));
-      return `Training picture ${place + 1}, ${name}: ${by.length ? `one of ${by.join(" and one of ")}` : "in neither set"}.`;
+    function known() {
+      if (!all().every((side) => side.settings)) return;
+      picker.known(lab.set.train.map((_, place) => all().filter((side) => Case.knows(lab.set, side.settings, place)).length));
     }
+
+    const source = () => Case.source(lab.set, state.picture, all().map((side) => side.settings));
 
     /* Dragging: steered pictures at that very strength, computed here, no request. */
     function slide(a) {
@@ -174,30 +171,46 @@ window.RudderLab = (() => {
       const curves = all().map((side) => ({ side, id: side.id === "mem" ? "b" : "a", title: side.word, points: [] }));
       const work = GRID.flatMap((a) => curves.map((curve) => ({ a, curve })));
       root.dataset.curve = "drawing";
+      find(".rd-lab-answer").setAttribute("aria-busy", "true");
       (function some() {
         if (turn !== drawing) return;
         for (const until = performance.now() + 14; work.length && performance.now() < until;) {
           const { a, curve } = work.shift(), { side } = curve;
-          const made = Maths.steer(side.shown.net, side.z, side.v, a, state.passes, lab.set.mean);
-          curve.points.push([a, Maths.moved(made, side.base)]);
+          curve.made = Maths.steer(side.shown.net, side.z, side.v, a, state.passes, lab.set.mean);
+          curve.points.push([a, Maths.moved(curve.made, side.base)]);
         }
         if (work.length) { setTimeout(some); return; }
-        for (const curve of curves) { curve.side.points = curve.points; curve.side.answer = Maths.answer(curve.points); }
+        for (const { side, points, made } of curves) {
+          side.points = points;
+          side.facts = Case.measure({ net: side.shown.net, clean: Data.centred(state.picture.pixels, lab.set.mean), h: side.h, v: side.v,
+            base: side.base, made, points, passes: state.passes });
+        }
         helm.curve(curves, GRID, TICKS);
-        legend();
+        explain();
         root.dataset.curve = "drawn";
+        if (!all().some((side) => side.training)) find(".rd-lab-answer").removeAttribute("aria-busy");
       })();
     }
 
-    function legend() {
+    /* Every sentence of the room, from what was measured in the case at hand. */
+    function explain() {
       find(".rd-lab-legend").replaceChildren(...all().map((side) => {
-        const { word, start, end } = side.answer;
         const item = Plots.make("span", `is-${side.id}`);
-        item.append(Plots.make("b", "", side.word), word === "inert" ? " hardly moves" : word === "jumps"
-          ? ` holds until ${start.toFixed(1)}, has jumped by ${end.toFixed(1)}` : ` moves from ${start.toFixed(1)} on, step by step, to ${end.toFixed(1)}`);
+        item.append(Plots.make("b", "", side.word), ` ${Case.told(side.facts.answer)}`);
         item.title = "strengths at which the picture has gone 10 % and 90 % of its way";
         return item;
       }));
+      for (const side of all()) {
+        find(`.rd-lab-answer .is-${side.id}`).textContent = Case.sentence(`${side.id === "mem" ? "Left" : "Right"} (${side.word.toLowerCase()})`, side.facts);
+        side.panel.here(side.facts, lab.set.classes[state.concept]);
+      }
+      find(".rd-lab-answer b").textContent = Case.verdict(sides.mem.facts, sides.gen.facts);
+      introduce();
+    }
+
+    function introduce() {
+      const facts = all().every((side) => side.facts) ? all().map((side) => side.facts) : null;
+      if (all().every((side) => side.settings)) find(".rd-lede p").textContent = Case.lede(all().map((side) => side.settings.n), root.dataset.case, facts);
     }
 
     function lost(wrong) { window.Rudder.notify({ text: `${wrong.message}.`.replace("..", ".") }); }
@@ -216,7 +229,7 @@ window.RudderLab = (() => {
 
     function emphasise(which) {
       root.dataset.case = which;
-      find(".rd-lede p").textContent = LEDE[which] || LEDE[""];
+      introduce();
     }
 
     async function start() {
@@ -227,6 +240,7 @@ window.RudderLab = (() => {
       if (linked.picture?.kind === "own") state.picture = linked.picture;
       else if (linked.picture && lab.set[linked.picture.kind][linked.picture.place]) choose(linked.picture.kind, linked.picture.place);
       if (linked.picture) renew();
+      govern.again(Object.entries(linked.seeds).map(([id, seed]) => [sides[id], seed]));
       root.dataset.ready = "yes";
     }
 

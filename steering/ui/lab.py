@@ -57,7 +57,7 @@ def asked_settings(sent: Any) -> Settings:
                 f"{key} = {value:g} is outside what the page trains, {low:g} to {high:,g}: use the package for more."
             )
         values[key] = int(value) if value == int(value) else value
-    return Settings(dataset=sent["dataset"], steps=STEPS, **values)
+    return Settings(dataset=sent["dataset"], steps=STEPS, seed=sent.get("seed") or 1, **values)
 
 
 def trained(session: Session, sent: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -96,7 +96,7 @@ def trained(session: Session, sent: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _message(step: Step, pictures: data.Pictures, settings: Settings) -> dict[str, Any]:
     """One moment of a training, weights included."""
     dae = step.dae.ordered()
-    columns, regime = _columns(dae, pictures.train[: settings.n])
+    columns, regime = _columns(dae, pictures.train[: settings.n], data.REPEATED if settings.duplicates > 1 else 0)
     return {
         "phase": "running",
         "text": f"Step {step.step:,} of {step.total:,}, loss {step.loss:.3g}",
@@ -105,19 +105,28 @@ def _message(step: Step, pictures: data.Pictures, settings: Settings) -> dict[st
         "p": dae.p,
         "tied": dae.tied,
         "columns": columns,
-        "regime": "hybrid" if settings.duplicates > 1 else regime,
+        "regime": regime,
+        "seed": settings.seed,
+        "whole": step.done,
         "weights": _packed(dae, pictures),
     }
 
 
-def _columns(dae: DAE, x: torch.Tensor) -> tuple[list[list[float]], str]:
-    """[length, largest cosine to a picture of x [n, d]] of the largest columns, and the regime they make."""
+def _columns(dae: DAE, x: torch.Tensor, repeated: int = 0) -> tuple[list[list[float]], str]:
+    """[length, largest cosine to a picture of x [n, d]] of the largest columns, and the regime they make.
+
+    "hybrid" when the first `repeated` pictures are stored, and of the others hardly one.
+    """
     pictures = torch.nn.functional.normalize(x, dim=1)
     cosine, nearest = (pictures @ torch.nn.functional.normalize(dae.decoder, dim=0)).max(dim=0)
     is_picture = (dae.norms > LIVE * dae.norms.max()) & (cosine >= STORED)
-    share = len(nearest[is_picture].unique()) / len(x)
+    stored = nearest[is_picture].unique()
+    rest = stored[stored >= repeated]
+    share = len(stored) / len(x)
     told = zip(dae.norms[:TOLD].tolist(), cosine[:TOLD].tolist(), strict=True)
     regime = "memorises" if share >= 0.8 else "generalises" if share <= 0.1 else "between"
+    if 0 < repeated < len(x) and len(stored) - len(rest) == repeated and len(rest) <= 0.1 * (len(x) - repeated):
+        regime = "hybrid"
     return [[round(size, 4), round(value, 4)] for size, value in told], regime
 
 
