@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,10 +91,8 @@ def test_the_verdict_names_who_resists():
         left, right = one in RESISTS, other in RESISTS
         assert ("both" in text) == (left and right) and ("neither" in text) == (not left and not right)
         if left != right:
-            assert (
-                text
-                == f"Here the {'left' if left else 'right'} network resists, the {'right' if left else 'left'} one yields."
-            )
+            named = ("left", "right") if left else ("right", "left")
+            assert text == "Here the {} network resists, the {} one yields.".format(*named)
 
 
 @pytest.mark.parametrize(
@@ -156,12 +153,13 @@ def test_who_was_trained_on_what_is_what_the_package_trains_on():
     for n, duplicates in ((5, 1), (30, 1), (30, 3), (40, 300)):
         x = training_set(pictures, n, duplicates)
         want = [bool((x - row).abs().amax(1).min() < 0.02) for row in pictures.train[:40]]
-        body = f"""return given.set.train.map((_, place) => LabCase.knows(given.set, {{ n: {n}, duplicates: {duplicates} }}, place));"""
+        settings = f"{{ n: {n}, duplicates: {duplicates} }}"
+        body = f"return given.set.train.map((_, place) => LabCase.knows(given.set, {settings}, place));"
         assert node(body, given) == want, (n, duplicates)
     body = """const own = (pixels) => ({ kind: "own", name: "Your drawing", place: 0, pixels });
       const both = [{ n: 5, duplicates: 1 }, { n: 10000, duplicates: 300 }];
-      return [own(given.set.train[3]), own(given.set.train[0].map((value) => -value)), { kind: "train", name: "x", place: 1,
-        pixels: given.set.train[1] }, { kind: "train", name: "x", place: 30, pixels: given.set.train[30] }]
+      const train = (place) => ({ kind: "train", name: "x", place, pixels: given.set.train[place] });
+      return [own(given.set.train[3]), own(given.set.train[0].map((value) => -value)), train(1), train(30)]
         .map((one) => LabCase.source(given.set, one, both));"""
     copy, drawn, repeated, later = node(body, given)
     assert "the same as training picture 4" in copy and "left network, one of 5" in copy
@@ -174,8 +172,10 @@ MEASURE = """
   const fs = require("fs"), rows = given.rows;
   const read = (file) => LabMaths.halves(new Uint8Array(fs.readFileSync(file)).buffer);
   return rows.map(({ file, p, tied, sigma, pixels, mean, passes, concept }) => {
-    const net = LabMaths.network(read(file), p, tied), clean = Float32Array.from(pixels, (value, at) => value - mean[at]);
-    const z = LabMaths.noisy(clean, sigma, 1), h = LabMaths.represent(net, z), v = LabMaths.matched(net.classes[concept], h);
+    const net = LabMaths.network(read(file), p, tied);
+    const clean = Float32Array.from(pixels, (value, at) => value - mean[at]);
+    const z = LabMaths.noisy(clean, sigma, 1), h = LabMaths.represent(net, z);
+    const v = LabMaths.matched(net.classes[concept], h);
     const made = (a) => LabMaths.steer(net, z, v, a, passes, mean), base = made(0);
     const points = [0, 0.3, 0.6, 1, 1.5, 2, 2.5, 3].map((a) => [a, LabMaths.moved(made(a), base)]);
     const facts = LabCase.measure({ net, clean, h, v, base, made: made(3), points, passes });

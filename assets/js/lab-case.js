@@ -60,7 +60,7 @@ window.LabCase = (() => {
   const spread = ({ kind, top, units }) => (kind === "silent" ? "wakes no unit" : kind === "spiky"
     ? `sits on one unit (${percent(top)} of its energy)` : `is spread over about ${Math.max(2, Math.round(units))} units`);
 
-  /* How it answers, as the legend has it. */
+  /* How it answers. */
   function told({ word, start, end, falls }) {
     const [from, to] = [start.toFixed(1), end.toFixed(1)];
     const way = {
@@ -84,7 +84,7 @@ window.LabCase = (() => {
 
   function because({ kept, followed, passes, answer }, stays) {
     if (!followed) return ` (with ${passes === 1 ? "one pass" : `${passes} passes`} nothing follows the last push)`;
-    return ` (${stays === answer.resists ? "though " : ""}of a weak push a pass leaves ${percent(kept)})`;
+    return ` (${stays === answer.resists ? "though " : ""}a pass leaves ${percent(kept)} of a weak push)`;
   }
 
   const aim = ({ turn, answer }) => (answer.word === "inert" ? "" : turn > TURNS ? "" : turn < -TURNS ? ", away from the concept"

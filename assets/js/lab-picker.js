@@ -84,6 +84,7 @@ window.LabPicker = (() => {
         const found = await Data.decodeFile(given);
         remember();
         on.own(found, given.name || "Your picture");
+        window.Rudder.settle();
       } catch (wrong) {
         window.Rudder.notify({ text: wrong.message });
       }

@@ -23,8 +23,7 @@ window.RudderLab = (() => {
         <section class="rd-lab-steer" aria-label="Steering">
           <figure class="is-mem"></figure>
           <div class="rd-lab-middle"><div class="rd-helm"></div>
-            <div class="rd-lab-legend" aria-hidden="true"></div>
-            <div class="rd-lab-answer" aria-live="polite"><b></b><p class="is-mem"></p><p class="is-gen"></p></div>
+            <div class="rd-lab-answer" aria-live="polite"><h3></h3><p class="is-mem"></p><p class="is-gen"></p></div>
           </div>
           <figure class="is-gen"></figure>
         </section>
@@ -42,7 +41,7 @@ window.RudderLab = (() => {
     let drawing = 0;
 
     for (const id of SIDES) {
-      const figure = find(`.rd-lab-steer .is-${id}`);
+      const figure = find(`.rd-lab-steer > .is-${id}`);
       figure.innerHTML = `<div class="rd-lab-tag"><span class="rd-tag"></span><b></b></div><div class="rd-lab-large"></div>
         <figcaption><span class="rd-lab-zero"></span><span class="rd-lab-moved"></span></figcaption>`;
       const steered = Plots.canvas("steered picture"), zero = Plots.canvas("picture at strength 0");
@@ -194,17 +193,12 @@ window.RudderLab = (() => {
 
     /* Every sentence of the room, from what was measured in the case at hand. */
     function explain() {
-      find(".rd-lab-legend").replaceChildren(...all().map((side) => {
-        const item = Plots.make("span", `is-${side.id}`);
-        item.append(Plots.make("b", "", side.word), ` ${Case.told(side.facts.answer)}`);
-        item.title = "strengths at which the picture has gone 10 % and 90 % of its way";
-        return item;
-      }));
       for (const side of all()) {
-        find(`.rd-lab-answer .is-${side.id}`).textContent = Case.sentence(`${side.id === "mem" ? "Left" : "Right"} (${side.word.toLowerCase()})`, side.facts);
+        const name = `${side.id === "mem" ? "Left" : "Right"} (${side.word.toLowerCase()})`;
+        find(`.rd-lab-answer .is-${side.id}`).replaceChildren(Plots.make("b", "", name), Case.sentence("", side.facts));
         side.panel.here(side.facts, lab.set.classes[state.concept]);
       }
-      find(".rd-lab-answer b").textContent = Case.verdict(sides.mem.facts, sides.gen.facts);
+      find(".rd-lab-answer h3").textContent = Case.verdict(sides.mem.facts, sides.gen.facts);
       introduce();
     }
 

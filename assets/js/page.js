@@ -25,15 +25,30 @@ window.Rudder = (() => {
     });
   }
 
-  /* Notices: errors stay until dismissed or until the next action, notes fade by themselves. */
+  /* Notices: errors stay until dismissed or until an action that began after them succeeds; notes fade by themselves. */
   function notify(message) {
     const box = document.querySelector(".rd-notice");
-    if (!box || !message || !message.text) return;
+    if (!box || !message) return;
+    if (!message.text) { settle(message.took); return; }
     clearTimeout(box.timer);
+    box.since = performance.now();
     box.className = `rd-notice is-shown is-${message.kind || "error"}`;
     box.querySelector("p").textContent = message.text;
     if (message.kind === "note") box.timer = setTimeout(quiet, 9000);
   }
+
+  /* An action that took so many seconds has succeeded: an error that was there when it began goes. */
+  function settle(took = 0) {
+    const box = document.querySelector(".rd-notice.is-shown.is-error");
+    if (box && box.since <= performance.now() - 1000 * took) quiet();
+  }
+
+  /* Choosing always succeeds. */
+  document.addEventListener("change", (event) => {
+    if (event.target.matches?.(".rd-pick input, .rd-lab-pick input, .rd-lab select, .rd-lab [type=range], .rd-lab .rd-helm-row input")) settle();
+  }, true);
+
+  document.addEventListener("click", (event) => { if (event.target.closest?.(".rd-lab-tools button, .rd-lab-undo")) settle(); }, true);
 
   function quiet() {
     const box = document.querySelector(".rd-notice");
@@ -120,7 +135,7 @@ window.Rudder = (() => {
   }
 
   return {
-    startTheme, notify, quiet, due, watchPanel, watchEnter, watchDrops, signed, generate, restored, compare,
+    startTheme, notify, settle, quiet, due, watchPanel, watchEnter, watchDrops, signed, generate, restored, compare,
     attach(newStage) { stage = newStage; },
     stop() { stage?.stop(); },
     lost() { stage?.lost(); },

@@ -1,4 +1,8 @@
-"""One sentence to the visitor: every callback ends in pictures or in a notice, never in a broken page."""
+"""One sentence to the visitor: every callback ends in pictures or in a notice, never in a broken page.
+
+A callback that can fail has the notice as its last output and goes through `guarded` or `attempt`. When it succeeds,
+an error shown before it began leaves the page.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ def notice_box() -> gr.HTML:
 
 
 def error(sentence: object) -> dict[str, Any]:
-    """A notice that stays until it is dismissed or something else is tried."""
+    """A notice that stays until it is dismissed or the next action succeeds."""
     return {"text": str(sentence), "kind": "error", "at": time.time()}
 
 
@@ -39,10 +43,21 @@ def note(sentence: str) -> dict[str, Any]:
     return {"text": sentence, "kind": "note", "at": time.time()}
 
 
+def settled(started: float) -> dict[str, Any]:
+    """Said when an action that began at `started` [s, monotonic] succeeds: errors shown before that may go.
+
+    It tells how long the action took, for the clocks of page and server need not agree.
+    """
+    return {"text": "", "took": time.monotonic() - started, "at": time.time()}
+
+
 def guarded(items: Iterator[Any], failed: Callable[[dict[str, Any]], Any]) -> Iterator[Any]:
-    """Pass items on; end a stopped run quietly; turn what went wrong into `failed(notice)`."""
+    """Pass items (outputs, the notice last) on, then settle; end a stopped run quietly; turn what went wrong into
+    `failed(notice)`."""
+    started, last = time.monotonic(), None
     try:
-        yield from items
+        for last in items:
+            yield last
     except Cancelled:
         return
     except RudderError as wrong:
@@ -50,14 +65,24 @@ def guarded(items: Iterator[Any], failed: Callable[[dict[str, Any]], Any]) -> It
     except Exception:
         log.exception("a callback of the page failed")
         yield failed(error(BROKEN))
+    else:
+        if last is not None and _silent(last[-1]):
+            yield (*[gr.skip()] * (len(last) - 1), settled(started))
 
 
 def attempt(action: Callable[[], Any], failed: Callable[[dict[str, Any]], Any]) -> Any:
     """The same for a callback that returns once."""
+    started = time.monotonic()
     try:
-        return action()
+        done = action()
     except RudderError as wrong:
         return failed(error(wrong))
     except Exception:
         log.exception("a callback of the page failed")
         return failed(error(BROKEN))
+    return (*done[:-1], settled(started)) if _silent(done[-1]) else done
+
+
+def _silent(notice: Any) -> bool:
+    """Whether a callback has nothing to say: gr.skip() stands for its notice."""
+    return notice == gr.skip()
