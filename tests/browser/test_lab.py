@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from steering.dae.snapshots import index
 from steering.ui import lab
 from tests.browser.test_visitors import save
 from tests.tiny import pictures
@@ -66,8 +67,9 @@ def test_first_paint_shows_both_regimes_and_one_holds_then_jumps(entered):
     words = [one.page.inner_text(f"[data-side={side}] .rd-tag") for side in ("mem", "gen")]
     assert words == ["Memorises", "Generalises"]
     assert [one.page.get_attribute(f"[data-side={s}]", "data-code") for s in ("mem", "gen")] == ["spiky", "balanced"]
-    assert "holds" in one.page.inner_text(".rd-lab-legend .is-mem")
-    assert "moves" in one.page.inner_text(".rd-lab-legend .is-gen")
+    assert "holds" in one.page.inner_text(".rd-lab-answer .is-mem")
+    assert "moves" in one.page.inner_text(".rd-lab-answer .is-gen")
+    assert one.page.inner_text(".rd-lab-answer h3") == "Here the left network resists, the right one yields."
     assert one.page.locator("[data-side=mem] .rd-lab-columns canvas").count() == 7
     before = shown(one, "mem-steered")
     one.page.evaluate(SLIDE, 1)
@@ -155,6 +157,88 @@ def test_a_link_brings_everything_back_and_figures_are_saved(entered, visit, tmp
         content = (tmp_path / f"figure.{kind}").read_bytes()
         assert content.startswith(head) and len(content) > 20_000
     assert one.joined == [] and other.joined == []
+
+
+def test_the_explanation_follows_the_case(entered):
+    """A drawing, other data, one pass: what is said is what the page then shows of that case."""
+    one = entered()
+    seen = set()
+
+    def told() -> None:
+        drawn(one)
+        for side in ("mem", "gen"):
+            text, code = (
+                one.page.inner_text(f".rd-lab-answer .is-{side}"),
+                one.page.get_attribute(f"[data-side={side}]", "data-code"),
+            )
+            seen.add(text)
+            first = text.split(" and is not")[0]
+            assert {"spiky": "on one unit", "balanced": "spread over", "silent": "no unit"}[code] in first, (code, text)
+
+    told()
+    one.page.click("[data-tool=clear]")
+    told()
+    assert "Your drawing: neither network" in one.page.inner_text(".rd-lab-source")
+    one.page.evaluate("""() => { const range = document.querySelector('.rd-lab-passes input');
+      range.value = 1; range.dispatchEvent(new Event('input', { bubbles: true })); }""")
+    told()
+    assert "a pass leaves" not in one.page.inner_text(".rd-lab-answer")
+    one.page.select_option(".rd-lab-set select", "mixture-wide")
+    one.page.wait_for_selector(".rd-lab-concepts label:nth-child(4):last-child")
+    told()
+    assert len(seen) >= 5
+
+
+def test_arrow_keys_go_to_the_next_value_that_shows_something_else(entered):
+    one = entered()
+    knob = one.page.locator("[data-side=mem] input[type=range][data-knob=n]")
+    exact = "[data-side=mem] input[type=text][data-knob=n]"
+    states = lab_states("fashion", "n")
+    for key, way in (("ArrowRight", states[1:]), ("ArrowLeft", states[-2::-1])):
+        for value in way:
+            knob.press(key)
+            one.page.wait_for_function(
+                "([node, value]) => +document.querySelector(node).value.replaceAll(',', '') === value",
+                arg=[exact, value],
+            )
+            one.page.wait_for_function(
+                "/exactly these/.test(document.querySelector('[data-side=mem] .rd-lab-state p').textContent)"
+            )
+        knob.press(key)  # and stays at the end
+        assert float(one.page.input_value(exact).replace(",", "")) == way[-1]
+    helm = one.page.locator(".rd-lab .rd-track input")
+    helm.press("ArrowRight")
+    assert one.page.input_value(".rd-lab .rd-exact input") == "1.60"
+    helm.press("ArrowLeft"), helm.press("ArrowLeft")
+    assert one.page.input_value(".rd-lab .rd-exact input") == "1.40"
+    assert one.joined == []
+
+
+def lab_states(dataset: str, key: str) -> list[float]:
+    """Values of a knob with a snapshot that has the other settings of the data set's first."""
+    states = [s for s in index()["states"] if s["dataset"] == dataset and s["tied"]]
+    rest = [k for k in ("p", "sigma", "lam", "duplicates") if k != key]
+    return sorted(s[key] for s in states if all(s[k] == states[0][k] for k in rest))
+
+
+def test_a_link_trains_again_what_was_trained_live(entered, visit):
+    one = entered()
+    type_knob(one, "n", "6")
+    done = "/^Trained here/.test(document.querySelector('[data-side=mem] .rd-lab-state p').textContent)"
+    one.page.click("[data-side=mem] .rd-lab-train")
+    one.page.wait_for_function(done, timeout=150_000)
+    one.page.click("[data-do=link]")
+    one.page.wait_for_function(
+        "/seed and settings/.test(document.querySelector('.rd-notice p').textContent)"
+        " || /address bar/.test(document.querySelector('.rd-notice p').textContent)"
+    )
+    kept = shown(one, "mem-denoised")
+    assert "t=mem%3A1" in one.page.url
+    other = visit()
+    other.page.goto(one.page.url)
+    other.page.reload()
+    other.page.wait_for_function(done, timeout=150_000)
+    assert shown(other, "mem-denoised") == kept, "same seed, same settings, same machine: the same network"
 
 
 def test_a_reading_leads_here_with_its_case(visit):
