@@ -43,7 +43,7 @@ window.RudderTips = (() => {
 
   function start() {
     for (const tip of TIPS) {
-      if (gone.has(tip.name) || (tip.two && !document.querySelector("#rd-compare input")?.checked)) continue;
+      if (gone.has(tip.name) || (tip.two && document.querySelector(".rd-stage.is-single"))) continue;
       place(tip);
       document.addEventListener(tip.done[0], (event) => { if (event.isTrusted && event.target.closest?.(tip.done[1])) leave(tip.name); }, true);
     }

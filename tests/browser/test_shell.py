@@ -95,7 +95,8 @@ def test_an_error_leaves_when_the_next_action_succeeds(visit, tmp_path, action):
 
 def test_an_error_that_came_after_an_action_began_stays_when_that_ends(visit):
     one = visit()
-    one.generate(wait=False)
+    one.generate(wait=False, steps=40)
+    one.page.wait_for_function("/step \\d+ of/.test(document.querySelector('.rd-status p').textContent)")
     one.page.evaluate(FAIL)
     one.wait()
     one.page.wait_for_timeout(800)
@@ -140,10 +141,13 @@ def test_hints_cover_no_control_and_stay_on_the_page(visit, size):
     one.page.wait_for_selector("[data-tip=choose]")
     over = one.page.evaluate(
         """() => { const boxes = [...document.querySelectorAll(".rd-tip")].filter((tip) => tip.checkVisibility());
-        const controls = [...document.querySelectorAll("#rd-room :is(button, input, textarea, select, summary), .rd-lede h2, .rd-lede p")]
-          .filter((node) => node.checkVisibility() && !node.closest(".rd-tip"));
+        const controls = [...document.querySelectorAll(
+          "#rd-room :is(button, input, textarea, select, summary), .rd-lede h2, .rd-lede p")]
+          .filter((node) => node.checkVisibility() && !node.closest(".rd-tip"))
+          .map((node) => node.closest(".rd-thumbs") || node);  // a list's hidden rows lie under nothing
         return boxes.flatMap((tip) => { const a = tip.getBoundingClientRect();
-          return [...(a.left < 0 || a.right > innerWidth || !a.width ? ["off"] : []), ...controls.filter((node) => {
+          const off = a.left < 0 || a.right > innerWidth || !a.width;
+          return [...(off ? ["off"] : []), ...controls.filter((node) => {
             const b = node.getBoundingClientRect();
             return b.width > 1 && a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
           }).map((node) => node.outerHTML.slice(0, 90))]; }); }"""
