@@ -202,7 +202,7 @@ def test_arrow_keys_go_to_the_next_value_that_shows_something_else(entered):
                 arg=[exact, value],
             )
             one.page.wait_for_function(
-                "/exactly these/.test(document.querySelector('[data-side=mem] .rd-lab-state p').textContent)"
+                "/exactly these/.test(document.querySelector('[data-side=mem] .rd-lab-state p')?.textContent)"
             )
         knob.press(key)  # and stays at the end
         assert float(one.page.input_value(exact).replace(",", "")) == way[-1]
@@ -224,7 +224,7 @@ def lab_states(dataset: str, key: str) -> list[float]:
 def test_a_link_trains_again_what_was_trained_live(entered, visit):
     one = entered()
     type_knob(one, "n", "6")
-    done = "/^Trained here/.test(document.querySelector('[data-side=mem] .rd-lab-state p').textContent)"
+    done = "/^Trained here/.test(document.querySelector('[data-side=mem] .rd-lab-state p')?.textContent)"
     one.page.click("[data-side=mem] .rd-lab-train")
     one.page.wait_for_function(done, timeout=150_000)
     one.page.click("[data-do=link]")
