@@ -102,8 +102,13 @@ class Calibration:
         RudderError for another model, or prompts that do not pair up.
         """
         self.check(backbone)
+        known = None
+        if self.domain is not None and not isinstance(pictures, torch.Tensor):
+            shown, pictures = pictures, backbone.encode(list(pictures))  # once, for both
+            known = traits(backbone, shown, pictures, seed=self.domain.seed)
+        elif self.domain is not None:
+            known = traits(backbone, pictures, seed=self.domain.seed)
         found = spikiness(backbone, pictures, self.probe, draws=self.draws, seed=self.seed, prompts=prompts)
-        known = self.domain and traits(backbone, pictures, seed=self.domain.seed)
         return replace(found, mean=SIGNS[self.probe.statistic] * found.mean, traits=known)
 
     def verdicts(self, found: Spikiness) -> list[Verdict]:

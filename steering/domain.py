@@ -126,8 +126,15 @@ def fit(
 
 
 @torch.no_grad()
-def traits(backbone: Backbone, pictures: Sequence[Image.Image] | torch.Tensor, *, seed: int = 0) -> np.ndarray:
-    """What Domain judges by, float64 [N, len(TRAITS)], all natural logarithms; pictures, or latents [N, C, H, W].
+def traits(
+    backbone: Backbone,
+    pictures: Sequence[Image.Image] | torch.Tensor,
+    encoded: torch.Tensor | None = None,
+    *,
+    seed: int = 0,
+) -> np.ndarray:
+    """What Domain judges by, float64 [N, len(TRAITS)], all natural logarithms; pictures (with `encoded` where their
+    latents are at hand), or latents [N, C, H, W].
 
     How the autoencoder errs (root mean square, and of its horizontal differences), how much there is in the picture
     (mean absolute differences and Laplacian of its greys, bytes as JPEG, squared differences of its latents), and at
@@ -139,7 +146,7 @@ def traits(backbone: Backbone, pictures: Sequence[Image.Image] | torch.Tensor, *
         some = pictures[start : start + BATCH]
         if isinstance(some, torch.Tensor):
             some = backbone.decode(some.to(backbone.device, backbone.dtype))
-        latents = backbone.encode(list(some))
+        latents = backbone.encode(list(some)) if encoded is None else encoded[start : start + BATCH]
         returned = _pixels(backbone.decode(latents))
         side = returned.shape[2], returned.shape[1]
         fitted = [_fitted(picture, side) for picture in some]
