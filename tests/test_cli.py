@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from steering import cli, evaluation
-from steering.arguments import concepts_asked, film, numbered, slug, strengths_of, window_of
-from steering.console import table
+from steering.cli.arguments import concepts_asked, film, numbered, slug, strengths_of, window_of
+from steering.cli.console import table
 from steering.errors import RudderError
 from steering.recipe import Recipe, Window, read_png, read_png_vectors
 from tests.tiny import make_tiny_sd, pictures
@@ -200,7 +200,7 @@ def test_interruption_exits_130(rudder, monkeypatch: pytest.MonkeyPatch):
     def interrupted(*_: object, **__: object):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("steering.cli.request", interrupted)
+    monkeypatch.setattr("steering.cli.commands.request", interrupted)
     code, _, err = rudder("generate", "x")
     assert code == 130 and "Interrupted" in err
 
@@ -209,7 +209,7 @@ def test_the_unexpected_is_json_too(rudder, monkeypatch: pytest.MonkeyPatch, cap
     def broken(*_: object, **__: object):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("steering.cli.request", broken)
+    monkeypatch.setattr("steering.cli.commands.request", broken)
     with pytest.raises(RuntimeError):
         cli.main(["generate", "x", "--json"])
     assert json.loads(capsys.readouterr().out) == {"error": "Unexpected RuntimeError: a bug"}

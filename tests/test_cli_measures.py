@@ -49,12 +49,15 @@ def test_calibrate_score_scan(rudder, known: Path):  # noqa: F811
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["score", "gone.png"], "no calibration"),
-        (["scan", "gone"], "no calibration"),
+        (["score", "gone.png"], "gone.png is not there"),
+        (["scan", "gone"], "gone is not there"),
+        (["score", "x.png"], "no calibration"),
+        (["scan", "x.png"], "no calibration"),
         (["calibrate", "--memorized", "x"], "Both groups"),
-        (["score", "x.png", "--calibration", "gone.json"], "missing"),
+        (["score", "x.png", "--calibration", "gone.json"], "gone.json is not there"),
     ],
 )
 def test_what_is_missing_is_said(rudder, arguments: list[str], says: str):  # noqa: F811
+    pictures(1)[0].save("x.png")
     code, _, err = rudder(*arguments)
     assert code == 2 and says in err and "Traceback" not in err

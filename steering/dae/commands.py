@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..console import emit, say, table
+from ..cli.console import emit, say, table
+from ..cli.options import Json
 from ..errors import RudderError
-from ..options import Json
 
 app = typer.Typer(
     help="The toy laboratory: a two-layer ReLU denoising autoencoder that stores pictures, or learns what they share.",

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..cli.console import progress
 from ..concepts import Progress
-from ..console import progress
 from ..errors import RudderError, unknown
 from ..files import home, read_json
 from ..recipe import Recipe

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..dae.commands import app as dae_app
+from ..errors import RudderError, shorten
+from ..threads import settle
 from . import measuring
 from .arguments import (
     backbone_for,
@@ -36,8 +39,6 @@ from .arguments import (
     writing,
 )
 from .console import emit, ended, say, table, watched
-from .dae.commands import app as dae_app
-from .errors import RudderError, shorten
 from .options import (
     Device,
     From,
@@ -52,10 +53,9 @@ from .options import (
     Seed,
     Steps,
 )
-from .threads import settle
 
 if TYPE_CHECKING:
-    from .recipe import Recipe
+    from ..recipe import Recipe
 
 app = typer.Typer(
     help="Steer what a diffusion model paints: learn a concept from pictures, then slide its strength.",
@@ -87,13 +87,13 @@ def generate(
     json_: Json = False,
 ) -> None:
     """Paint a picture, unsteered: the plain diffusers pipeline, bit for bit."""
-    from .recipe import whole
+    from ..recipe import whole
 
     count = whole("The number of pictures", count, 1, 1000)
     recipe = request(source, model, prompt, seed, steps, guidance, negative)
     recipe = replace(recipe, concepts=(), sites=None, halves="both")
     backbone = backbone_for(recipe.model, device)
-    from .sampling import sample
+    from ..sampling import sample
 
     pictures, started = [], perf_counter()
     for index in range(count):
@@ -154,7 +154,7 @@ def steer(
     Strength 1 is the distance between the concept's pictures and their baseline; a concept without a
     strength takes the one measured to work best (with --strengths: 1). Saved PNGs carry their recipe.
     """
-    from .recipe import read_png_vectors, whole
+    from ..recipe import read_png_vectors, whole
 
     if frames is not None and strengths:
         raise RudderError("--strip and --strengths both say which strengths to paint: give one of them.")
@@ -171,7 +171,7 @@ def steer(
     meant = terms(asked, carried, model_named(recipe.model).name, recommended=not strengths)
     recipe = settled(recipe, meant, window, site, halves and halves.value, fresh=source is None)
     backbone = backbone_for(recipe.model, device)
-    from .sampling import Steering, sample, strip
+    from ..sampling import Steering, sample, strip
 
     vectors = {term.name: term.vector(backbone) for term in meant}
     own = {term.name: vectors[term.name] for term in meant if term.own}
@@ -226,9 +226,9 @@ def concept_learn(
     json_: Json = False,
 ) -> None:
     """Learn a concept vector from pictures, best against a baseline that differs in nothing else."""
-    from .concepts import TIMESTEPS, learn
+    from ..concepts import TIMESTEPS, learn
+    from ..images import gathered
     from .describing import described, example
-    from .images import gathered
 
     model_named(model)
     shown, without = gathered(images), gathered(baseline)
@@ -236,7 +236,7 @@ def concept_learn(
     options = {"prompt": prompt, "baseline_prompt": baseline_prompt, "sites": site or None,
                "timesteps": timestep or TIMESTEPS, "draws": draws, "seed": seed}  # fmt: skip
     if search:
-        from .tuning import tune
+        from ..tuning import tune
 
         run = tune(backbone, name, shown, without, pooling=pooling and pooling.value, **options)
     else:
@@ -258,7 +258,7 @@ def concept_show(
     json_: Json = False,
 ) -> None:
     """What a vector was made from, where it acts, how long it is, and the strength measured to work."""
-    from .concepts import ConceptVector
+    from ..concepts import ConceptVector
     from .describing import described, in_words
 
     vector = ConceptVector.load(vector_path(name, model or "tiny-sd"))
@@ -269,7 +269,7 @@ def concept_show(
 @concept_app.command("list")
 def concept_list(model: Model = None, json_: Json = False) -> None:
     """The concepts that ship with Rudder, and whether a model has a vector for them."""
-    from .concepts import library
+    from ..concepts import library
 
     found = library(model or "tiny-sd").values()
     keys = ("name", "description", "examples", "baseline", "vector")
@@ -286,7 +286,7 @@ app.command(epilog=measuring.CALIBRATE)(measuring.calibrate)
 @app.command()
 def models(json_: Json = False) -> None:
     """The models that ship with Rudder."""
-    from .backbones.registry import available
+    from ..backbones.registry import available
 
     found = available()
     rows = [(info.name, info.family, info.present, info.description) for info in found]
@@ -311,11 +311,11 @@ def page(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Serve the page on this machine, at http://localhost:7860; Ctrl-C ends it."""
-    from .recipe import whole
+    from ..recipe import whole
 
     options = ["--port", str(whole("The port", port, 1, 65535)), "--device", device]
     options += [*(("--model", model) if model else ()), *(("--host", host) if host else ())]
-    from .ui.serve import serve
+    from ..ui.serve import serve
 
     serve(options)
 

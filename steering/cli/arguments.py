@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import RudderError, shorten, unknown
+from ..recipe import STRIP_LIMIT, Recipe, Window, read_png, write_png
+from ..vectors import told
 from .console import say
-from .errors import RudderError, shorten, unknown
-from .recipe import STRIP_LIMIT, Recipe, Window, read_png, write_png
-from .vectors import told
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from .backbones.base import Backbone
-    from .backbones.registry import Outline
-    from .concepts import ConceptVector
+    from ..backbones.base import Backbone
+    from ..backbones.registry import Outline
+    from ..concepts import ConceptVector
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Term:
 
     def vector(self, backbone: Backbone) -> ConceptVector:
         """The vector, checked against the model; RudderError as `ConceptVector.load`."""
-        from .concepts import ConceptVector
+        from ..concepts import ConceptVector
 
         if isinstance(self.source, ConceptVector):
             self.source.check(backbone)
@@ -48,14 +48,14 @@ class Term:
 
 def model_named(model: str | None) -> Outline:
     """What is known of a model before it is loaded, tiny-sd if none is named; RudderError where it cannot be."""
-    from .backbones.registry import outline
+    from ..backbones.registry import outline
 
     return outline(model or "tiny-sd")
 
 
 def backbone_for(model: str | None, device: str = "cpu") -> Backbone:
     """The loaded model; tiny-sd if none is named."""
-    from .backbones.registry import load
+    from ..backbones.registry import load
 
     return load(model or "tiny-sd", device=device)
 
@@ -133,7 +133,7 @@ def _is_file(name: str) -> bool:
 
 def vector_path(name: str, model: str) -> Path:
     """A vector file, or where the vector of a shipped concept for `model` lies."""
-    from .concepts import library
+    from ..concepts import library
 
     if _is_file(name):
         return Path(name)
@@ -187,7 +187,7 @@ def window_of(text: str) -> Window:
 
 def strengths_of(text: str) -> tuple[float, ...]:
     """ "first:last:count" or "a,b,c" as strengths."""
-    from .recipe import strength
+    from ..recipe import strength
 
     remedy = "give first:last:count such as -1:2:9, or a list such as 0,0.5,1"
     try:
@@ -258,7 +258,7 @@ def flat(measured: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def known_prompt(model: str | None, otherwise: str = "") -> str:
     """A prompt that an example can use: the first ordinary one of an embedded model, else the one given or "a cat"."""
-    from .backbones.registry import prompts_of
+    from ..backbones.registry import prompts_of
 
     listed = prompts_of(model or "tiny-sd")["ordinary"]
     return listed[0]["prompt"] if listed else otherwise or "a cat"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .errors import RudderError
+from ..errors import RudderError
 
 if TYPE_CHECKING:
-    from .sampling import Result, Step
+    from ..sampling import Result, Step
 
 Report = Callable[[int, int, str], None]
 
@@ -50,7 +50,7 @@ def _bar(title: str) -> Iterator[Report]:
 
 def watched(steps: Iterator[Step | Result], title: str) -> Result:
     """A sampler to its end, with progress on stderr."""
-    from .sampling import Result, Step
+    from ..sampling import Result, Step
 
     with progress(title) as report:
         for item in steps:
@@ -91,7 +91,7 @@ def _cell(value: Any) -> str:
 
 def ended(run: Iterator[Any], title: str) -> Any:
     """What a run ends with, its Progress shown."""
-    from .concepts import Progress
+    from ..concepts import Progress
 
     item = None
     with progress(title) as report:

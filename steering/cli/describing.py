@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .console import table
 
 if TYPE_CHECKING:
-    from .vectors import ConceptVector
+    from ..vectors import ConceptVector
 
 HALVES = {"both": "both halves of guidance", "conditional": "the prompt's half of guidance alone"}
 POOLED = {"mean": "the mean over the picture plane", "max": "the maximum over the plane", "map": "place by place"}

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ..errors import RudderError
 from .arguments import backbone_for, flat, model_named, slug, writing
 from .console import emit, ended, progress, table
-from .errors import RudderError
 from .options import Device, Json, Model, What
 
 EVALUATE = "Example:  rudder evaluate --model tiny-sd --what all --json --out evaluation.json"
@@ -39,11 +39,11 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Measure a model: does it follow its prompts, does steering take, do memorised pictures resist?"""
-    from .recipe import whole
+    from ..recipe import whole
 
     limit = None if limit is None else whole("The limit", limit, 1, 1_000_000)
     model_named(model)
-    from . import evaluation
+    from .. import evaluation
 
     backbone, values = backbone_for(model, device), {}
     measures = {
@@ -74,12 +74,12 @@ def score(
     json_: Json = False,
 ) -> None:
     """Is a picture memorised? Its spikiness under a calibration, and how many ordinary pictures it exceeds."""
-    from .images import files_of, open_images
+    from ..images import files_of, open_images
 
     files = [file for path in images for file in files_of(path)]
     model_named(model)
     _there(calibration)
-    from .calibration import Calibration, shipped
+    from ..calibration import Calibration, shipped
 
     backbone = backbone_for(model, device)
     used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
@@ -119,17 +119,17 @@ def scan(
     json_: Json = False,
 ) -> None:
     """Audit many pictures or prompts for memorisation. Started again with the same --out, it goes on."""
-    from .listing import readable
-    from .recipe import whole
+    from ..listing import readable
+    from ..recipe import whole
 
     batch, workers = whole("The batch", batch, 1, 1024), whole("The number of workers", workers, 1, 64)
     readable(source)
     model_named(model)
     _there(calibration)
-    from .calibration import Calibration, shipped
-    from .report import write_report
-    from .scan import results
-    from .scan import scan as run
+    from ..calibration import Calibration, shipped
+    from ..report import write_report
+    from ..scan import results
+    from ..scan import scan as run
 
     backbone = backbone_for(model, device)
     used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
@@ -174,15 +174,15 @@ def calibrate(
     json_: Json = False,
 ) -> None:
     """Find where in a model memorised pictures are spikiest, on one half of the pictures; report on the other."""
-    from .images import files_of
+    from ..images import files_of
 
     if bool(memorized) != bool(ordinary):
         raise RudderError("Both groups are needed: give --memorized and --ordinary, or neither for tiny-sd.")
     known, fresh = ([file for path in some or () for file in files_of(path)] for some in (memorized, ordinary))
     model_named(model)
-    from .calibration import calibrate as run
-    from .calibration import listed
-    from .evaluation.detection import samples
+    from ..calibration import calibrate as run
+    from ..calibration import listed
+    from ..evaluation.detection import samples
 
     backbone = backbone_for(model, device)
     if memorized:
