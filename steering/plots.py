@@ -73,7 +73,9 @@ def histogram(values: np.ndarray, verdicts: Sequence[str], threshold: float, mea
         for name, title in ORDER.items()
         if counts[name].any()
     )
-    plot = _plot("Histogram of spikiness by verdict", marks, across, up, f"spikiness ({measure})", "pictures", marks_text)
+    plot = _plot(
+        "Histogram of spikiness by verdict", marks, across, up, f"spikiness ({measure})", "pictures", marks_text
+    )
     return f'<div class="key">{key}</div>{plot}'
 
 

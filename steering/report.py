@@ -171,13 +171,13 @@ def _figures(some: Iterable[tuple[float, int, dict[str, Any]]], rank: int, embed
         verdict, prompt = _verdict(row), row.get("prompt")
         name = _safe(row["id"] if prompt is None else prompt)
         seed = row.get("seed")
-        facts = f"{score:.3f} \u00b1 {row.get('spread', 0):.3f}" + (f", seed {_safe(seed)}" if prompt is not None else "")
+        facts = f"{score:.3f} \u00b1 {row.get('spread', 0):.3f}" + (
+            f", seed {_safe(seed)}" if prompt is not None else ""
+        )
         known = f"<span>labelled {_safe(row['label'])}</span>" if row.get("label") else ""
         steer = ""
         if embedded and prompt is not None and isinstance(seed, int) and 0 <= seed <= EXACT:
-            steer = (
-                f'<button type="button" data-prompt="{name}" data-seed="{seed}" aria-label="Steer: {name}">Steer</button>'
-            )
+            steer = f'<button type="button" data-prompt="{name}" data-seed="{seed}" aria-label="Steer: {name}">Steer</button>'
         yield (
             f'<figure>{_thumbnail(row, place)}<figcaption><span class="tag {verdict}">{WORDS[verdict]}</span>'
             f'<span>{facts}</span><span class="name" title="{name}">{name}</span>{known}{steer}</figcaption></figure>'

@@ -71,7 +71,12 @@ def scan(
         if done == 0 and file.tell() == 0:
             file.write(json.dumps(head) + "\n")
         for scored in _scored(
-            score or partial(score_rows, backbone, pictures=uploaded), calibration, listed, batch, devices, model or backbone.name
+            score or partial(score_rows, backbone, pictures=uploaded),
+            calibration,
+            listed,
+            batch,
+            devices,
+            model or backbone.name,
         ):
             for row in scored:
                 if uploaded:
