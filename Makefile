@@ -71,6 +71,7 @@ train: $(BIN)/.train
 	$(TRAIN).concepts vectors $(VECTORS)
 	$(BIN)/python -m steering.ui.firstpaint
 	$(BIN)/python -m steering calibrate --model tiny-sd $(CALIBRATE) --out $(ROOT)/assets/calibrations/tiny-sd.json
+	$(BIN)/python -m steering.ui.audit --example
 	$(BIN)/python -m steering evaluate --model tiny-sd $(EVALUATE) --out $(ROOT)/models/tiny-sd/evaluation.json
 
 # The whole chain from nothing to published files in minutes; the model it makes is good for nothing.

@@ -9,6 +9,7 @@ import csv
 import json
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -25,6 +26,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 COLUMNS = {"path": ("path", "image", "file"), "prompt": ("prompt", "caption", "text")}
 LIMITS = Limits()
 HUB = "hf:"
+ID_LIMIT = 300  # characters kept of what a list calls a row, and of its label
 Source = str | Path | Sequence[str | Path]
 
 
@@ -66,7 +68,7 @@ def open_row(row: Row) -> Image.Image:
     """The row's picture as RGB within the limits; RudderError names what is wrong with it."""
     if row.error:
         raise RudderError(row.error)
-    name = shorten(row.member or row.path or row.id)
+    name = shorten(row.member or (Path(row.path).name if row.path else row.id))
     if row.data is not None:
         return decode_image(name, row.data, LIMITS)
     try:
@@ -77,7 +79,8 @@ def open_row(row: Row) -> Image.Image:
             with zipfile.ZipFile(row.path) as archive, archive.open(row.member) as file:
                 data = file.read(LIMITS.file_bytes + 1)
     except Exception as error:  # zipfile and the file system raise a dozen kinds; each becomes one sentence
-        raise RudderError(f"{name} cannot be read ({shorten(error)}): check the file.") from error
+        reason = getattr(error, "strerror", None) or shorten(error)  # without the place, which may be a server's
+        raise RudderError(f"{name} cannot be read ({reason}): check the file.") from error
     if len(data) > LIMITS.file_bytes:
         raise RudderError(f"{name} has over {LIMITS.file_bytes // 2**20} MB: scale it down.")
     return decode_image(name, data, LIMITS)
@@ -97,13 +100,20 @@ def title(source: Source) -> str:
 
 
 def _several(sources: Sequence[str | Path]) -> Iterator[Row]:
-    """The rows of each source in turn; with more than one, those of a zip or a list are named after it too."""
+    """The rows of each source in turn; with more than one, those of a zip or a list are named after it too.
+
+    Of sources that share a name the second is called "name (2)", and so on.
+    """
+    named: Counter[str] = Counter()
     for source in sources:
         name = Path(source).name
+        named[name] += 1
+        name += f" ({named[name]})" if named[name] > 1 else ""
         inside = len(sources) > 1 and Path(source).suffix.lower() not in PICTURES
         try:
             for row in _read(source):
-                yield replace(row, id=f"{name}/{row.id}") if inside else row
+                one = len(sources) > 1 and not inside
+                yield replace(row, id=name if one else f"{name}/{row.id}" if inside else row.id)
         except RudderError as error:
             if len(sources) == 1:
                 raise
@@ -117,7 +127,7 @@ def _read(source: str | Path) -> Iterator[Row]:
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
-        raise RudderError(f"{shorten(path)} is not there: give a folder, a zip, a list or a picture.")
+        raise RudderError(f"{shorten(source)} is not there: give a folder, a zip, a list or a picture.")
     kind = path.suffix.lower()
     if kind in PICTURES:
         return iter([Row(path.name, str(path))])
@@ -236,7 +246,7 @@ def _column(names: list[str], path: Path) -> None:
 def _entry(values: Mapping[str, Any], index: int, path: Path) -> Row:
     """One row of a list; relative paths start at the list's folder."""
     told = {key: next((values[n] for n in names if values.get(n)), None) for key, names in COLUMNS.items()}
-    name = str(values.get("id") or told["path"] or index)
+    name = shorten(values.get("id") or told["path"] or index, ID_LIMIT)
     if told["path"] is None and told["prompt"] is None:
         return Row(name, error=f"row {index + 1} has neither a path nor a prompt")
     try:
@@ -250,4 +260,4 @@ def _entry(values: Mapping[str, Any], index: int, path: Path) -> Row:
 
 def _label(values: Mapping[str, Any]) -> str | None:
     label = values.get("label")
-    return None if label in (None, "") else str(label)
+    return None if label in (None, "") else shorten(label, ID_LIMIT)

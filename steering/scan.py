@@ -46,16 +46,16 @@ def scan(
     """Score every row of a list (see `listing.rows`) into `out`, a JSON line each; yields Progress a batch.
 
     A prompt is painted first, with the model's default steps and guidance and its seed, and scored from the
-    sampler's latents; its row keeps the picture, small, as a data URI. A row that cannot be read becomes {"id",
-    "error"}. An `out` from an interrupted scan of the same list, model and calibration is continued: nothing is scored
-    twice, no row is lost. `devices`: several, each with a process that loads `model` (name, folder or hub id); () for
-    this process alone. `score` takes the place of `score_rows` on this backbone; an `uploaded` list may not name files
-    of this machine, and its results name none. RudderError for another model's calibration, or an `out` that belongs to
-    something else.
+    sampler's latents; its row keeps the picture, small, as a data URI (as every row of an `uploaded` list does). A row
+    that cannot be read becomes {"id", "error"}. An `out` from an interrupted scan of the same list, model and
+    calibration is continued: nothing is scored twice, no row is lost. `devices`: several, each with a process that
+    loads `model` (name, folder or hub id); () for this process alone. `score` takes the place of `score_rows` on this
+    backbone; an `uploaded` list may not name files of this machine, and its results name none. RudderError for another
+    model's calibration, or an `out` that belongs to something else.
     """
     calibration.check(backbone)
     out = Path(out)
-    head = _head(calibration, title(source) if uploaded else str(source))
+    head = heading(calibration, title(source))
     done = _resume(out, head)
     listed = rows(source, uploaded)
     for past, row in zip(_ids(out, done), listed, strict=False):
@@ -64,12 +64,19 @@ def scan(
                 f"{out.name} has {shorten(past)!r} where the list now has {shorten(row.id)!r}: the list has changed, "
                 "choose another --out."
             )
-    total = 0 if str(source).startswith(HUB) else count(source)  # a data set from the hub is not read twice
+    sources = [source] if isinstance(source, str | Path) else source
+    hub = any(str(one).startswith(HUB) for one in sources)
+    total = 0 if hub else count(source)  # a data set from the hub is not read twice
     with out.open("a", encoding="utf-8") as file:
         if done == 0 and file.tell() == 0:
             file.write(json.dumps(head) + "\n")
         for scored in _scored(
-            score or partial(score_rows, backbone), calibration, listed, batch, devices, model or backbone.name
+            score or partial(score_rows, backbone, pictures=uploaded),
+            calibration,
+            listed,
+            batch,
+            devices,
+            model or backbone.name,
         ):
             for row in scored:
                 if uploaded:
@@ -106,23 +113,28 @@ def results(path: str | Path) -> Iterator[dict[str, Any]]:
         raise RudderError(f"{shorten(path)} is no scan Rudder wrote ({shorten(error)}): scan again.") from error
 
 
-def score_rows(backbone: Backbone, calibration: Calibration, some: Sequence[Row]) -> list[dict[str, Any]]:
-    """The results of a few rows, in order: scores of those that can be read, errors of the others."""
+def score_rows(
+    backbone: Backbone, calibration: Calibration, some: Sequence[Row], pictures: bool = False
+) -> list[dict[str, Any]]:
+    """The results of a few rows, in order: scores of those that can be read, errors of the others.
+
+    Painted prompts keep their picture, with `pictures` the others do, too.
+    """
     told: dict[int, dict[str, Any]] = {}
-    pictures: list[tuple[int, Any]] = []
+    opened: list[tuple[int, Image.Image]] = []
     prompts: list[int] = []
     for index, row in enumerate(some):
         if row.error is None and row.path is None and row.data is None:
             prompts.append(index)
             continue
         try:
-            pictures.append((index, open_row(row)))
+            opened.append((index, open_row(row)))
         except RudderError as error:
             told[index] = {"id": row.id, "error": str(error)}
-    if pictures:
-        verdicts = calibration.verdicts(calibration.score(backbone, [picture for _, picture in pictures]))
-        for (index, _), verdict in zip(pictures, verdicts, strict=True):
-            told[index] = _line(some[index], verdict)
+    if opened:
+        verdicts = calibration.verdicts(calibration.score(backbone, [picture for _, picture in opened]))
+        for (index, picture), verdict in zip(opened, verdicts, strict=True):
+            told[index] = _line(some[index], verdict) | ({"picture": small(picture)} if pictures else {})
     if prompts:
         made = _painted(backbone, [some[i] for i in prompts])
         verdicts = calibration.verdicts(calibration.score(backbone, made.latents))
@@ -204,7 +216,8 @@ def _work(some: Sequence[Row]) -> list[dict[str, Any]]:
     return _worker(some)
 
 
-def _head(calibration: Calibration, source: str) -> dict[str, Any]:
+def heading(calibration: Calibration, source: str) -> dict[str, Any]:
+    """The first line of a scan: what was scored, by which model and probe, and what its threshold means."""
     return {
         "rudder_scan": FORMAT,
         "source": source,
@@ -215,6 +228,7 @@ def _head(calibration: Calibration, source: str) -> dict[str, Any]:
         "seed": calibration.seed,
         "threshold": calibration.threshold,
         "false_positives": round(calibration.false_positives, 5),
+        "ordinary": len(calibration.ordinary),
         "domain": calibration.domain is not None,
     }
 

@@ -15,7 +15,8 @@ from .options import Device, Json, Model, What
 
 EVALUATE = "Example:  rudder evaluate --model tiny-sd --what all --json --out evaluation.json"
 SCAN = (
-    "[bold]Examples[/]\n\nA folder:  rudder scan pictures/ --out results.jsonl --html report.html\n\n"
+    "[bold]Examples[/]\n\nA folder:  rudder scan pictures/ --out results.jsonl --html report.html --csv table.csv\n\n"
+    "Several at once:  rudder scan one.png two.zip more/\n\n"
     "Prompts:  rudder scan prompts.txt   (or a .csv with columns id, prompt, seed, label)"
 )
 SCORE = "Example:  rudder score picture.png more/ --json"
@@ -103,13 +104,16 @@ def score(
 
 
 def scan(
-    source: Annotated[
-        str,
-        typer.Argument(help="A folder, a zip, a .csv or .jsonl of paths or prompts, a .txt of prompts, or hf:DATASET."),
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders, zips, pictures, .csv or .jsonl of paths or prompts, .txt of prompts, or hf:DATASET."
+        ),
     ],
     model: Model = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where results go, a JSON line each.")] = Path("scan.jsonl"),
     html: Annotated[Path | None, typer.Option(help="Also write a report of one page here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows here, for spreadsheets.")] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="A calibration file (the one that ships for the model).")
     ] = None,
@@ -123,13 +127,15 @@ def scan(
     from ..recipe import whole
 
     batch, workers = whole("The batch", batch, 1, 1024), whole("The number of workers", workers, 1, 64)
-    readable(source)
+    for source in sources:
+        readable(source)
     model_named(model)
     _there(calibration)
     from ..calibration import Calibration, shipped
     from ..report import write_report
     from ..scan import results
     from ..scan import scan as run
+    from ..sheet import write_csv
 
     backbone = backbone_for(model, device)
     used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
@@ -138,7 +144,7 @@ def scan(
     many = workers > 1
     devices = [f"cuda:{i}" if device == "cuda" else device for i in range(workers)] if many else ()
     with writing(out):
-        ended(run(backbone, used, source, out, batch=batch, devices=devices, model=model or "tiny-sd"), "scanning")
+        ended(run(backbone, used, sources, out, batch=batch, devices=devices, model=model or "tiny-sd"), "scanning")
     told = {"rows": 0, "memorized": 0, "no_verdict": 0, "errors": 0}
     for row in results(out):
         told["rows"] += 1
@@ -148,10 +154,13 @@ def scan(
     if html:
         with writing(html):
             write_report(out, html)
-    value = {"out": str(out), "html": str(html) if html else None, **told}
+    if csv:
+        with writing(csv):
+            write_csv(out, csv)
+    value = {"out": str(out), "html": str(html) if html else None, "csv": str(csv) if csv else None, **told}
     text = f"{out}: {told['rows']} rows, {told['memorized']} memorised, {told['no_verdict']} without a verdict (unlike "
     text += f"anything the calibration knew), {told['errors']} could not be read"
-    emit(value, json_, text + (f"\n{html}" if html else ""))
+    emit(value, json_, "\n".join([text, *(str(path) for path in (html, csv) if path)]))
 
 
 def calibrate(

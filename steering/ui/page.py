@@ -94,7 +94,7 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
                         )
                     scored = gr.HTML({}, html_template=SCORED, js_on_load=SCORED_SCRIPT, elem_id="rd-scored")
             with gr.Tab("Audit", id="audit"), gr.Column(elem_id="rd-audit"):
-                tab = audit.audit_panel(own_set.PROGRESS_SCRIPT)
+                tab = audit.audit_panel(studio, own_set.PROGRESS_SCRIPT)
             if lab.ready():
                 with gr.Tab("Why memories resist", id="lab"):
                     lab.wire(lab.lab_panel(), session, notice)
@@ -110,7 +110,7 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
         _wire_stage(studio, session, stage, notice, controls)
         _wire_restore(studio, session, opened, controls, bus, notice)
         _wire_score(studio, strange, scored, notice)
-        audit.wire(studio, tab, session, notice)
+        audit.wire(studio, tab, session, controls, bus, notice)
     return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 LAB = ("maths", "case", "data", "plots", "words", "panel", "picker", "sides", "figure")
 STAGE_SCRIPTS = ("page.js", "helm.js", "reading.js", "download.js", "large.js", "stage.js")
-SCRIPTS = (*STAGE_SCRIPTS, "pickers.js", "model.js", "tips.js", *(f"lab-{part}.js" for part in LAB), "lab.js")
+SCRIPTS = (
+    *STAGE_SCRIPTS, "pickers.js", "model.js", "tips.js", "audit.js", *(f"lab-{part}.js" for part in LAB), "lab.js"
+)  # fmt: skip
 STYLES = ("rudder.css", "lab.css")
 
 HEADER = """

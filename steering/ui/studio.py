@@ -178,8 +178,8 @@ def _gauges(backbone: Backbone) -> Gauges:
         return calibration.profile(backbone, picture)
 
     @call_on_gpu
-    def rows(calibration: Calibration, some: Sequence[Row]) -> list[dict[str, Any]]:
-        return score_rows(backbone, calibration, some)
+    def rows(calibration: Calibration, some: Sequence[Row], pictures: bool = False) -> list[dict[str, Any]]:
+        return score_rows(backbone, calibration, some, pictures)
 
     return Gauges(score, respond, profile, rows)
 

@@ -1,0 +1,31 @@
+"""A scan's rows as CSV for spreadsheets, which take a cell that starts with = + - or @ for a formula."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from .scan import results
+
+COLUMNS = ("id", "verdict", "score", "spread", "above", "label", "prompt", "seed", "error")
+FORMULAS = tuple("=+-@\t\r\n＝＋－＠")  # how a formula may begin, in wide letters as well
+
+
+def write_csv(scanned: str | Path, target: str | Path) -> None:
+    """Write COLUMNS of every row, in the scan's order; text that a spreadsheet would run gets an apostrophe in front.
+
+    UTF-8 with a mark, without which spreadsheets guess the letters. Rows stream by. RudderError for a file that is no
+    scan.
+    """
+    rows = results(scanned)
+    with Path(target).open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow(cell(row.get(name, "")) for name in COLUMNS)
+
+
+def cell(value: Any) -> Any:
+    """A value as a cell that is shown and never computed; numbers stay numbers."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
