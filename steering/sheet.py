@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from .scan import results
+from .scan import header, results
 
 COLUMNS = ("id", "verdict", "score", "spread", "above", "label", "prompt", "seed", "error")
 FORMULAS = tuple("=+-@\t\r\n＝＋－＠")  # how a formula may begin, in wide letters as well
@@ -18,11 +18,11 @@ def write_csv(scanned: str | Path, target: str | Path) -> None:
     UTF-8 with a mark, without which spreadsheets guess the letters. Rows stream by. RudderError for a file that is no
     scan.
     """
-    rows = results(scanned)
+    header(scanned)
     with Path(target).open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for row in rows:
+        for row in results(scanned):
             writer.writerow(cell(row.get(name, "")) for name in COLUMNS)
 
 
