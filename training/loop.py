@@ -28,6 +28,9 @@ def made_by() -> dict[str, str]:
     }
 
 
+STALL = 120.0  # seconds: what a step takes longer was a machine that slept, and is not training
+
+
 class Matrices(torch.optim.Muon):
     """torch's Muon for kernels of any shape: each is seen as a matrix [out, everything else] that shares its memory.
 
@@ -103,15 +106,16 @@ class Run:
 
     def steps(self) -> Iterator[float]:
         """Yield the share of the time that has passed; set the rate before each step, save now and then."""
-        started, saved = time.monotonic() - self.seconds, time.monotonic()
+        saved = time.monotonic()
         while self.share < 1:
             fall = (1 + math.cos(math.pi * self.share)) / 2
             rate = self.lr * min(1, (self.step + 1) / self.warmup) * (0.02 + 0.98 * fall)
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
+            began = time.monotonic()
             yield self.share
-            self.seconds = time.monotonic() - started
+            self.seconds += min(time.monotonic() - began, STALL)
             if time.monotonic() - saved > self.save_every:
                 self.save()
                 saved = time.monotonic()
