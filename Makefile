@@ -48,15 +48,16 @@ figures: $(BIN)/.dev
 
 RESUME ?=
 ROOT ?= .
-COUNT ?= 240000
-FEW ?= 20000
-MINUTES_AUTOENCODER ?= 75
+COUNT ?= 480000
+FEW ?= 30000
+MINUTES_AUTOENCODER ?= 200
 MINUTES_JUDGE ?= 8
 MINUTES_DECODER ?= 30
 MINUTES_DIFFUSION ?= 480
 VECTORS ?=
 CALIBRATE ?=
 EVALUATE ?= --what all
+SEARCH ?= --search
 TRAIN := $(BIN)/python -m training
 train: export RUDDER_HOME = $(abspath $(ROOT))
 train: $(BIN)/.train
@@ -69,8 +70,8 @@ train: $(BIN)/.train
 	$(TRAIN).concepts examples
 	$(TRAIN).fresh
 	$(TRAIN).concepts vectors $(VECTORS)
-	$(BIN)/python -m steering.ui.firstpaint
 	$(BIN)/python -m steering calibrate --model tiny-sd $(CALIBRATE) --out $(ROOT)/assets/calibrations/tiny-sd.json
+	$(BIN)/python -m steering.ui.firstpaint $(SEARCH)
 	$(BIN)/python -m steering.ui.audit --example
 	$(BIN)/python -m steering evaluate --model tiny-sd $(EVALUATE) --out $(ROOT)/models/tiny-sd/evaluation.json
 
@@ -80,7 +81,7 @@ train-small:
 	rm -rf $(SMALL) && mkdir -p $(SMALL)/assets/calibrations
 	RUDDER_TRAINING=$(SMALL)/training $(MAKE) train ROOT=$(SMALL) COUNT=2000 FEW=1000 MINUTES_AUTOENCODER=0.5 \
 	  MINUTES_JUDGE=0.5 MINUTES_DECODER=0.5 MINUTES_DIFFUSION=0.7 VECTORS="--count 4 --only sketch blueprint" \
-	  CALIBRATE="--by-heart 0" EVALUATE="--what prompts --limit 3"
+	  CALIBRATE="--by-heart 0" SEARCH="--search --limit 1" EVALUATE="--what prompts --limit 3"
 
 # One line where browser tests cannot run; Debian's package where it may be installed.
 chromium:
