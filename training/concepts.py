@@ -23,7 +23,7 @@ from steering.evaluation.common import caption, responses
 from steering.files import home
 
 ASSETS = home() / "assets" / "concepts"
-PICTURES = 32  # a side
+PICTURES = 16  # a side
 SEED = 40_000
 # concept: title, description, head of the judge, its class, prompt, baseline prompt
 CONCEPTS = {

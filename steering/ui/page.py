@@ -37,6 +37,14 @@ STAGE_SCRIPT = """
 RudderStage.mount({ element, props, trigger, watch });
 // it triggers 'generate', 'release', 'stop' and 'profile'
 """
+ONSET = """
+<details class="rd-onset"><summary>How often must a picture repeat before it is held by heart?</summary>
+  <div><p class="rd-onset-said"></p><p class="rd-onset-keys"></p><svg role="img"></svg>
+  <p>Measured on this model: pictures that were shown a known number of times while it was trained, each with a caption
+  of its own. 0 is the median ordinary picture, 1 the median of the most repeated ones; recall is the share of captions
+  that give back their picture.</p></div>
+</details>
+"""
 SCORED = '<section class="rd-reading" hidden></section>'
 SCORED_SCRIPT = """
 const card = RudderReading.card(element.querySelector(".rd-reading"));
@@ -93,6 +101,13 @@ def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
                             "score a picture", file_types=["image"], size="sm", elem_id="rd-score"
                         )
                     scored = gr.HTML({}, html_template=SCORED, js_on_load=SCORED_SCRIPT, elem_id="rd-scored")
+                    if studio.onset:
+                        gr.HTML(
+                            studio.onset,
+                            html_template=ONSET,
+                            js_on_load="RudderOnset.mount({ element, props });",
+                            elem_id="rd-onset",
+                        )
             with gr.Tab("Audit", id="audit"), gr.Column(elem_id="rd-audit"):
                 tab = audit.audit_panel(studio, own_set.PROGRESS_SCRIPT)
             if lab.ready():

@@ -8,7 +8,8 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 LAB = ("maths", "case", "data", "plots", "words", "panel", "picker", "sides", "figure")
 STAGE_SCRIPTS = ("page.js", "helm.js", "reading.js", "download.js", "large.js", "stage.js")
 SCRIPTS = (
-    *STAGE_SCRIPTS, "pickers.js", "model.js", "tips.js", "audit.js", *(f"lab-{part}.js" for part in LAB), "lab.js"
+    *STAGE_SCRIPTS, "pickers.js", "model.js", "tips.js", "onset.js", "audit.js",
+    *(f"lab-{part}.js" for part in LAB), "lab.js",
 )  # fmt: skip
 STYLES = ("rudder.css", "lab.css")
 

@@ -81,6 +81,7 @@ class Studio:
     lock: threading.Lock = field(default_factory=threading.Lock)
     calibration: Calibration | None = None
     training: list[Image.Image] = field(default_factory=list)  # the memorised pictures, where they are known
+    onset: dict[str, Any] = field(default_factory=dict)  # how recall, spikiness and resistance grow with repetitions
     pace: Pace | None = None  # measured once the page is up
 
 
@@ -113,6 +114,7 @@ def open_studio(
         gauges=_gauges(backbone),
         calibration=shipped(backbone),
         training=_training(known),
+        onset=_onset(known),
     )
 
 
@@ -295,6 +297,16 @@ def _training(known: Outline) -> list[Image.Image]:
         return []
     files = [known.folder / str(entry["thumbnail"]) for entry in read_json(path).get("memorized", [])]
     return [_open(file) for file in files if file.is_file()]
+
+
+def _onset(known: Outline) -> dict[str, Any]:
+    """{"curves", "ordinary", "onset"} as an embedded model's evaluation measured them; {} where repetitions are not
+    known."""
+    path = known.folder / "evaluation.json" if known.embedded else None
+    told = read_json(path).get("editability", {}) if path is not None and path.is_file() else {}
+    if not any(row["repeats"] for row in told.get("curves", [])):
+        return {}
+    return {key: told[key] for key in ("curves", "ordinary", "onset")}
 
 
 def _thumb(folder: Path, entry: dict[str, Any]) -> str:

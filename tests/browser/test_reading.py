@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from steering.calibration import TIMESTEPS
+from steering.ui.page import ONSET
 from tests.browser.test_visitors import set_files
 from tests.tiny import pictures
 
@@ -88,3 +89,42 @@ def test_what_is_no_picture_is_said(visit, tmp_path, content):
     path.write_bytes(content)
     set_files(one, "#rd-score", path)
     assert "fake.png" in one.notice()
+
+
+def test_curves_over_repetitions_are_those_that_were_measured(visit):
+    """Drawn from a table of its own: heights are shares of the way from an ordinary picture to the most repeated."""
+    told = {
+        "curves": [
+            {"repeats": 1000, "recall": 1.0, "spikiness": 3.0, "movement": 0.2},
+            {"repeats": 10, "recall": 0.0, "spikiness": 1.5, "movement": 1.0},
+            {"repeats": 100, "recall": 0.5, "spikiness": 2.0, "movement": 0.6},
+        ],
+        "ordinary": {"recall": 0.0, "spikiness": 1.0, "movement": 1.0},
+        "onset": {"recall": 100.0, "spikiness": 100.0, "movement": None},
+    }
+    one = visit()
+    one.page.evaluate(
+        """([markup, told]) => {
+          const host = document.createElement("div");
+          host.id = "rd-onset";
+          host.innerHTML = markup;
+          document.querySelector("#rd-stage-column").append(host);
+          host.querySelector("details").open = true;
+          RudderOnset.mount({ element: host, props: { value: told } });
+        }""",
+        [ONSET, told],
+    )
+    heights = {
+        key: one.page.eval_on_selector_all(
+            f"#rd-onset circle.is-{key}", "dots => dots.map((dot) => Number(dot.getAttribute('cy')))"
+        )
+        for key in ("recall", "spikiness", "movement")
+    }
+    shares = {key: [(values[0] - y) for y in values] for key, values in heights.items()}
+    assert [round(v / shares["recall"][-1], 2) for v in shares["recall"]] == [0, 0.5, 1]
+    assert [round(v / shares["spikiness"][-1], 2) for v in shares["spikiness"]] == [0, 0.33, 1]
+    assert [round(v / shares["movement"][-1], 2) for v in shares["movement"]] == [0, 0.5, 1], (
+        "resistance: less movement"
+    )
+    said = one.page.inner_text("#rd-onset .rd-onset-said")
+    assert "100 repetitions" in said and "resistance" not in said, "what has no onset is not given one"
