@@ -13,7 +13,7 @@ BINS = 40
 POSITIVE = {"memorized", "memorised", "1", "true", "yes"}
 ORDER = {"ordinary": "ordinary", "memorised": "memorised", "none": "no verdict"}  # from the axis upwards
 STYLE = """
-.plot { position: relative; height: 220px; margin: 26px 14px 46px 52px; border: solid var(--deep);
+.plot { position: relative; height: 220px; margin: 26px 14px 58px 52px; border: solid var(--deep);
   border-width: 0 0 1px 1px; }
 .plot.square { height: auto; aspect-ratio: 1; max-width: 280px; }
 .plot svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }

@@ -46,7 +46,7 @@ figure { margin: 0; min-width: 0; display: flex; flex-direction: column; }
 img, .blank { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 6px;
   background: var(--shallow); image-rendering: pixelated; }
 figcaption { font-size: .82rem; line-height: 1.4; color: var(--soft); overflow-wrap: anywhere; margin-top: 6px;
-  display: grid; gap: 4px; justify-items: start; flex: 1; align-content: start; }
+  display: flex; flex-direction: column; gap: 4px; align-items: flex-start; flex: 1; }
 .tag { font-weight: 700; padding: 1px 7px; border-radius: 4px; color: var(--ink); background: var(--shallow);
   border: 1px solid var(--line); }
 .tag.memorised { color: var(--two); background: var(--two-wash); border-color: transparent; }
@@ -120,8 +120,9 @@ def meaning(head: dict[str, Any], count: int) -> str:
         text += f"Of the{among} ordinary pictures that the calibration held out, <b>{share}</b> lie above it: that is "
         text += "its false-positive rate. "
         if rate:
-            text += f"If all {count:,} pictures here were ordinary, about {rate * count:.3g} would be flagged all "
-            text += "the same. "
+            text += (
+                f"If all {count:,} pictures here were ordinary, {_about(rate * count)} would be flagged all the same. "
+            )
     text += "A flag is evidence, not proof. "
     if head.get("domain"):
         text += "<b>No verdict</b> is given for a picture unlike anything the threshold was calibrated on."
@@ -138,6 +139,10 @@ def _heading(head: dict[str, Any], counts: Counter[str], scored: int, bad: int, 
         f"{_safe(head['model'])}: {_measure(head)} at {_safe(probe['site'])}, timestep {_safe(probe['timestep'])}, "
         f"{_safe(head['draws'])} noise draws, seed {_safe(head.get('seed', 0))}.</p>"
     )
+
+
+def _about(count: float) -> str:
+    return f"about {count:,.0f}" if count >= 9.5 else f"about {count:.1f}" if count >= 0.05 else "hardly any"
 
 
 def _measure(head: dict[str, Any]) -> str:
@@ -197,7 +202,7 @@ def _thumbnail(row: dict[str, Any], place: int) -> str:
             source = None
     if not isinstance(source, str) or not PICTURE.fullmatch(source):
         return '<div class="blank"></div>'
-    return f'<img alt="" loading="lazy" src="{source}">'
+    return f'<img alt="" decoding="async" src="{source}">'
 
 
 def _unread(unread: Sequence[dict[str, Any]], bad: int) -> Iterator[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from steering.errors import RudderError
 from steering.listing import rows
 from steering.report import body, write_report
-from steering.scan import scan
+from steering.scan import heading, scan
 from steering.sheet import COLUMNS, cell, write_csv
+from steering.ui import audit
 from tests.test_scan import calibration  # noqa: F401  (fixture)
 from tests.tiny import pictures
 
@@ -115,3 +118,41 @@ def test_several_sources_are_read_in_turn_and_leave_no_folder_behind(
         told = (tmp_path / name).read_text(encoding="utf-8")
         assert "secret-folder" not in told and str(tmp_path) not in told, name
     assert (tmp_path / "r.html").read_text().count("<img") == 3, "pictures, and the one painted for the prompt"
+
+
+def test_the_example_greets_only_where_it_was_scored_by_these_weights_and_this_calibration(
+    calibration,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(audit, "example_path", lambda: tmp_path / "scan.jsonl")
+    greet = lambda used: audit.greeting(SimpleNamespace(calibration=used))  # noqa: E731
+    assert greet(calibration)["report"] == "" and "No example" in greet(calibration)["text"]
+    written(tmp_path, row("1", 1.5, True), head={**heading(calibration, "x"), "made": {"command": "c"}})
+    assert greet(calibration)["example"] and "<figure>" in greet(calibration)["report"]
+    for other in (replace(calibration, fingerprint="f"), replace(calibration, threshold=0.7)):
+        told = greet(other)
+        assert told["report"] == "" and not told["example"] and "other weights or another calibration" in told["text"]
+    assert greet(None)["report"] == "" and "no calibration" in greet(None)["text"]
+
+
+def test_a_row_is_steered_as_it_was_painted_and_nothing_else_is(backbone):
+    studio = SimpleNamespace(backbone=backbone)
+    steps, guidance = (backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale"))
+    *values, message = audit.steered(studio, {"prompt": "a cat", "seed": "7"})
+    assert values == ["a cat", 7, steps, guidance, "", True] and message["again"]
+    for sent in (None, {}, {"prompt": "a"}, {"prompt": 3, "seed": "1"}, {"prompt": "a", "seed": "-1"}, {"seed": "1"}):
+        with pytest.raises(RudderError):
+            audit.steered(studio, sent)
+    for sent in ({"prompt": "a" * 2001, "seed": "1"}, {"prompt": "a", "seed": "9" * 40}):
+        with pytest.raises(RudderError):
+            audit.steered(studio, sent)
+
+
+def test_sources_of_one_name_are_told_apart(tmp_path: Path):
+    paths = []
+    for place in ("x", "y"):
+        (tmp_path / place).mkdir()
+        paths.append(str(tmp_path / place / "a.png"))
+        pictures(1)[0].save(paths[-1])
+    assert [(r.id, r.error) for r in rows(paths, uploaded=True)] == [("a.png", None), ("a.png (2)", None)]

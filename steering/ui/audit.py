@@ -87,7 +87,7 @@ def audit_panel(studio: Studio, progress_script: str) -> Audit:
     gr.HTML(WORDS)
     with gr.Group(elem_classes="rd-card"):
         source = gr.File(
-            label="Pictures, zips of pictures, or lists of prompts",
+            label="Pictures, zips or lists of prompts",
             file_count="multiple",
             file_types=["image", ".zip", ".txt", ".csv", ".jsonl"],
             height=132,
@@ -280,7 +280,7 @@ def make_example(studio: Studio, target: Path) -> Iterator[Progress]:
         "version": __version__,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    head = {**json.loads(first), "source": "prompts of the model and three files", "made": made}
+    head = {**json.loads(first), "source": "Prompts of the model and three files", "made": made}
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(head) + "\n" + "".join(rest), encoding="utf-8")
 
