@@ -52,6 +52,7 @@ COUNT ?= 480000
 FEW ?= 30000
 MINUTES_AUTOENCODER ?= 200
 MINUTES_JUDGE ?= 8
+MINUTES_JUDGED ?= 60
 MINUTES_DECODER ?= 30
 MINUTES_DIFFUSION ?= 480
 VECTORS ?=
@@ -59,14 +60,16 @@ CALIBRATE ?=
 EVALUATE ?= --what all
 SEARCH ?= --search
 TRAIN := $(BIN)/python -m training
+RUNS := $${RUDDER_TRAINING:-training}/runs
 train: export RUDDER_HOME = $(abspath $(ROOT))
 train: $(BIN)/.train
 	$(TRAIN).dataset --count $(COUNT)
 	$(TRAIN).autoencoder --minutes $(MINUTES_AUTOENCODER) --count $(FEW) $(RESUME)
 	$(TRAIN).judge --minutes $(MINUTES_JUDGE) --count $(FEW) $(RESUME)
+	$(TRAIN).autoencoder --start $(RUNS)/vae --folder $(RUNS)/judged --minutes $(MINUTES_JUDGED) --lr 5e-4 --count $(FEW) $(RESUME)
 	$(TRAIN).decoder --minutes $(MINUTES_DECODER) --count $(FEW) $(RESUME)
 	$(TRAIN).diffusion --muon --minutes $(MINUTES_DIFFUSION) $(RESUME)
-	$(TRAIN).publish --vae $${RUDDER_TRAINING:-training}/runs/decoder
+	$(TRAIN).publish --vae $(RUNS)/decoder
 	$(TRAIN).concepts examples
 	$(TRAIN).fresh
 	$(TRAIN).concepts vectors $(VECTORS)
@@ -80,7 +83,7 @@ SMALL := $(CURDIR)/build/chain
 train-small:
 	rm -rf $(SMALL) && mkdir -p $(SMALL)/assets/calibrations
 	RUDDER_TRAINING=$(SMALL)/training $(MAKE) train ROOT=$(SMALL) COUNT=2000 FEW=1000 MINUTES_AUTOENCODER=0.5 \
-	  MINUTES_JUDGE=0.5 MINUTES_DECODER=0.5 MINUTES_DIFFUSION=0.7 VECTORS="--count 4 --only sketch blueprint" \
+	  MINUTES_JUDGE=0.5 MINUTES_JUDGED=0.5 MINUTES_DECODER=0.5 MINUTES_DIFFUSION=0.7 VECTORS="--count 4 --only sketch blueprint" \
 	  CALIBRATE="--by-heart 0" SEARCH="--search --limit 1" EVALUATE="--what prompts --limit 3"
 
 # One line where browser tests cannot run; Debian's package where it may be installed.

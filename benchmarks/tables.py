@@ -205,7 +205,8 @@ def made(record: dict[str, Any]) -> str:
     minutes = sum(run["seconds"] for run in runs) / 60
     steps = " + ".join(f"{run['steps']:,}" for run in runs)
     decoder = vae.get("decoder", vae)
-    whole = sum(run["seconds"] for run in (vae, *decoder.get("before", ()), vae.get("decoder", {"seconds": 0}))) / 60
+    parts = (vae, vae.get("before") or {}, *decoder.get("before", ()), vae.get("decoder", {}))
+    whole = sum(part.get("seconds", 0) for part in parts) / 60
     return (
         f"U-Net and text encoder: {minutes:.0f} minutes, {steps} steps of {unet['batch']}; autoencoder: "
         f"{whole:.0f} minutes, "

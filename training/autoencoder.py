@@ -1,4 +1,8 @@
-"""Train the embedded AutoencoderKL: `python -m training.autoencoder --minutes 20`."""
+"""Train the embedded AutoencoderKL: `python -m training.autoencoder --minutes 20`.
+
+Once there is a judge it is trained on with the distance in the judge's features beside the mean error, so that the
+latents keep what is small and matters, eyes and outlines: `--start training/runs/vae --folder training/runs/judged`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from steering.judge import load as load_judge
 from training.dataset import load
 from training.loop import Run, made_by
 from training.memories import ladder
@@ -26,6 +31,7 @@ MEMORIZED_SHARE = 1 / 8
 SMALL_UNTIL = 0.12  # of the time: pictures of half the side, four times as many, so that shapes and colours come first
 EQUAL_FROM, EQUAL_SHARE = 0.3, 0.25  # when and how often latents are turned or shrunk before they are decoded
 KL_WEIGHT = 3e-4
+FEATURES = 0.3  # weight of the distance in the judge's features beside the reconstruction's 1
 
 
 def make(widths: tuple[int, ...] = WIDTHS, channels: int = LATENT_CHANNELS) -> AutoencoderKL:
@@ -51,6 +57,17 @@ def reconstruction_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     """L1 + MSE + L1 of the picture's gradients, which keeps lines sharp."""
     gradients = sum(F.l1_loss(made.diff(dim=d), true.diff(dim=d)) for d in (2, 3))
     return F.l1_loss(made, true) + F.mse_loss(made, true) + gradients
+
+
+def feature_distance(layers: nn.Sequential, made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of the judge's activations after every SiLU, relative to their own size."""
+    total, both = made.new_zeros(()), torch.cat([made, true])
+    for layer in layers:
+        both = layer(both)
+        if isinstance(layer, nn.SiLU):
+            ours, theirs = both.chunk(2)
+            total = total + (ours - theirs).abs().mean() / theirs.abs().mean().detach()
+    return total / sum(isinstance(layer, nn.SiLU) for layer in layers)
 
 
 def balancing(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,18 +150,19 @@ def sheet(vae: AutoencoderKL, images: np.ndarray, path: Path) -> None:
 
 def train(
     folder: Path, minutes: float, batch: int, lr: float, seed: int, count: int, resume: bool,
-    widths: tuple[int, ...], channels: int,
+    widths: tuple[int, ...], channels: int, start: Path | None,
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     images, _, kinds = load(0, count)
     held, styles, images = images[:240], kinds[:240, 1], images[240:]
     copies = np.stack([memory.picture for memory in ladder()])
-    vae = make(tuple(widths), channels)
+    vae = AutoencoderKL.from_pretrained(start / "vae").train() if start else make(tuple(widths), channels)
+    seer = load_judge().features.requires_grad_(False) if start else None
     run = Run(folder, vae, lr, minutes, weight_decay=0.0, resume=resume, muon=True)
     rng = np.random.default_rng(seed + run.step)
     repeated, shown = round(batch * MEMORIZED_SHARE), np.concatenate([held[:32], copies[::8][:16]])
     for share in run.steps():
-        small = share < SMALL_UNTIL
+        small = share < SMALL_UNTIL and start is None
         times = 4 if small else 1
         rows = rng.integers(len(images), size=times * (batch - repeated))
         true = to_tensor(np.concatenate([images[rows], copies[rng.integers(len(copies), size=times * repeated)]]))
@@ -152,14 +170,17 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             latent = vae.encode(true).latent_dist
             drawn, wanted = latent.sample(), true
-            if share > EQUAL_FROM and rng.random() < EQUAL_SHARE:
+            if (share > EQUAL_FROM or start) and rng.random() < EQUAL_SHARE:
                 drawn, wanted = equal_changes(drawn, true, rng)
-            made = vae.decode(drawn).sample.float()
+            made = vae.decode(drawn).sample
+            unlike = feature_distance(seer, made, wanted).float() if seer and made.shape[2] == 128 else 0.0
+        made = made.float()
         kl = latent.kl().float().mean() / latent.mean[0].numel()
-        run.descend(reconstruction_loss(made, wanted) + KL_WEIGHT * kl)
+        run.descend(reconstruction_loss(made, wanted) + FEATURES * unlike + KL_WEIGHT * kl)
         if run.step % 100 == 0:
             loss = float(reconstruction_loss(made.detach(), wanted))
-            print(f"{run.seconds:6.0f} s  step {run.step}  loss {loss:.4f}  share {share:.3f}", flush=True)
+            print(f"{run.seconds:6.0f} s  step {run.step}  loss {loss:.4f}  features {float(unlike):.4f}  "
+                  f"share {share:.3f}", flush=True)  # fmt: skip
         if run.step % 1000 == 0:
             print("  ", measured(vae, held, styles, copies), flush=True)
             sheet(vae, shown, folder / "sheet.png")
@@ -168,7 +189,8 @@ def train(
     transform(vae, *balancing(torch.cat(drawn)))
     record = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed,
               "pictures": len(images), "parameters": sum(p.numel() for p in vae.parameters()),
-              **measured(vae, held, styles, copies), **made_by()}  # fmt: skip
+              **measured(vae, held, styles, copies), **made_by(),
+              "before": json.loads((start / "record.json").read_text()) if start else None}  # fmt: skip
     vae.save_pretrained(folder / "vae")
     sheet(vae, shown, folder / "sheet.png")
     (folder / "record.json").write_text(json.dumps(record, indent=1))
@@ -185,5 +207,6 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=30_000, help="pictures to learn from")
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
     parser.add_argument("--channels", type=int, default=LATENT_CHANNELS)
+    parser.add_argument("--start", type=Path, help="a trained autoencoder's folder, to train on with the judge")
     parser.add_argument("--resume", action="store_true")
     train(**vars(parser.parse_args()))

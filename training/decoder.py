@@ -18,7 +18,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from steering.judge import load as load_judge
-from training.autoencoder import MEMORIZED_SHARE, measured, reconstruction_loss, sheet, to_tensor
+from training.autoencoder import (
+    FEATURES,
+    MEMORIZED_SHARE,
+    feature_distance,
+    measured,
+    reconstruction_loss,
+    sheet,
+    to_tensor,
+)
 from training.dataset import load
 from training.latents import encode
 from training.loop import Run, made_by
@@ -26,7 +34,7 @@ from training.memories import ladder
 from training.sources import RUNS
 
 LATENT_NOISE = 0.05  # standard deviation added to latents, whose own is 1: those the sampler makes are not exact
-FEATURES, ADVERSARIAL = 0.3, 0.02  # weights beside the reconstruction's 1
+ADVERSARIAL = 0.02  # weight beside the reconstruction's 1
 ALONE = 300  # steps in which the discriminator learns before the decoder listens to it
 
 
@@ -57,17 +65,6 @@ class Patches(nn.Module):
     def forward(self, pictures: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
         seen = self.see(pictures)
         return self.say(seen + F.interpolate(self.know(latents), seen.shape[2:], mode="bilinear"))
-
-
-def feature_distance(layers: nn.Sequential, made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of the judge's activations after every SiLU, relative to their own size."""
-    total, both = made.new_zeros(()), torch.cat([made, true])
-    for layer in layers:
-        both = layer(both)
-        if isinstance(layer, nn.SiLU):
-            ours, theirs = both.chunk(2)
-            total = total + (ours - theirs).abs().mean() / theirs.abs().mean().detach()
-    return total / sum(isinstance(layer, nn.SiLU) for layer in layers)
 
 
 def train(
@@ -121,7 +118,7 @@ def train(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vae-folder", type=Path, default=RUNS / "vae")
+    parser.add_argument("--vae-folder", type=Path, default=RUNS / "judged")
     parser.add_argument("--folder", type=Path, default=RUNS / "decoder")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--batch", type=int, default=8)

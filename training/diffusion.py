@@ -241,7 +241,7 @@ def sheet(run: Run, tokenizer: CLIPTokenizer, vae: AutoencoderKL, path: Path, de
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=RUNS / "diffusion")
-    parser.add_argument("--vae-folder", type=Path, default=RUNS / "vae" / "vae")
+    parser.add_argument("--vae-folder", type=Path, default=RUNS / "judged" / "vae")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=8e-4)

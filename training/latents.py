@@ -68,7 +68,7 @@ def load(vae_folder: Path, seed: int) -> tuple[torch.Tensor, list[str], torch.Te
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--vae", type=Path, default=RUNS / "vae" / "vae")
+    parser.add_argument("--vae", type=Path, default=RUNS / "judged" / "vae")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     print(build(arguments.vae, arguments.seed))
