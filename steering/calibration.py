@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 
 from .backbones.base import Backbone
+from .checks import number
 from .concepts import Progress
 from .domain import Domain, fit, traits
 from .errors import RudderError, shorten
 from .files import home, read_json
 from .foreign import foreign
 from .images import Limits, open_images
-from .recipe import number
 from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
 from .spikiness import PLANES, SIGNS, STATISTICS, Probe, Reading, Spikiness, read, spikiness
 

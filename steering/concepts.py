@@ -14,10 +14,10 @@ from PIL import Image
 
 from . import __version__
 from .backbones.base import Backbone
+from .checks import text, whole
 from .errors import RudderError, unknown
 from .files import home, read_json
 from .images import Pictures, gathered
-from .recipe import text, whole
 from .vectors import ConceptVector
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import torch
 from PIL import Image, ImageOps
 
 from .backbones.base import Backbone
-from .recipe import number, whole
+from .checks import number, whole
 
 TIMESTEPS = (50, 300)
 TRAITS = ("returned", "returned_edges", "edges", "spots", "bytes", "latent_edges",

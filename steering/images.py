@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .errors import RudderError, shorten
-from .recipe import CHUNK
+from .png import CHUNK
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _SPOKEN = "PNG, JPEG, WebP, BMP, GIF or TIFF"

@@ -1,37 +1,23 @@
-"""What makes a picture: a Recipe, checked on creation, that travels inside the PNG it made."""
+"""What makes a picture: a Recipe, checked on creation, that travels inside the PNG it made (png.py)."""
 
 from __future__ import annotations
 
 import json
-import math
-import operator
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
-from PIL import Image, PngImagePlugin
-
+from .checks import PROMPT_LIMIT, number, strength, text, whole
 from .errors import RudderError, shorten, unknown
 
-if TYPE_CHECKING:
-    from .vectors import ConceptVector
-
 FORMAT = 1
-PROMPT_LIMIT = 2000
 STEPS_LIMIT = 500
 GUIDANCE_LIMIT = 50.0
-STRENGTH_LIMIT = 100.0
 CONCEPTS_LIMIT = 16
 STRIP_LIMIT = 64
 SITES_LIMIT = 256
 SEED_LIMIT = 2**63
-PNG_BYTES_LIMIT = 64 * 1024 * 1024
-PNG_PIXELS_LIMIT = 16_777_216
 HALVES = ("both", "conditional")
-CHUNK = "rudder"
-VECTOR_CHUNK = b"ruVc"  # private, ancillary, safe to copy (PNG specification, section 5.4)
 
 
 @dataclass(frozen=True)
@@ -121,89 +107,6 @@ class Recipe:
         return cls(**values)
 
 
-def write_png(
-    image: Image.Image,
-    target: str | os.PathLike[str] | BinaryIO,
-    recipe: Recipe,
-    vectors: Mapping[str, ConceptVector] | None = None,
-) -> None:
-    """Write `image` as a PNG that carries its recipe (iTXt chunk "rudder"), with learned vectors if given.
-
-    `vectors` ({name: vector}) makes the file self-contained for concepts that are not shipped.
-    """
-    info = PngImagePlugin.PngInfo()
-    info.add_itxt(CHUNK, recipe.to_json())
-    for name, vector in (vectors or {}).items():
-        info.add(VECTOR_CHUNK, vector.replace(name=name).to_bytes())
-    try:
-        image.save(target, format="PNG", pnginfo=info)
-    except OSError as error:
-        raise RudderError(f"{_title(target)} cannot be written ({error.strerror}): choose another place.") from error
-
-
-def read_png(source: str | os.PathLike[str] | BinaryIO) -> Recipe:
-    """The recipe inside a PNG; RudderError when there is none or the file is damaged."""
-    found = _open_png(source).text.get(CHUNK)
-    if found is None:
-        raise RudderError(
-            f"{_title(source)} carries no Rudder recipe: drop a PNG that Rudder's Download made (a "
-            "screenshot or a "
-            "re-saved copy loses it)."
-        )
-    return Recipe.from_json(found)
-
-
-def read_png_vectors(source: str | os.PathLike[str] | BinaryIO) -> dict[str, ConceptVector]:
-    """The learned vectors inside a PNG, by name; {} when it carries none. Checked like any vector file."""
-    from .vectors import ConceptVector
-
-    chunks = [chunk[1] for chunk in getattr(_open_png(source), "private_chunks", []) if chunk[0] == VECTOR_CHUNK]
-    vectors = [
-        ConceptVector.from_bytes(data, title=f"a vector in {_title(source)}") for data in chunks[:CONCEPTS_LIMIT]
-    ]
-    return {vector.name: vector for vector in vectors}
-
-
-def number(title: str, value: Any, low: float, high: float) -> float:
-    """`value` as a finite float in [low, high]; RudderError naming `title` otherwise."""
-    try:
-        result = math.nan if isinstance(value, (bool, str, bytes)) else float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        result = math.nan
-    if not math.isfinite(result) or not low <= result <= high:
-        raise RudderError(f"{title} is {shorten(value, 40)}: give a number from {low:g} to {high:g}.")
-    return result
-
-
-def whole(title: str, value: Any, low: int, high: int) -> int:
-    """`value` as an int in [low, high]; RudderError naming `title` otherwise."""
-    try:
-        result = operator.index(int(value) if isinstance(value, float) and value.is_integer() else value)
-    except TypeError:
-        result = low - 1
-    if isinstance(value, bool) or not low <= result <= high:
-        raise RudderError(f"{title} is {shorten(value, 40)}: give a whole number from {low:,} to {high:,}.")
-    return result
-
-
-def strength(name: str, value: Any) -> float:
-    """A concept's strength, finite and at most 100 either way."""
-    return number(f"The strength of {shorten(name)!r}", value, -STRENGTH_LIMIT, STRENGTH_LIMIT)
-
-
-def text(title: str, value: Any, limit: int = PROMPT_LIMIT, empty: bool = True) -> str:
-    """`value` as text of at most `limit` characters; RudderError naming `title` otherwise."""
-    if not isinstance(value, str):
-        raise RudderError(f"{title} must be text, not {type(value).__name__}.")
-    if len(value) > limit:
-        raise RudderError(f"{title} has {len(value):,} characters: shorten it to at most {limit:,}.")
-    if not empty and not value.strip():
-        raise RudderError(f"{title} is empty: give one.")
-    if any(0xD800 <= ord(c) <= 0xDFFF or c == "\0" for c in value):
-        raise RudderError(f"{title} holds characters that are no text (surrogates or NUL): type it again.")
-    return value
-
-
 def _concepts(value: Any) -> tuple[tuple[str, float], ...]:
     try:
         pairs = [tuple(pair) for pair in (value.items() if isinstance(value, Mapping) else value)]
@@ -229,39 +132,3 @@ def _sites(value: Any) -> tuple[str, ...]:
     if not 0 < len(names) <= SITES_LIMIT:
         raise RudderError(f"{len(names)} sites are chosen: choose between 1 and {SITES_LIMIT}.")
     return tuple(dict.fromkeys(names))
-
-
-def _title(source: Any) -> str:
-    name = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", "")
-    return shorten(Path(str(name)).name) or "The picture"
-
-
-def _open_png(source: str | os.PathLike[str] | BinaryIO) -> PngImagePlugin.PngImageFile:
-    """A PNG with every chunk read, bounded in bytes and pixels."""
-    title = _title(source)
-    try:
-        if isinstance(source, (str, os.PathLike)):
-            with open(source, "rb") as file:
-                return _decode_png(file, title)
-        source.seek(0)
-        return _decode_png(source, title)
-    except RudderError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
-        raise RudderError(
-            f"{title} is not a readable PNG ({shorten(error)}): choose a PNG that Rudder made."
-        ) from error
-
-
-def _decode_png(file: BinaryIO, title: str) -> PngImagePlugin.PngImageFile:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    if size > PNG_BYTES_LIMIT:
-        raise RudderError(f"{title} has {size:,} bytes: choose a PNG of at most {PNG_BYTES_LIMIT:,}.")
-    image = Image.open(file, formats=["PNG"])
-    if image.width * image.height > PNG_PIXELS_LIMIT:
-        raise RudderError(
-            f"{title} is {image.width}x{image.height} pixels, too many to be Rudder's: choose another PNG."
-        )
-    image.load()
-    return image

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from .activations import find_sites, push
 from .backbones.base import Backbone, Schedule, Site
+from .checks import strength
 from .errors import Cancelled, RudderError, shorten, unknown
-from .recipe import HALVES, STRIP_LIMIT, Recipe, Window, strength
+from .recipe import HALVES, STRIP_LIMIT, Recipe, Window
 from .vectors import ConceptVector
 
 BATCH_LIMIT = 256

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from .activations import POOLINGS, capture, find_sites
 from .backbones.base import Backbone
+from .checks import text, whole
 from .errors import RudderError, unknown
-from .recipe import text, whole
 
 ROWS_AT_ONCE = 64  # rows of one forward pass: pictures x timesteps x draws
 PLANES = tuple(name for name in POOLINGS if name != "map")  # poolings that leave one number a channel

@@ -17,9 +17,10 @@ import numpy as np
 
 from . import __version__
 from .backbones.base import Backbone
+from .checks import STRENGTH_LIMIT, number, whole
 from .errors import RudderError, shorten, unknown
 from .files import safetensors_header
-from .recipe import HALVES, STRENGTH_LIMIT, Window, number, whole
+from .recipe import HALVES, Window
 
 if TYPE_CHECKING:
     from torch import Tensor

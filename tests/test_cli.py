@@ -16,7 +16,8 @@ from steering import cli, evaluation
 from steering.cli.arguments import concepts_asked, film, numbered, slug, strengths_of, window_of
 from steering.cli.console import table
 from steering.errors import RudderError
-from steering.recipe import Recipe, Window, read_png, read_png_vectors
+from steering.png import read_png, read_png_vectors
+from steering.recipe import Recipe, Window
 from tests.tiny import make_tiny_sd, pictures
 
 REPOSITORY = Path(__file__).resolve().parents[1]

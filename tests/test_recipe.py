@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from steering.errors import RudderError
-from steering.recipe import Recipe, Window, read_png, read_png_vectors, write_png
+from steering.png import read_png, read_png_vectors, write_png
+from steering.recipe import Recipe, Window
 from tests.tiny import pictures
 
 texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=60)

@@ -13,7 +13,8 @@ from steering.calibration import Calibration, Sample, calibrate
 from steering.concepts import Progress, library
 from steering.editability import joined, lesson
 from steering.errors import Cancelled, RudderError
-from steering.recipe import Recipe, read_png
+from steering.png import read_png
+from steering.recipe import Recipe
 from steering.ui import firstpaint, restore
 from steering.ui.own_set import add_vector, learn_set, told_of, vector_file
 from steering.ui.panels import MOST_STEPS
@@ -246,7 +247,7 @@ def test_session_limits(owner: Session, vector, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_picture_beyond_the_page_is_refused_with_the_remedy(studio: Studio, owner: Session, tmp_path: Path):
-    from steering.recipe import write_png
+    from steering.png import write_png
 
     recipe = Recipe(model=studio.backbone.name, concepts=(("red", 1.0),), num_inference_steps=MOST_STEPS + 1)
     write_png(pictures(1)[0], tmp_path / "far.png", recipe)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..checks import number, whole
 from ..errors import RudderError
 from ..files import check_weights, read_json
 from ..files import fingerprint as hashed
-from ..recipe import number, whole
 
 COMPONENTS = {
     "unet": "diffusion_pytorch_model.safetensors",

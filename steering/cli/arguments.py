@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RudderError, shorten, unknown
-from ..recipe import STRIP_LIMIT, Recipe, Window, read_png, write_png
+from ..png import read_png, write_png
+from ..recipe import STRIP_LIMIT, Recipe, Window
 from ..vectors import told
 from .console import say
 
@@ -187,7 +188,7 @@ def window_of(text: str) -> Window:
 
 def strengths_of(text: str) -> tuple[float, ...]:
     """ "first:last:count" or "a,b,c" as strengths."""
-    from ..recipe import strength
+    from ..checks import strength
 
     remedy = "give first:last:count such as -1:2:9, or a list such as 0,0.5,1"
     try:

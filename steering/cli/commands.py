@@ -87,7 +87,7 @@ def generate(
     json_: Json = False,
 ) -> None:
     """Paint a picture, unsteered: the plain diffusers pipeline, bit for bit."""
-    from ..recipe import whole
+    from ..checks import whole
 
     count = whole("The number of pictures", count, 1, 1000)
     recipe = request(source, model, prompt, seed, steps, guidance, negative)
@@ -154,7 +154,8 @@ def steer(
     Strength 1 is the distance between the concept's pictures and their baseline; a concept without a
     strength takes the one measured to work best (with --strengths: 1). Saved PNGs carry their recipe.
     """
-    from ..recipe import read_png_vectors, whole
+    from ..checks import whole
+    from ..png import read_png_vectors
 
     if frames is not None and strengths:
         raise RudderError("--strip and --strengths both say which strengths to paint: give one of them.")
@@ -311,7 +312,7 @@ def page(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Serve the page on this machine, at http://localhost:7860; Ctrl-C ends it."""
-    from ..recipe import whole
+    from ..checks import whole
 
     options = ["--port", str(whole("The port", port, 1, 65535)), "--device", device]
     options += [*(("--model", model) if model else ()), *(("--host", host) if host else ())]

@@ -40,7 +40,7 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Measure a model: does it follow its prompts, does steering take, do memorised pictures resist?"""
-    from ..recipe import whole
+    from ..checks import whole
 
     limit = None if limit is None else whole("The limit", limit, 1, 1_000_000)
     model_named(model)
@@ -123,8 +123,8 @@ def scan(
     json_: Json = False,
 ) -> None:
     """Audit many pictures or prompts for memorisation. Started again with the same --out, it goes on."""
+    from ..checks import whole
     from ..listing import readable
-    from ..recipe import whole
 
     batch, workers = whole("The batch", batch, 1, 1024), whole("The number of workers", workers, 1, 64)
     for source in sources:

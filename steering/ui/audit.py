@@ -27,13 +27,13 @@ import numpy as np
 from PIL import Image
 
 from .. import __version__
+from ..checks import text, whole
 from ..cli.console import progress
 from ..concepts import Progress
 from ..errors import RudderError, shorten
 from ..files import home
 from ..images import Limits
 from ..listing import rows as listed
-from ..recipe import text, whole
 from ..report import EXACT, STYLE, body, write_report
 from ..scan import header, heading, results, scan
 from ..sheet import write_csv

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..recipe import Recipe, write_png
+from ..png import write_png
+from ..recipe import Recipe
 
 if TYPE_CHECKING:
     from ..concepts import ConceptVector

@@ -8,7 +8,8 @@ import gradio as gr
 
 from ..concepts import ConceptVector
 from ..errors import RudderError, unknown
-from ..recipe import Recipe, read_png, read_png_vectors
+from ..png import read_png, read_png_vectors
+from ..recipe import Recipe
 from .panels import MOST_GUIDANCE, MOST_STEPS, concept_items
 from .session import Session
 from .steer import concept_of

@@ -13,9 +13,10 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..checks import strength
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError, shorten
-from ..recipe import Recipe, Window, strength
+from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, finish
 from .pictures import SMALL, frame, web_picture
 from .reading import answer, profile, reading

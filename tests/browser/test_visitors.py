@@ -12,7 +12,7 @@ from PIL import Image
 import steering
 from steering.concepts import ConceptVector
 from steering.images import open_images
-from steering.recipe import read_png
+from steering.png import read_png
 from tests.tiny import pictures
 
 
