@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,25 @@ def test_science_does_not_know_the_page(path: Path):
             imported |= set((node.module or "").split("."))
     if "cli" not in path.relative_to(CORE).parts and path.name != "__main__.py":  # the app command starts the page
         assert not imported & {"gradio", "ui", "spaces"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The package's modules that a file imports, at its top or inside its functions, but for type checking alone."""
+    inside = path.relative_to(CORE.parent).parts[:-1]
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = ".".join([*inside[: len(inside) - node.level + 1], *filter(None, [node.module])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_no_two_modules_import_each_other():
+    names = {".".join(path.relative_to(CORE.parent).with_suffix("").parts): path for path in CORE.rglob("*.py")}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {name: (imports_of(path) & set(names)) - {name, "steering"} for name, path in names.items()}
+    assert sum(map(len, graph.values())) > 100
+    list(TopologicalSorter(graph).static_order())
