@@ -26,6 +26,8 @@ def test_importing_the_package_does_not_wait_for_torch():
 
 
 CORE = Path(steering.__file__).parent
+NAMES = {".".join(path.relative_to(CORE.parent).with_suffix("").parts): path for path in CORE.rglob("*.py")}
+NAMES = {name.removesuffix(".__init__"): path for name, path in NAMES.items()}
 FILES = [path for path in CORE.rglob("*.py") if "ui" not in path.relative_to(CORE).parts]
 
 
@@ -51,13 +53,11 @@ def imports_of(path: Path) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = ".".join([*inside[: len(inside) - node.level + 1], *filter(None, [node.module])])
-            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in NAMES else base for alias in node.names}
     return found
 
 
 def test_no_two_modules_import_each_other():
-    names = {".".join(path.relative_to(CORE.parent).with_suffix("").parts): path for path in CORE.rglob("*.py")}
-    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
-    graph = {name: (imports_of(path) & set(names)) - {name, "steering"} for name, path in names.items()}
+    graph = {name: (imports_of(path) & set(NAMES)) - {name, "steering"} for name, path in NAMES.items()}
     assert sum(map(len, graph.values())) > 100
     list(TopologicalSorter(graph).static_order())
