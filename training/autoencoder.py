@@ -179,7 +179,7 @@ def train(
         run.descend(reconstruction_loss(made, wanted) + FEATURES * unlike + KL_WEIGHT * kl)
         if run.step % 100 == 0:
             loss = float(reconstruction_loss(made.detach(), wanted))
-            print(f"{run.seconds:6.0f} s  step {run.step}  loss {loss:.4f}  features {float(unlike):.4f}  "
+            print(f"{run.seconds:6.0f} s  step {run.step}  loss {loss:.4f}  features {float(torch.as_tensor(unlike).detach()):.4f}  "
                   f"share {share:.3f}", flush=True)  # fmt: skip
         if run.step % 1000 == 0:
             print("  ", measured(vae, held, styles, copies), flush=True)
