@@ -173,13 +173,15 @@ def train(
             if (share > EQUAL_FROM or start) and rng.random() < EQUAL_SHARE:
                 drawn, wanted = equal_changes(drawn, true, rng)
             made = vae.decode(drawn).sample
-            unlike = feature_distance(seer, made, wanted).float() if seer and made.shape[2] == 128 else 0.0
+            unlike = (
+                feature_distance(seer, made, wanted).float() if seer and made.shape[2] == 128 else made.new_zeros(())
+            )
         made = made.float()
         kl = latent.kl().float().mean() / latent.mean[0].numel()
         run.descend(reconstruction_loss(made, wanted) + FEATURES * unlike + KL_WEIGHT * kl)
         if run.step % 100 == 0:
             loss = float(reconstruction_loss(made.detach(), wanted))
-            print(f"{run.seconds:6.0f} s  step {run.step}  loss {loss:.4f}  features {float(torch.as_tensor(unlike).detach()):.4f}  "
+            print(f"{run.seconds:6.0f} s  step {run.step}  loss {loss:.4f}  features {unlike.item():.4f}  "
                   f"share {share:.3f}", flush=True)  # fmt: skip
         if run.step % 1000 == 0:
             print("  ", measured(vae, held, styles, copies), flush=True)
