@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from steering.backbones import available, load, registry
 from steering.errors import RudderError
 from steering.files import FULL_HASH_LIMIT, fingerprint
+from steering.words import untaught
 from tests.tiny import WORDS, pictures
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -120,6 +121,15 @@ def test_conditions_from_many_threads(backbone):
     for worker in workers:
         worker.join()
     assert wrong == []
+
+
+def test_untaught_words_are_named_and_what_is_made_of_the_rest(backbone):
+    assert untaught(backbone, ["a red apple", ""]) == ""
+    some = untaught(backbone, ["a zebra on a spaceship"])
+    assert "“zebra”, “spaceship”" in some and "from the other words" in some
+    none = untaught(backbone, ["a red apple", "zork, blimpf!"])
+    assert "zork" in none and "no word that it knows" in none and "other words" not in none
+    assert "and others" in untaught(backbone, [" ".join(f"zork{letter}" for letter in "abcdefgh")])
 
 
 def test_unknown_words(backbone, sd14_folder, tmp_path):

@@ -16,10 +16,11 @@ from steering.errors import Cancelled, RudderError
 from steering.png import read_png
 from steering.recipe import Recipe
 from steering.ui import firstpaint, restore
+from steering.ui.asked import Panel
 from steering.ui.own_set import add_vector, learn_set, told_of, vector_file
 from steering.ui.panels import MOST_STEPS
 from steering.ui.session import ContentCache, Session, ticket_of
-from steering.ui.steer import Panel, generate, profiled, release
+from steering.ui.steer import generate, profiled, release
 from steering.ui.studio import Studio, open_studio, positions, refinements
 from tests.tiny import pictures
 

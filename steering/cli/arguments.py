@@ -16,6 +16,7 @@ from ..errors import RudderError, shorten, unknown
 from ..png import read_png, write_png
 from ..recipe import STRIP_LIMIT, Recipe, Window
 from ..vectors import told
+from ..words import untaught
 from .console import say
 
 if TYPE_CHECKING:
@@ -269,8 +270,7 @@ def warned(backbone: Backbone, recipe: Recipe) -> list[str]:
     """The words the model was never taught, said on stderr."""
     words = backbone.unknown_words(recipe.prompt)
     if words:
-        listed = ", ".join(repr(shorten(word, 30)) for word in words[:12])
-        say(f"{backbone.name} was never taught {listed}: it paints what it makes of the rest of the prompt.")
+        say(untaught(backbone, [recipe.prompt]))
     return words
 
 

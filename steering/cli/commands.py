@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..dae.commands import app as dae_app
 from ..errors import RudderError, shorten
 from ..threads import settle
 from . import measuring
@@ -39,6 +38,7 @@ from .arguments import (
     writing,
 )
 from .console import emit, ended, say, table, watched
+from .dae import app as dae_app
 from .options import (
     Device,
     From,
@@ -219,7 +219,7 @@ def concept_learn(
     draws: Annotated[int, typer.Option(help="Noise draws a picture and timestep.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     search: Annotated[
-        bool, typer.Option(help="Afterwards search how it takes best, by painting with it: a minute at most.")
+        bool, typer.Option(help="Afterwards search how it takes best, by painting with it: about a minute.")
     ] = True,
     model: Model = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The vector file (NAME.safetensors).")] = None,

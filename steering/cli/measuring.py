@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from ..errors import RudderError
 from .arguments import backbone_for, flat, model_named, slug, writing
 from .console import emit, ended, progress, table
 from .options import Device, Json, Model, What
+
+if TYPE_CHECKING:
+    from ..backbones.base import Backbone
+    from ..calibration import Calibration
 
 EVALUATE = "Example:  rudder evaluate --model tiny-sd --what all --json --out evaluation.json"
 SCAN = (
@@ -80,12 +84,8 @@ def score(
     files = [file for path in images for file in files_of(path)]
     model_named(model)
     _there(calibration)
-    from ..calibration import Calibration, shipped
-
     backbone = backbone_for(model, device)
-    used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
-    if used is None:
-        raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`, then --calibration.")
+    used = _calibrated(backbone, calibration)
     rows = []
     for path in files:
         for image in open_images(path):
@@ -131,16 +131,13 @@ def scan(
         readable(source)
     model_named(model)
     _there(calibration)
-    from ..calibration import Calibration, shipped
     from ..report import write_report
     from ..scan import results
     from ..scan import scan as run
     from ..sheet import write_csv
 
     backbone = backbone_for(model, device)
-    used = Calibration.load(calibration, backbone) if calibration else shipped(backbone)
-    if used is None:
-        raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`, then --calibration.")
+    used = _calibrated(backbone, calibration)
     many = workers > 1
     devices = [f"cuda:{i}" if device == "cuda" else device for i in range(workers)] if many else ()
     with writing(out):
@@ -211,3 +208,13 @@ def _there(calibration: Path | None) -> None:
     """RudderError unless a calibration that is named lies there."""
     if calibration is not None and not calibration.is_file():
         raise RudderError(f"{calibration} is not there: name a file that `rudder calibrate` wrote.")
+
+
+def _calibrated(backbone: Backbone, path: Path | None) -> Calibration:
+    """The calibration in a file, else the one that ships for the model; RudderError where there is none."""
+    from ..calibration import Calibration, shipped
+
+    used = Calibration.load(path, backbone) if path else shipped(backbone)
+    if used is None:
+        raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`, then --calibration.")
+    return used

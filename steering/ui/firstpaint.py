@@ -15,7 +15,7 @@ import datetime
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,11 @@ from ..errors import RudderError, unknown
 from ..files import home, read_json
 from ..recipe import Recipe
 from ..showcase import FACTORS, Pair, cells, pairs, table
+from .asked import Panel, prefix_key
+from .panels import start_panel
 from .pictures import data_uri
 from .session import Session
-from .steer import Panel, generate, paint_unsteered, prefix_key
+from .steer import generate, paint_unsteered
 from .studio import Studio, open_studio, start_of
 
 SEED = 7
@@ -63,16 +65,12 @@ def default_panel(
         raise unknown("concept", concept, names)
     name = concept or (best["concept"] if best.get("concept") in names else names[0] if names else "")
     window, halves = start_of(studio.concepts[name].vector if name else None)
-    defaults = studio.backbone.defaults
-    return Panel(
+    return replace(
+        start_panel(studio),
         prompts={"a": asked["ordinary"], "b": asked["memorized"]},
         concept=name,
         seed=best.get("seed", SEED) if seed is None else seed,
-        steps=defaults["num_inference_steps"],
-        guidance=defaults["guidance_scale"],
-        negative="",
         window=(window[0], window[1]),
-        sites=(),
         halves=halves,
     )
 

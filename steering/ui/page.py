@@ -10,13 +10,15 @@ import gradio as gr
 
 from ..images import Limits, open_images
 from ..pace import timed
+from ..words import untaught
 from . import audit, documents, lab, notices, own_set, restore
+from .asked import Panel
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
 from .pictures import square, web_picture
 from .reading import reading
 from .session import Session
 from .shell import HEADER, LEDE, STAGE
-from .steer import Panel, failed, generate, profiled, release, unknown_words
+from .steer import failed, generate, profiled, release
 from .studio import Studio
 
 PAINTERS = 2  # runs at once: the forward passes take turns on one model, so both visitors see progress
@@ -163,7 +165,7 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
             panel = panel_from(list(values))
             for message in timed(generate(studio, owner, panel, sent)):
                 done = message["phase"] == "done"
-                words = unknown_words(studio, panel.prompts.values()) if done else ""
+                words = untaught(studio.backbone, panel.prompts.values()) if done else ""
                 yield message, notices.note(words) if words else gr.skip()
 
         yield from notices.guarded(items(), lambda told: (failed(sent), told))

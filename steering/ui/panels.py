@@ -10,8 +10,8 @@ import gradio as gr
 
 from ..concepts import ConceptVector
 from ..errors import RudderError
+from .asked import Panel
 from .session import Session
-from .steer import Panel
 from .studio import Studio, positions, start_of
 
 PICKER = '<div class="rd-thumbs" role="radiogroup" aria-label="{label}"></div>'
@@ -132,7 +132,8 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, 
                         js_on_load="RudderPickers.prompts({element, props, trigger, watch})",
                         elem_id=f"rd-picker-{column}",
                     )
-                    picker.select(None, picker, box, js="(prompt) => prompt", api_visibility="private")
+                    box.change(None, box, picker, js="(text) => text", show_progress="hidden", api_visibility="private")
+                picker.select(None, picker, box, js="(prompt) => prompt", api_visibility="private")
             boxes.append(box)
     compare.change(None, compare, None, js="(on) => Rudder.compare(on)", api_visibility="private")
     return boxes[0], boxes[1], compare

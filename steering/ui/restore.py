@@ -10,9 +10,9 @@ from ..concepts import ConceptVector
 from ..errors import RudderError, unknown
 from ..png import read_png, read_png_vectors
 from ..recipe import Recipe
+from .asked import concept_of
 from .panels import MOST_GUIDANCE, MOST_STEPS, concept_items
 from .session import Session
-from .steer import concept_of
 from .studio import Studio
 
 EXACT = 2**53 - 1  # whole numbers up to here survive the browser

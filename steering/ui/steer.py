@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from threading import Event
 from typing import Any
@@ -15,16 +15,15 @@ from torch import Tensor
 
 from ..checks import strength
 from ..concepts import ConceptVector, Progress
-from ..errors import RudderError, shorten
-from ..recipe import Recipe, Window
+from ..recipe import Recipe
 from ..sampling import Prefix, Result, Steering, Step, finish
+from .asked import Panel, concept_of, first_strength, mapping, prefix_key, recipe_of, strip_of, title_of
 from .pictures import SMALL, frame, web_picture
 from .reading import answer, profile, reading
 from .session import Session, ticket_of
 from .studio import Studio, positions, refinements, vector_for
 
 COLUMNS = ("a", "b")
-KNOWN = {"ordinary": "Ordinary prompt", "memorized": "Memorised prompt"}  # what is said of a model's own prompts
 PAUSE = 0.12  # seconds between two progress messages
 ROWS = {True: 24, False: 8}  # pictures of a strip painted at once: small ones, large ones
 
@@ -35,21 +34,6 @@ class Painted:
 
     image: Image.Image
     latents: Tensor
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What the controls said when Generate was pressed."""
-
-    prompts: dict[str, str]
-    concept: str
-    seed: int
-    steps: int
-    guidance: float
-    negative: str
-    window: tuple[float, float]
-    sites: tuple[str, ...]
-    halves: str = "both"
 
 
 def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -73,7 +57,7 @@ def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, 
         base = replace(base, sites=base.sites or (tuple(told["sites"]) if told["sites"] else None))
         wanted, heads = {}, {}
         for column, prompt in panel.prompts.items():
-            value = _start(sent, column, panel.concept, told["strength"])
+            value = first_strength(sent, column, panel.concept, told["strength"])
             wanted[column] = replace(base, prompt=prompt, concepts=((panel.concept, value),))
             heads[column] = {"title": title_of(studio, prompt), "prompt": prompt}
         note = _throttled(ticket, "strip", "Painting both pictures" if len(wanted) > 1 else "Painting")
@@ -111,10 +95,10 @@ def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterat
     ticket = ticket_of(sent.get("ticket"))
     columns: dict[str, Any] = {}
     with session.run(ticket) as stop:
-        asked = {column: job for column, job in _mapping(sent.get("columns")).items() if column in COLUMNS}
+        asked = {column: job for column, job in mapping(sent.get("columns")).items() if column in COLUMNS}
         groups: dict[Recipe, dict[str, Recipe]] = {}
         for column, job in asked.items():
-            recipe = Recipe.from_json(_mapping(_mapping(job).get("recipe")))
+            recipe = Recipe.from_json(mapping(mapping(job).get("recipe")))
             name = concept_of(studio, recipe)
             exact = replace(recipe, concepts=((name, strength(name, job.get("strength"))),))
             groups.setdefault(replace(recipe, prompt="", seed=0, concepts=((name, 1.0),)), {})[column] = exact
@@ -147,7 +131,7 @@ def profiled(studio: Studio, session: Session, sent: Mapping[str, Any]) -> dict[
     `sent` is {"ticket", "column", "recipe"}; raises RudderError as `release`, or without a calibration.
     """
     ticket, column = ticket_of(sent.get("ticket")), str(sent.get("column"))
-    recipe = Recipe.from_json(_mapping(sent.get("recipe")))
+    recipe = Recipe.from_json(mapping(sent.get("recipe")))
     concept_of(studio, recipe)
     plain = studio.unsteered.get(prefix_key(studio, recipe)[:-1]) or paint_unsteered(studio, recipe)
     told = {column: {"profile": profile(studio, plain.image)}}
@@ -296,82 +280,11 @@ def _throttled(ticket: int, kind: str, doing: str) -> Callable[[Step, dict[str, 
     return note
 
 
-def recipe_of(studio: Studio, panel: Panel) -> Recipe:
-    """The controls as a checked Recipe (without prompt); RudderError names the first bad value."""
-    for prompt in panel.prompts.values():
-        Recipe(prompt=prompt)
-    known = studio.backbone.sites()
-    for site in panel.sites:
-        if site not in known:
-            raise RudderError(f"{studio.backbone.name} has no site {shorten(site)!r}: choose sites from the list.")
-    return Recipe(
-        model=studio.backbone.name,
-        seed=panel.seed,
-        num_inference_steps=panel.steps,
-        guidance_scale=panel.guidance,
-        negative_prompt=panel.negative,
-        concepts=((panel.concept, 1.0),),
-        window=Window(*panel.window),
-        sites=panel.sites or None,
-        halves=panel.halves,
-    )
-
-
-def concept_of(studio: Studio, recipe: Recipe) -> str:
-    """The one concept of a recipe; RudderError for another model or another number of concepts."""
-    if recipe.model != studio.backbone.name:
-        raise RudderError(
-            f"This picture was made with the model {shorten(recipe.model)!r}, and this page runs "
-            f"{studio.backbone.name!r}: start the page with that model to restore it."
-        )
-    if len(recipe.concepts) != 1:
-        raise RudderError(
-            f"This picture is steered by {len(recipe.concepts)} concepts and the page by one at a time: "
-            "use the command line's steer for it."
-        )
-    return recipe.concepts[0][0]
-
-
-def prefix_key(studio: Studio, recipe: Recipe) -> tuple[Any, ...]:
-    """What the latents at the start of the window depend on."""
-    start = recipe.window.steps(recipe.num_inference_steps).start
-    return (
-        studio.backbone.fingerprint,
-        recipe.prompt,
-        recipe.negative_prompt,
-        recipe.seed,
-        recipe.num_inference_steps,
-        recipe.guidance_scale,
-        start,
-    )
-
-
 def keep(studio: Studio, recipe: Recipe, prefix: Prefix, unsteered: Painted) -> None:
     """Keep what all strengths of a recipe share: latents at the window's start, the unsteered picture."""
     key = prefix_key(studio, recipe)
     studio.prefixes.put(key, prefix)
     studio.unsteered.put(key[:-1], unsteered)
-
-
-def title_of(studio: Studio, prompt: str) -> str:
-    """What is known of a prompt beforehand: only a model's own lists say that one is memorised or ordinary."""
-    for kind, title in KNOWN.items():
-        if any(entry["key"] == prompt for entry in studio.prompts.get(kind, [])):
-            return title
-    return "Your prompt" if prompt.strip() else "No prompt"
-
-
-def strip_of(concept: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    """What the slider needs of a strip: its strengths, those named on the axis, and the ends."""
-    strip = positions(*told["range"], told["strength"])
-    ticks = sorted({strip[0], 0.0, round(told["strength"] / 2, 6), round(float(told["strength"]), 6), strip[-1]})
-    return {
-        "concept": concept,
-        "strip": strip,
-        "ticks": ticks,
-        "range": [strip[0], strip[-1]],
-        "recommended": told["strength"],
-    }
 
 
 def failed(sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -385,17 +298,6 @@ def failed(sent: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def unknown_words(studio: Studio, prompts: Iterable[str]) -> str:
-    """A gentle sentence about words the model was never taught; "" when there are none."""
-    words = list(dict.fromkeys(word for prompt in prompts for word in studio.backbone.unknown_words(prompt)))
-    if not words:
-        return ""
-    listed = ", ".join(f"\u201c{shorten(word, 24)}\u201d" for word in words[:6]) + (
-        " and others" if len(words) > 6 else ""
-    )
-    return f"{studio.backbone.name} was never taught {listed}: it paints what it can from the other words."
-
-
 def _message(
     ticket: int, kind: str, columns: Mapping[str, Any], text: str = "", part: float = 0.0, phase: str = "running"
 ) -> dict[str, Any]:
@@ -405,17 +307,3 @@ def _message(
         for column, data in columns.items()
     }
     return {"ticket": ticket, "kind": kind, "phase": phase, "text": text, "part": round(part, 4), "columns": shown}
-
-
-def _start(sent: Mapping[str, Any], column: str, concept: str, recommended: float) -> float:
-    """The strength to show first: the slider's while the concept stays the same, else the recommended one."""
-    if sent.get("concept") != concept:
-        return float(recommended)
-    value = _mapping(sent.get("strengths")).get(column, recommended)
-    return round(strength(concept, value), 6)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise RudderError(f"The page sent {shorten(value)!r} where an object was due: reload the page.")
-    return value

@@ -27,7 +27,7 @@ from ..sampling import Prefix, Result, Steering, Step, sample, strip
 from ..scan import score_rows
 from ..spikiness import Spikiness
 from ..tuning import BUDGET, tune
-from .gpu import call_on_gpu, on_gpu
+from .gpu import SECONDS, call_on_gpu, on_gpu, zero_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
 
@@ -155,7 +155,8 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
 
 
 def _learner(backbone: Backbone, budget: float) -> Callable[..., Iterator[Progress | ConceptVector]]:
-    """`tune` on this model, wherever it runs."""
+    """`tune` on this model, wherever it runs; on ZeroGPU within one slice of its time."""
+    budget = min(budget, SECONDS / 2) if zero_gpu() else budget
 
     @on_gpu
     def learner(*arguments: Any, **options: Any) -> Iterator[Any]:

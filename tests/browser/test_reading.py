@@ -45,8 +45,12 @@ def test_the_profile_is_read_on_demand(visit):
 def test_a_new_picture_gets_a_new_reading(visit):
     one = visit()
     before = one.page.inner_text(".rd-reading.is-a figcaption >> nth=0")
+    assert one.page.locator("#rd-picker-a input:checked").count() == 1
     one.page.fill("#rd-prompt-a textarea", "a cactus on a sea background")
     one.generate()
+    assert one.page.locator("#rd-picker-a input:checked").count() == 0, (
+        "no example is chosen while the words are others"
+    )
     assert one.page.inner_text(".rd-reading.is-a figcaption >> nth=0") != before
     assert "this edit" in verdict(one, ".rd-reading.is-a")
     assert "per unit of strength" not in one.page.inner_text(".rd-reading.is-a"), "plain words first"

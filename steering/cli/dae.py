@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..cli.console import emit, say, table
-from ..cli.options import Json
 from ..errors import RudderError
+from .console import emit, say, table
+from .options import Json
 
 app = typer.Typer(
     help="The toy laboratory: a two-layer ReLU denoising autoencoder that stores pictures, or learns what they share.",
@@ -40,12 +40,12 @@ def train(
     json_: Json = False,
 ) -> None:
     """Train one toy and tell what it stored, how spiky it is, and how well it denoises."""
-    from .data import load, training_set
-    from .measures import class_representations, numbers, regime
-    from .snapshots import write
-    from .theory import theorem_condition
-    from .training import Settings
-    from .training import train as run
+    from ..dae.data import load, training_set
+    from ..dae.measures import class_representations, numbers, regime
+    from ..dae.snapshots import write
+    from ..dae.theory import theorem_condition
+    from ..dae.training import Settings
+    from ..dae.training import train as run
 
     settings = Settings(data, n, p, sigma, lam, duplicates, tied, optimizer, steps, 0.0, seed)
     pictures = load(data)
@@ -73,8 +73,8 @@ def verify(
     json_: Json = False,
 ) -> None:
     """Hold the trained weights against the paper's closed forms; each number's meaning is printed beside it."""
-    from .verify import HOW
-    from .verify import verify as run
+    from ..dae.verify import HOW
+    from ..dae.verify import verify as run
 
     told = run(train_)
     rows = [[group, key, f"{v:.4g}", HOW.get(key, "")] for group, line in told.items() for key, v in line.items()]
@@ -86,8 +86,8 @@ def snapshots(
     names: Annotated[list[str] | None, typer.Argument(help="States to make; all of them when none is named.")] = None,
 ) -> None:
     """Train the shipped states anew into assets/dae/states and assets/dae/index.json."""
+    from ..dae.snapshots import catalogue, make, title
     from ..errors import unknown
-    from .snapshots import catalogue, make, title
 
     known = {title(settings): settings for settings in catalogue()}
     for name in names or ():
@@ -111,7 +111,7 @@ def list_(json_: Json = False) -> None:
 @app.command(epilog="Example:  rudder dae phase --json")
 def phase(json_: Json = False) -> None:
     """Measure and predict when a sub-population is memorised, over n_k/p_k and separability (minutes)."""
-    from .phase import diagram, save
+    from ..dae.phase import diagram, save
 
     cells = []
     for cell in diagram():
@@ -130,7 +130,7 @@ def sample(
     """Draw 200 samples of each multi-noise model and count copies of training pictures against novel ones."""
     from tempfile import TemporaryDirectory
 
-    from .multinoise import experiment
+    from ..dae.multinoise import experiment
 
     with TemporaryDirectory() as place:
         told = experiment(Path(place) if train_ else None)
@@ -146,7 +146,7 @@ def depth(
     json_: Json = False,
 ) -> None:
     """Tell how spiky each layer of networks of depth 2 to 4 is, with fixed noise and with a level for every sample."""
-    from .deep import SIGMA, experiment, recorded, save
+    from ..dae.deep import SIGMA, experiment, recorded, save
 
     found = []
     for line in experiment(train_):
@@ -168,8 +168,8 @@ def depth(
 def figures() -> None:
     """Draw every figure of the laboratory into assets/dae/figures and the numbers into assets/dae/verify.json."""
     try:
-        from . import figures as first
-        from . import figures_more as more
+        from ..dae import figures as first
+        from ..dae import figures_more as more
     except ImportError as error:
         raise RudderError(f"Figures need matplotlib ({error.name}): pip install -r requirements-dev.txt.") from error
     for path in chain(first.draw(), more.draw()):
