@@ -133,7 +133,7 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, 
                         elem_id=f"rd-picker-{column}",
                     )
                     box.change(None, box, picker, js="(text) => text", show_progress="hidden", api_visibility="private")
-                picker.select(None, picker, box, js="(prompt) => prompt", api_visibility="private")
+                    picker.select(None, picker, box, js="(prompt) => prompt", api_visibility="private")
             boxes.append(box)
     compare.change(None, compare, None, js="(on) => Rudder.compare(on)", api_visibility="private")
     return boxes[0], boxes[1], compare
