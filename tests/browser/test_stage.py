@@ -48,6 +48,15 @@ COVERED = """() => {
     return !(top === node || node.contains(top) || top?.contains(node) || top?.closest("label")?.contains(node));
   }).map((node) => node.outerHTML.slice(0, 120));
 }"""
+# What is painted over the bar that stays in view, sampled over its face.
+OVER = """() => {
+  const bar = document.querySelector("#rd-actions"), box = bar.getBoundingClientRect(), found = new Set();
+  for (let x = box.x + 4; x < box.right; x += 8) for (let y = Math.max(1, box.y + 8); y < box.bottom - 8; y += 6) {
+    const top = document.elementFromPoint(x, y);
+    if (top && !bar.contains(top)) found.add(top.outerHTML.slice(0, 120));
+  }
+  return [...found];
+}"""
 # Controls of the stage's tab that are smaller than a fingertip.
 SMALL = """() => [...document.querySelectorAll(
   "#rd-room :is(button, input, textarea, select, summary), .rd-theme, #rd-tabs [role=tab]")].filter((node) => {
@@ -181,6 +190,13 @@ def test_a_picture_is_shown_large_and_escape_closes_it(visit):
     one.page.keyboard.press("Escape")
     large.wait_for(state="hidden")
     assert one.page.evaluate("document.activeElement.matches('[data-column=b] .rd-frame')"), "focus goes back"
+
+
+def test_nothing_is_painted_over_the_bar_that_stays_in_view(visit):
+    one = visit()
+    for down in range(0, 1000, 20):
+        one.page.evaluate("(y) => scrollTo(0, y)", down)
+        assert one.page.evaluate(OVER) == [], down
 
 
 def test_no_control_lies_under_another(visit):
