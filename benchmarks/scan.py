@@ -83,7 +83,7 @@ def child(model: str, listed: Path) -> None:
     """Scan in this process and print its peak megabytes."""
     from dataclasses import replace
 
-    from steering.scan import scan
+    from steering.audit.scan import scan
 
     backbone = load(model)
     calibration = replace(shipped(backbone), draws=1)

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from steering.audit.listing import rows
+from steering.audit.report import body, write_report
+from steering.audit.scan import heading, scan
+from steering.audit.sheet import COLUMNS, cell, write_csv
 from steering.errors import RudderError
-from steering.listing import rows
-from steering.report import body, write_report
-from steering.scan import heading, scan
-from steering.sheet import COLUMNS, cell, write_csv
 from steering.ui import audit
 from tests.test_scan import calibration  # noqa: F401  (fixture)
 from tests.tiny import pictures

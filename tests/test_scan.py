@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from steering.audit.listing import open_row, rows
+from steering.audit.report import write_report
+from steering.audit.scan import count, results, scan
 from steering.backbones import Backbone
 from steering.calibration import Calibration
 from steering.errors import RudderError
-from steering.listing import open_row, rows
-from steering.report import write_report
-from steering.scan import count, results, scan
 from steering.spikiness import Probe
 from tests.tiny import pictures
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from steering.judge import load as load_judge
+from steering.evaluation.judge import load as load_judge
 from training.dataset import load
 from training.loop import Run, made_by
 from training.memories import ladder

@@ -17,7 +17,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 from torch.nn import functional as F
 
-from steering.judge import load as load_judge
+from steering.evaluation.judge import load as load_judge
 from training.autoencoder import (
     FEATURES,
     MEMORIZED_SHARE,

@@ -19,8 +19,8 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from steering.evaluation.judge import Judge, shrink
 from steering.files import home
-from steering.judge import Judge, shrink
 from training.autoencoder import to_tensor
 from training.captions import STYLE_WORDS
 from training.dataset import build, labels, load, ordinary

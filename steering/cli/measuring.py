@@ -123,18 +123,18 @@ def scan(
     json_: Json = False,
 ) -> None:
     """Audit many pictures or prompts for memorisation. Started again with the same --out, it goes on."""
+    from ..audit.listing import readable
     from ..checks import whole
-    from ..listing import readable
 
     batch, workers = whole("The batch", batch, 1, 1024), whole("The number of workers", workers, 1, 64)
     for source in sources:
         readable(source)
     model_named(model)
     _there(calibration)
-    from ..report import write_report
-    from ..scan import results
-    from ..scan import scan as run
-    from ..sheet import write_csv
+    from ..audit.report import write_report
+    from ..audit.scan import results
+    from ..audit.scan import scan as run
+    from ..audit.sheet import write_csv
 
     backbone = backbone_for(model, device)
     used = _calibrated(backbone, calibration)

@@ -1,6 +1,6 @@
 """Numbers where the paper shows pictures: prompts, steering, detection and editability of an embedded model.
 
-The judge (steering/judge.py) reads the pictures; memorised ones are compared with the pictures they were trained on.
+The judge (judge.py) reads the pictures; memorised ones are compared with the pictures they were trained on.
 """
 
 from .detection import detection

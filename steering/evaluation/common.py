@@ -9,7 +9,6 @@ from itertools import product
 import numpy as np
 from PIL import Image
 
-from .. import judge as judging
 from ..backbones.base import Backbone
 from ..concepts import ConceptInfo, library
 from ..errors import RudderError
@@ -17,6 +16,7 @@ from ..files import home, read_json
 from ..recipe import Recipe, Window
 from ..sampling import Steering, finish, sample
 from ..vectors import ConceptVector
+from . import judge as judging
 
 Report = Callable[[int, int, str], object]
 STYLES = ("sketch", "oil", "neon", "pixel", "blueprint")

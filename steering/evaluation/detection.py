@@ -9,13 +9,11 @@ import numpy as np
 from PIL import Image
 
 from ..backbones.base import Backbone
-from ..baselines import RIVALS
 from ..calibration import Calibration, Sample, Verdict, known_world, shipped
 from ..concepts import library
 from ..errors import RudderError
 from ..files import home
 from ..foreign import foreign
-from ..judge import load as load_judge
 from ..roc import auroc, tpr_at_fpr
 from .common import (
     QUIET,
@@ -30,6 +28,8 @@ from .common import (
     rounded,
     share,
 )
+from .judge import load as load_judge
+from .rivals import RIVALS
 
 SEEDS = 3  # pictures of each memorised caption
 ORDINARY = 240  # generated from ordinary captions

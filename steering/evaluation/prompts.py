@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from .. import judge as judging
 from ..backbones.base import Backbone
+from . import judge as judging
 from .common import (
     QUIET,
     Report,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from .. import judge as judging
 from ..backbones.base import Backbone
 from ..concepts import library
 from ..vectors import ConceptVector
+from . import judge as judging
 from .common import (
     QUIET,
     Memorised,

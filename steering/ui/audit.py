@@ -27,16 +27,16 @@ import numpy as np
 from PIL import Image
 
 from .. import __version__
+from ..audit.listing import rows as listed
+from ..audit.report import EXACT, STYLE, body, write_report
+from ..audit.scan import header, heading, results, scan
+from ..audit.sheet import write_csv
 from ..checks import text, whole
 from ..cli.console import progress
 from ..concepts import Progress
 from ..errors import RudderError, shorten
 from ..files import home
 from ..images import Limits
-from ..listing import rows as listed
-from ..report import EXACT, STYLE, body, write_report
-from ..scan import header, heading, results, scan
-from ..sheet import write_csv
 from . import notices
 from .panels import Controls
 from .reading import UNCALIBRATED

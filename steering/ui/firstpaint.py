@@ -23,9 +23,9 @@ from .. import __version__
 from ..cli.console import progress
 from ..concepts import Progress
 from ..errors import RudderError, unknown
+from ..evaluation.showcase import FACTORS, Pair, cells, pairs, table
 from ..files import home, read_json
 from ..recipe import Recipe
-from ..showcase import FACTORS, Pair, cells, pairs, table
 from .asked import Panel, prefix_key
 from .panels import start_panel
 from .pictures import data_uri

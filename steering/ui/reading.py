@@ -14,7 +14,7 @@ from ..calibration import Calibration
 from ..concepts import ConceptVector
 from ..editability import DEAF, INERT, JUMP, joined, lesson
 from ..errors import RudderError
-from ..judge import nearest_picture
+from ..evaluation.judge import nearest_picture
 from .pictures import web_picture
 from .studio import Studio
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from PIL import Image
 
+from ..audit.listing import Row
+from ..audit.scan import score_rows
 from ..backbones.base import Backbone
 from ..backbones.layout import sizes
 from ..backbones.registry import DEFAULT, Outline, load, outline
@@ -20,11 +22,9 @@ from ..concepts import ConceptVector, Progress, library
 from ..editability import Response, response
 from ..errors import unknown
 from ..files import read_json
-from ..listing import Row
 from ..pace import Pace, measure, reader
 from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Steering, Step, sample, strip
-from ..scan import score_rows
 from ..spikiness import Spikiness
 from ..tuning import BUDGET, tune
 from .gpu import SECONDS, call_on_gpu, on_gpu, zero_gpu

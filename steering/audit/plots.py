@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .roc import auroc, tpr_at_fpr
+from ..roc import auroc, tpr_at_fpr
 
 BINS = 40
 POSITIVE = {"memorized", "memorised", "1", "true", "yes"}

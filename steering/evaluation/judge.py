@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import RudderError
-from .files import check_weights, home, read_json
+from ..errors import RudderError
+from ..files import check_weights, home, read_json
 
 REMEDY = "restore it with `git checkout models/judge`, or make it with `python -m training.judge`"
 SIDE = 64  # px, at which copies are compared

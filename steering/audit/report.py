@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import RudderError
+from ..errors import RudderError
 from .listing import Row, open_row
 from .plots import STYLE as PLOTS
 from .plots import histogram, roc

@@ -16,14 +16,14 @@ from typing import Any
 
 from PIL import Image
 
-from .backbones.base import Backbone
-from .backbones.registry import load
-from .calibration import Calibration, Verdict
-from .concepts import Progress
-from .errors import RudderError, shorten
+from ..backbones.base import Backbone
+from ..backbones.registry import load
+from ..calibration import Calibration, Verdict
+from ..concepts import Progress
+from ..errors import RudderError, shorten
+from ..recipe import Recipe
+from ..sampling import Result, finish, sample
 from .listing import HUB, Row, Source, open_row, rows, title
-from .recipe import Recipe
-from .sampling import Result, finish, sample
 
 FORMAT = 1
 BATCH = 16

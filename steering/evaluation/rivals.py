@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .activations import attention_over_tokens
-from .backbones.base import Backbone
-from .calibration import Sample
-from .errors import RudderError
+from ..activations import attention_over_tokens
+from ..backbones.base import Backbone
+from ..calibration import Sample
+from ..errors import RudderError
+from ..sampling import ddim_step, initial
 from .judge import nearest_training
-from .sampling import ddim_step, initial
 
 BATCH = 32
 NORM_WEIGHT, ANGLE_WEIGHT = (
@@ -85,7 +85,7 @@ def anisotropy(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarray:
 
 def nearest_neighbour(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarray:
     """Minus the distance to the nearest training picture [N]: what memorised means, where the set is known."""
-    from .evaluation.common import distances, memorized_set
+    from .common import distances, memorized_set
 
     pictures = [s.picture for s in samples]
     originals = [m.picture for m in memorized_set(backbone.name)]

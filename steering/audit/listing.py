@@ -18,10 +18,10 @@ from typing import Any
 
 from PIL import Image
 
-from .checks import text, whole
-from .errors import RudderError, shorten
-from .images import Limits, decode_image, is_clutter, to_rgb
-from .recipe import SEED_LIMIT
+from ..checks import text, whole
+from ..errors import RudderError, shorten
+from ..images import Limits, decode_image, is_clutter, to_rgb
+from ..recipe import SEED_LIMIT
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 COLUMNS = {"path": ("path", "image", "file"), "prompt": ("prompt", "caption", "text")}

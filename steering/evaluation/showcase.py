@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..backbones.base import Backbone
+from ..concepts import Progress
+from ..editability import JUMP, STRETCH, response
+from ..errors import RudderError
+from ..vectors import ConceptVector
 from . import judge as judging
-from .backbones.base import Backbone
-from .concepts import Progress
-from .editability import JUMP, STRETCH, response
-from .errors import RudderError
-from .evaluation.common import gives_back, memorized_set, responses
-from .vectors import ConceptVector
+from .common import gives_back, memorized_set, responses
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the recommended strength
 RELIEF = 60.0  # grey levels: a picture with light and dark in it
