@@ -104,7 +104,7 @@ def main() -> None:
         return
     backbone = load(asked.model)
     probe = shipped(backbone).probe
-    inner = [s.name for s in backbone.sites().values() if s.part == "nonlinearity" and s.path.startswith("up_blocks.")]
+    inner = [name for name in backbone.defaults["scored"] if name.startswith("up_blocks.")]
     sites, images = inner[:SITES], pictures(asked.count // ROUNDS)
     slow, fast = (way(backbone, images[:3], sites, probe.timestep) for way in (one_by_one, together))  # warm
     assert len(slow) == len(fast) == 3 * len(sites)

@@ -128,7 +128,8 @@ def _hooked(backbone: Backbone, actions: Mapping[Site, Callable[[Tensor], Tensor
 
 
 def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor | None], owner: threading.Thread):
-    if site.part == "nonlinearity":  # the last SiLU feeds conv2: its input is that call's output, whoever made it
+    action = _as_map(site, action)
+    if site.part == "input":
 
         def before(module, inputs):
             if threading.current_thread() is not owner:
@@ -136,7 +137,7 @@ def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor 
             changed = action(inputs[0])
             return None if changed is None else (changed, *inputs[1:])
 
-        return backbone.network.get_submodule(f"{site.path}.conv2").register_forward_pre_hook(before)
+        return backbone.network.get_submodule(site.path).register_forward_pre_hook(before)
 
     if site.part == "estimate":
 
@@ -156,6 +157,19 @@ def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor 
         return None if changed is None else _replaced(output, changed)
 
     return backbone.network.get_submodule(site.path).register_forward_hook(after)
+
+
+def _as_map(site: Site, action: Callable[[Tensor], Tensor | None]) -> Callable[[Tensor], Tensor | None]:
+    """The action where the site speaks in tokens [B, h w, C]: it sees, and may return, a map [B, C, h, w]."""
+    if not site.tokens:
+        return action
+    height, width = site.size
+
+    def acted(h: Tensor) -> Tensor | None:
+        changed = action(rearrange(h, "b (y x) c -> b c y x", y=height, x=width))
+        return None if changed is None else rearrange(changed, "b c y x -> b (y x) c")
+
+    return acted
 
 
 def _release(backbone: Backbone, handle: Any) -> None:

@@ -330,7 +330,7 @@ def halves(samples: Sequence[Sample], seed: int) -> np.ndarray:
 
 def listening_sites(backbone: Backbone) -> list[str]:
     """Where scores are read: every resnet's last nonlinearity and the mid block, in order of execution."""
-    return [s.name for s in backbone.sites().values() if s.part == "nonlinearity" or s.name == "mid_block"]
+    return list(backbone.defaults["scored"])
 
 
 def _probes(sites: Sequence[str], timesteps: Sequence[int]) -> list[Probe]:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from . import __version__
-from .backbones.base import Backbone
+from .backbones.base import Backbone, repeated
 from .checks import text, whole
 from .errors import RudderError, unknown
 from .files import home, read_json
@@ -177,7 +177,7 @@ def _average(
                 x = latents[start : start + batch_size]
                 noise = [_generator(seed, start + i, draw, t) for i in range(len(x))]
                 with torch.no_grad(), capture(backbone, sites, pooling) as store:
-                    backbone.denoise(backbone.noise(x, t, noise), t, condition.expand(len(x), -1, -1))
+                    backbone.denoise(backbone.noise(x, t, noise), t, repeated(condition, len(x)))
                 for site in sites:
                     part = store[site].sum(dim=0, dtype=torch.float64).cpu()
                     row[site] = row[site] + part if site in row else part

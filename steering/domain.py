@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from .backbones.base import Backbone
+from .backbones.base import Backbone, repeated
 from .checks import number, whole
 
 TIMESTEPS = (50, 300)
@@ -178,14 +178,10 @@ def _predicted(backbone: Backbone, latents: torch.Tensor, seed: int) -> list[np.
     for t in TIMESTEPS:
         state = int(np.random.SeedSequence((seed, t, 7)).generate_state(1, np.uint64)[0] >> 1)
 
-        def noised(x: torch.Tensor, t: int = t, state: int = state) -> torch.Tensor:
-            return backbone.noise(x, t, [torch.Generator().manual_seed(state) for _ in x])
-
-        nothing = noised(torch.zeros_like(latents[:1])).float()
-        noise = nothing / nothing.std(correction=0)  # of an empty picture only the noise is left
+        noised = backbone.noise(latents, t, [torch.Generator().manual_seed(state) for _ in latents])
         at = torch.full((len(latents),), t, device=backbone.device)
-        made = backbone.denoise(noised(latents), at, empty.expand(len(latents), *empty.shape[1:])).float()
-        error = made - noise
+        made = backbone.denoise(noised, at, repeated(empty, len(latents)))
+        error = (backbone.clean(noised, t, made) - latents).float() / backbone.sigma(t)  # that of the noise
         rows.append(np.log(_numbers(error.square().mean((1, 2, 3))) + 1e-9))
         rows.append(np.log(_numbers(error.mean((2, 3)).square().mean(1)) + 1e-9))
     return rows

@@ -28,9 +28,11 @@ def measure(backbone: Backbone) -> Pace:
     """Time denoising steps: one of a single picture, on a quick machine also one of eight together."""
     import torch
 
+    from .backbones.base import repeated
+
     def step(count: int) -> float:
         x = torch.zeros(2 * count, *backbone.latent_shape, device=backbone.device, dtype=backbone.dtype)
-        condition = backbone.condition([""]).expand(2 * count, -1, -1)
+        condition = repeated(backbone.condition([""]), 2 * count)
         started = time.perf_counter()
         with torch.inference_mode():
             float(backbone.denoise(x, 500, condition).flatten()[0])  # its value, so that an accelerator has to finish

@@ -1,4 +1,4 @@
-"""Steered sampling: deterministic DDIM as a generator, with prefix reuse and strips of strengths.
+"""Steered sampling: the model's deterministic sampler as a generator, with prefix reuse and strips of strengths.
 
 With every strength 0 the result equals diffusers' StableDiffusionPipeline (DDIM, eta 0) bit for bit.
 """
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from .activations import find_sites, push
-from .backbones.base import Backbone, Schedule, Site
+from .backbones.base import Backbone, Schedule, Site, repeated
 from .checks import strength
 from .errors import Cancelled, RudderError, shorten, unknown
 from .recipe import HALVES, STRIP_LIMIT, Recipe, Window
@@ -200,15 +200,6 @@ def finish(run: Iterator[Step | Result]) -> Result:
     return last
 
 
-def ddim_step(schedule: Schedule, i: int, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """x_{t-1} and the predicted x_0 (DDIM, Song 2021, eq. 12, sigma = 0), in diffusers' order."""
-    clean = (x - schedule.sqrt_beta[i] * eps) / schedule.sqrt_alpha[i]
-    if schedule.clip is not None:
-        clean = clean.clamp(-schedule.clip, schedule.clip)
-    direction = schedule.sqrt_beta_next[i] * eps
-    return schedule.sqrt_alpha_next[i] * clean + direction, clean
-
-
 @dataclass(frozen=True, eq=False)
 class _Run:
     """What stays the same from step to step."""
@@ -221,7 +212,14 @@ class _Run:
 
     @property
     def guided(self) -> bool:
-        return self.recipe.guidance_scale > 1  # as diffusers: no second half at 1 or below
+        return _guided(self.backbone, self.recipe)
+
+    def predict(self, x: Tensor, level: Any) -> Tensor:
+        """The network's prediction at noisy latents, guided where the run is."""
+        if not self.guided:
+            return self.backbone.denoise(x, level, self.condition)
+        without, given = self.backbone.denoise(torch.cat([x, x]), level, self.condition).chunk(2)
+        return without + self.recipe.guidance_scale * (given - without)
 
 
 def _walk(
@@ -231,19 +229,12 @@ def _walk(
 
     Hooks and inference mode live inside one step and never across a yield, which may change threads.
     """
-    backbone, guidance = run.backbone, run.recipe.guidance_scale
     for i in steps:
         if run.stop is not None and run.stop.is_set():
             count = run.recipe.num_inference_steps
             raise Cancelled(f"Stopped after {i} of {count} steps: start again when you like.")
-        with torch.inference_mode(), push(backbone, pushes[i]) if i in pushes else nullcontext():
-            t = run.schedule.timesteps[i]
-            if run.guided:
-                without, given = backbone.denoise(torch.cat([x, x]), t, run.condition).chunk(2)
-                eps = without + guidance * (given - without)
-            else:
-                eps = backbone.denoise(x, t, run.condition)
-            x, clean = ddim_step(run.schedule, i, x, eps)
+        with torch.inference_mode(), push(run.backbone, pushes[i]) if i in pushes else nullcontext():
+            x, clean = run.schedule.step(i, x, run.predict)
         yield i, x, clean
 
 
@@ -324,19 +315,23 @@ def initial(backbone: Backbone, seeds: Sequence[int]) -> Tensor:
     """x_T [B, C, H, W], one CPU generator per sample, drawn as the pipeline draws it."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = (len(seeds), *backbone.latent_shape)
-    return randn_tensor(shape, generator=generators, device=backbone.device, dtype=backbone.dtype)
+    return backbone.start(randn_tensor(shape, generator=generators, device=backbone.device, dtype=backbone.dtype))
+
+
+def _guided(backbone: Backbone, recipe: Recipe) -> bool:
+    return backbone.guides and recipe.guidance_scale > 1  # as diffusers: no second half at 1 or below
 
 
 def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> Tensor:
-    """[B, L, D], or [2 B, L, D] as [unconditional, conditional] with guidance; one prompt is encoded once."""
+    """[B, ...], or [2 B, ...] as [unconditional, conditional] with guidance; one prompt is encoded once."""
 
     def encoded(texts: tuple[str, ...]) -> Tensor:
         if len(set(texts)) == 1:
-            return backbone.condition(texts[:1]).expand(len(texts), -1, -1)
+            return repeated(backbone.condition(texts[:1]), len(texts))
         return backbone.condition(texts)
 
     conditional = encoded(prompts)
-    if recipe.guidance_scale <= 1:
+    if not _guided(backbone, recipe):
         return conditional
     return torch.cat([encoded((recipe.negative_prompt,) * len(prompts)), conditional])
 

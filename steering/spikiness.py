@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from .activations import POOLINGS, capture, find_sites
-from .backbones.base import Backbone
+from .backbones.base import Backbone, repeated
 from .checks import text, whole
 from .errors import RudderError, unknown
 
@@ -184,7 +184,8 @@ def _pass(
     latents = pictures if isinstance(pictures, Tensor) else backbone.encode(list(pictures))
     latents = latents.to(backbone.device, backbone.dtype)
     n = len(latents)
-    condition = torch.cat([backbone.condition([p]) for p in prompts]).expand(n, -1, -1)
+    condition = torch.cat([backbone.condition([p]) for p in prompts])
+    condition = condition if len(condition) == n else repeated(condition, n)
     found: dict[tuple[str, str], list[Tensor]] = {(s, p): [] for s in sites for p in poolings}
     several = max(1, ROWS_AT_ONCE // n)
     for start in range(0, len(noises), several):
@@ -196,7 +197,7 @@ def _pass(
         t = torch.tensor([t for _, t in some], device=backbone.device).repeat_interleave(n)
         with ExitStack() as stack:
             stores = {p: stack.enter_context(capture(backbone, sites, p)) for p in poolings}
-            backbone.denoise(torch.cat(noised), t, condition.repeat(len(some), 1, 1))
+            backbone.denoise(torch.cat(noised), t, condition.repeat(len(some), *[1] * (condition.ndim - 1)))
         for (site, pooling), rows in found.items():
             rows.append(stores[pooling][site].cpu().unflatten(0, (len(some), n)).transpose(0, 1))
     return {key: torch.cat(rows, 1) for key, rows in found.items()}

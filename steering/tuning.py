@@ -217,14 +217,10 @@ def _own_prompts(backbone: Backbone, otherwise: str) -> list[str]:
 
 def _sites(backbone: Backbone, where: str) -> list[str]:
     """The sites of one of PLACES."""
-    usual, known = list(backbone.defaults["sites"]), backbone.sites().values()
+    usual = list(backbone.defaults["sites"])
     if where == "deep":
-        more = [
-            site.name for site in known if site.part == "output"
-            and (site.path == "mid_block" or (site.path.startswith("up_blocks.") and ".attentions." in site.path))
-        ]  # fmt: skip
-        return [*usual, *(name for name in more if name not in usual)]
-    estimate = [site.name for site in known if site.part == "estimate"]
+        return list(dict.fromkeys([*usual, *backbone.defaults["more_sites"]]))
+    estimate = [site.name for site in backbone.sites().values() if site.part == "estimate"]
     return {"usual": usual, "estimate": estimate, "usual and estimate": [*usual, *estimate]}[where]
 
 

@@ -11,10 +11,12 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from steering.backbones import Backbone
+from steering.backbones.ddim import PREDICTIONS, carried, clean, ddim
+from steering.backbones.stable_diffusion import StableDiffusion
 from steering.concepts import ConceptVector, learn
 from steering.errors import Cancelled, RudderError
 from steering.recipe import Recipe, Window
-from steering.sampling import Prefix, Result, Steering, Step, ddim_step, finish, sample, strip
+from steering.sampling import Prefix, Result, Steering, Step, finish, sample, strip
 from tests.tiny import pictures
 
 RECIPE = Recipe(prompt="a red apple on a night background", seed=7, num_inference_steps=10)
@@ -89,19 +91,45 @@ def test_prompts_of_a_batch_are_its_own(backbone):
 
 
 @pytest.mark.parametrize("clip", [False, True])
-def test_one_step_equals_the_scheduler(backbone, clip: bool):
-    from steering.backbones.stable_diffusion import make_schedule
-
-    scheduler = DDIMScheduler.from_config(backbone.scheduler.config, clip_sample=clip)
-    schedule = make_schedule(scheduler, 9)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_one_step_equals_the_scheduler(backbone, clip: bool, prediction: str):
+    scheduler = DDIMScheduler.from_config(backbone.scheduler.config, clip_sample=clip, prediction_type=prediction)
+    schedule = ddim(scheduler, 9)
     scheduler.set_timesteps(9)
     assert torch.equal(schedule.timesteps, scheduler.timesteps)
-    x, eps = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    x, made = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     for i, t in enumerate(scheduler.timesteps):
-        ours, clean = ddim_step(schedule, i, x, eps)
-        theirs = scheduler.step(eps, t, x)
+        ours, clean = schedule.step(i, x, lambda *_: made)
+        theirs = scheduler.step(made, t, x)
         assert torch.equal(ours, theirs.prev_sample)
         assert torch.equal(clean, theirs.pred_original_sample)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_what_a_prediction_means(backbone, prediction: str):
+    """The picture in it as diffusers has it; what the noisy latents carry leaves a multiple of that picture."""
+    scheduler = DDIMScheduler.from_config(backbone.scheduler.config, prediction_type=prediction)
+    scheduler.set_timesteps(1000)
+    x, made = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    for t in (20, 300, 900):
+        picture = clean(scheduler, x, t, made)
+        torch.testing.assert_close(picture, scheduler.step(made, t, x).pred_original_sample, rtol=1e-5, atol=1e-5)
+        rest = made - carried(scheduler, x, t)
+        factor = (rest * picture).sum() / picture.square().sum()
+        torch.testing.assert_close(rest, factor * picture, rtol=1e-4, atol=1e-4)
+
+
+def test_a_velocity_model_equals_diffusers(backbone, plain):
+    """Stable Diffusion 2.1 predicts velocities."""
+    scheduler = DDIMScheduler.from_config(backbone.scheduler.config, prediction_type="v_prediction")
+    other = StableDiffusion(
+        "v", backbone.network, backbone.vae, backbone.text_encoder, backbone.tokenizer, scheduler, "0" * 16
+    )
+    pipe = StableDiffusionPipeline(**(plain.components | {"scheduler": scheduler}), requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    result = finish(sample(other, RECIPE))
+    assert torch.equal(result.latents, reference(pipe, RECIPE, output_type="latent"))
+    assert not torch.equal(result.latents, finish(sample(backbone, RECIPE)).latents)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])

@@ -1,9 +1,15 @@
-"""The interface every model family implements, and the two things it speaks of: sites and schedules."""
+"""The interface every model family implements, and what it speaks of: sites, conditions, noise levels, schedules.
+
+A *condition* is a tensor [B, ...] made from texts that each family reads its own way: a prompt, the name of a class, or
+nothing at all. A *noise level* is a timestep from 0 (clean) to 999 (noise) of the model's own numbering, whatever its
+schedule is written in; `Backbone.sigma` says how much noise that is. So windows, vectors, probes and calibrations mean
+the same thing in every family.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor, nn
 
+    Predict = Callable[[Tensor, Any], Tensor]  # noisy latents and their level to the (guided) prediction
+
 LABELS = ("composition", "shape", "style", "detail")
 
 
@@ -19,9 +27,11 @@ LABELS = ("composition", "shape", "style", "detail")
 class Site:
     """A named place in the network that can be read or added to.
 
-    `part` is "output" (what the module returns), "nonlinearity" (a resnet block's last SiLU, i.e. the input of its
-    `conv2`; the feature the paper scores) or "estimate" (the network's prediction without what the noisy latents alone
-    account for: the picture it expects, see `Backbone.carried`). `size` is (height, width) at the model's resolution.
+    `part` is "output" (what the module at `path` returns), "input" (what it is given: the input of a resnet block's
+    last convolution is what its last nonlinearity returns, the feature the paper scores) or "estimate" (the network's
+    prediction without what the noisy latents alone account for: the picture it expects, see `Backbone.carried`).
+    `size` is (height, width) at the model's resolution. With `tokens` the module speaks in [B, height width, C], row by
+    row; whoever reads or adds sees [B, C, height, width] all the same.
     """
 
     name: str
@@ -30,26 +40,30 @@ class Site:
     channels: int
     size: tuple[int, int]
     label: str
+    tokens: bool = False
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A deterministic DDIM schedule: `timesteps` [n] int64, and per step the 0-dim float32 factors of eq. 12.
+class Schedule(Protocol):
+    """A deterministic run: `timesteps` [n], descending, and how one step is done."""
 
-    Kept as 0-dim CPU tensors and applied in the order of diffusers' DDIMScheduler, so results agree bit for
-    bit.
-    """
+    @property
+    def timesteps(self) -> Tensor: ...
 
-    timesteps: Tensor
-    sqrt_alpha: tuple[Tensor, ...]
-    sqrt_beta: tuple[Tensor, ...]
-    sqrt_alpha_next: tuple[Tensor, ...]
-    sqrt_beta_next: tuple[Tensor, ...]
-    clip: float | None = None
+    def step(self, i: int, x: Tensor, predict: Predict) -> tuple[Tensor, Tensor]:
+        """The latents [B, C, H, W] after step `i` and the clean ones as predicted in it.
+
+        `predict(x, level)` may be called more than once; `level` is what `Backbone.denoise` takes.
+        """
+        ...
 
 
 class Backbone(Protocol):
-    """One loaded diffusion model. Safe to share between threads: `lock` is held during each forward pass."""
+    """One loaded diffusion model. Safe to share between threads: `lock` is held during each forward pass.
+
+    `guides`: whether an empty text is a condition of its own, so that guidance can set the two apart.
+    `defaults`: "num_inference_steps", "guidance_scale"; and by what a site is for, tuples of names: "sites" (steered at
+    unless told otherwise), "more_sites" (tried beside them), "scored" (where spikiness is looked for).
+    """
 
     name: str
     family: str
@@ -60,35 +74,64 @@ class Backbone(Protocol):
     resolution: int
     latent_shape: tuple[int, int, int]
     defaults: dict[str, Any]
+    guides: bool
     lock: threading.RLock
 
     def sites(self) -> Mapping[str, Site]:
         """Every site by name."""
+        ...
 
-    def condition(self, prompts: Sequence[str]) -> Tensor:
-        """Prompts ("" allowed) to conditions [B, L, D], encoded as one batch."""
+    def condition(self, texts: Sequence[str]) -> Tensor:
+        """Texts ("" allowed where the model guides) to conditions [B, ...], encoded as one batch."""
+        ...
 
-    def unknown_words(self, prompt: str) -> list[str]:
+    def unknown_words(self, text: str) -> list[str]:
         """The words the model was never taught, in order; [] for models that list no words."""
+        ...
+
+    def start(self, noise: Tensor) -> Tensor:
+        """The latents a run begins with, from noise [B, C, H, W] of variance 1."""
+        ...
 
     def noise(self, latents: Tensor, timestep: int, generator: Any) -> Tensor:
         """x_t from x_0 [B, C, H, W]; `generator` is one torch.Generator, or one per sample."""
+        ...
 
-    def denoise(self, latents: Tensor, timestep: int | Tensor, condition: Tensor) -> Tensor:
-        """The predicted noise [B, C, H, W]: one forward pass."""
+    def sigma(self, timestep: int) -> float:
+        """Deviation of the noise at a timestep, in units of the clean signal's scale there."""
+        ...
 
-    def carried(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
-        """What of a prediction noisy latents x_t [B, C, H, W] account for, x_t / sqrt(1 - a_t): the rest of it,
-        -sqrt(a_t / (1 - a_t)) x_0, is the network's estimate of the picture."""
+    def denoise(self, latents: Tensor, level: Any, condition: Tensor) -> Tensor:
+        """The network's prediction [B, C, H, W]: one forward pass. `level`: a timestep, one a sample [B], or what a
+        schedule's step hands over."""
+        ...
+
+    def clean(self, latents: Tensor, timestep: int | Tensor, prediction: Tensor) -> Tensor:
+        """The clean latents [B, C, H, W] that a prediction at noisy ones means."""
+        ...
+
+    def carried(self, latents: Tensor, level: Any) -> Tensor:
+        """What of a prediction noisy latents [B, C, H, W] account for by themselves; the rest of it is a multiple of
+        the clean latents that the network expects."""
+        ...
 
     def encode(self, images: Sequence[Image.Image]) -> Tensor:
-        """Pictures to scaled latents [B, C, H, W] (posterior mean: no randomness)."""
+        """Pictures to scaled latents [B, C, H, W] (no randomness)."""
+        ...
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
         """Scaled latents to pictures."""
+        ...
 
     def timesteps(self, num_inference_steps: int) -> Tensor:
-        """The timesteps of a run, descending, [n] int64."""
+        """The timesteps of a run, descending, [n]."""
+        ...
 
     def schedule(self, num_inference_steps: int) -> Schedule:
-        """The same with the DDIM factors."""
+        """How a run of that many steps is done."""
+        ...
+
+
+def repeated(condition: Tensor, count: int) -> Tensor:
+    """One condition [1, ...] for a batch of `count`, without a copy."""
+    return condition.expand(count, *condition.shape[1:])

@@ -5,6 +5,7 @@ The embedded tiny-sd and SD 1.4 go through exactly this code.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +24,14 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import RudderError, shorten, unknown
 from ..files import read_json
-from .base import LABELS, Schedule, Site
+from .base import LABELS, Site
+from .ddim import DDIM, PREDICTIONS, carried, clean, ddim
 from .layout import REMEDY, check_folder, fingerprint, names, settings
 
 _PIXELS_AT_ONCE = 4 * 512 * 512  # bounds the autoencoder's memory
 _CONDITIONS_KEPT = 64
+_UP_RESNET = re.compile(r"up_blocks\.\d+\.resnets\.\d+")
+_UP_ATTENTION = re.compile(r"up_blocks\.\d+\.attentions\.\d+")
 
 
 def discover_sites(network: UNet2DConditionModel, size: tuple[int, int]) -> dict[str, Site]:
@@ -38,18 +42,19 @@ def discover_sites(network: UNet2DConditionModel, size: tuple[int, int]) -> dict
     """
     sites: dict[str, Site] = {}
 
-    def put(path: str, part: str, channels: int, size: tuple[int, int], label: str) -> None:
-        name = path if part == "output" else f"{path}.{part}"
+    def put(name: str, path: str, part: str, channels: int, size: tuple[int, int], label: str) -> None:
         sites[name] = Site(name, path, part, channels, size, label)
 
     def block(path: str, module: nn.Module, size: tuple[int, int], label: str) -> int:
         channels = 0
         for i, resnet in enumerate(module.resnets):
             channels = resnet.out_channels
-            put(f"{path}.resnets.{i}", "nonlinearity", resnet.conv2.in_channels, size, label)
-            put(f"{path}.resnets.{i}", "output", channels, size, label)
+            one = f"{path}.resnets.{i}"
+            put(f"{one}.nonlinearity", f"{one}.conv2", "input", resnet.conv2.in_channels, size, label)
+            put(one, one, "output", channels, size, label)
         for i, _ in enumerate(getattr(module, "attentions", None) or ()):
-            put(f"{path}.attentions.{i}", "output", channels, size, label)
+            one = f"{path}.attentions.{i}"
+            put(one, one, "output", channels, size, label)
         return channels
 
     depth = len(network.down_blocks)
@@ -60,33 +65,13 @@ def discover_sites(network: UNet2DConditionModel, size: tuple[int, int]) -> dict
             sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
     if network.mid_block is not None:
         channels = block("mid_block", network.mid_block, sizes[-1], LABELS[0])
-        put("mid_block", "output", channels, sizes[-1], LABELS[0])
+        put("mid_block", "mid_block", "output", channels, sizes[-1], LABELS[0])
     for i, module in enumerate(network.up_blocks):
         block(f"up_blocks.{i}", module, sizes[-1], _label(i, depth))
         if module.upsamplers is not None:
             sizes.pop()
     sites["estimate"] = Site("estimate", "", "estimate", network.config.out_channels, size, LABELS[-1])
     return sites
-
-
-def make_schedule(scheduler: DDIMScheduler, num_inference_steps: int) -> Schedule:
-    """The factors of DDIM eq. 12 with sigma = 0, computed by the scheduler's own expressions."""
-    trained = scheduler.config.num_train_timesteps
-    if not 1 <= num_inference_steps <= trained:
-        raise RudderError(f"{num_inference_steps} steps are asked for: give a number from 1 to {trained}.")
-    own = DDIMScheduler.from_config(scheduler.config)  # set_timesteps changes a scheduler; this one is ours
-    own.set_timesteps(num_inference_steps)
-    alpha = [own.alphas_cumprod[t] for t in own.timesteps]
-    before = [t - trained // num_inference_steps for t in own.timesteps]
-    following = [own.alphas_cumprod[t] if t >= 0 else own.final_alpha_cumprod for t in before]
-    return Schedule(
-        timesteps=own.timesteps,
-        sqrt_alpha=tuple(a**0.5 for a in alpha),
-        sqrt_beta=tuple((1 - a) ** 0.5 for a in alpha),
-        sqrt_alpha_next=tuple(a**0.5 for a in following),
-        sqrt_beta_next=tuple((1 - a) ** 0.5 for a in following),
-        clip=own.config.clip_sample_range if own.config.clip_sample else None,
-    )
 
 
 def load_part(kind: Any, folder: Path, part: str, **options: Any) -> Any:
@@ -113,11 +98,10 @@ def load_scheduler(folder: Path) -> DDIMScheduler:
         scheduler = DDIMScheduler.from_config(config)
     except Exception as error:  # a damaged configuration raises whatever its first bad value provokes
         raise RudderError(f"{folder / 'scheduler'} could not be read ({shorten(error)}): {REMEDY}.") from error
-    if scheduler.config.prediction_type != "epsilon" or scheduler.config.thresholding:
+    if scheduler.config.prediction_type not in PREDICTIONS or scheduler.config.thresholding:
         raise RudderError(
-            f"{folder.name} predicts {scheduler.config.prediction_type!r}: load a model that predicts "
-            "epsilon without "
-            "thresholding, such as Stable Diffusion 1.x."
+            f"{folder.name} predicts {shorten(scheduler.config.prediction_type)!r}, with thresholding "
+            f"{scheduler.config.thresholding}: load a model that predicts one of {', '.join(PREDICTIONS)} without it."
         )
     return scheduler
 
@@ -137,18 +121,25 @@ def use_attention(network: UNet2DConditionModel, attention: str) -> None:
 
 
 def defaults(info: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, Any]:
-    """Steps, guidance and sites to start with: rudder.json's, else 40, 7.5 and the up blocks' resnets."""
-    chosen = names(info, "sites") or [site.name for site in sites.values() if _steerable(site)]
+    """Steps, guidance and sites to start with: rudder.json's, else 40, 7.5 and the up blocks' resnets. Beside them the
+    mid block and the up blocks' attention are tried; scored are the last nonlinearities and the mid block."""
+    chosen = names(info, "sites") or [name for name in sites if _UP_RESNET.fullmatch(name)]
     for name in chosen:
         if name not in sites:
             raise unknown("site for rudder.json's default sites", name, sites)
-    return {**settings(info), "sites": tuple(chosen)}
+    return {
+        **settings(info),
+        "sites": tuple(chosen),
+        "more_sites": tuple(name for name in sites if name == "mid_block" or _UP_ATTENTION.fullmatch(name)),
+        "scored": tuple(name for name in sites if name == "mid_block" or name.endswith(".nonlinearity")),
+    }
 
 
 class StableDiffusion:
     """A Backbone over UNet2DConditionModel, CLIPTextModel and AutoencoderKL."""
 
     family = "stable_diffusion"
+    guides = True
 
     def __init__(
         self,
@@ -176,7 +167,7 @@ class StableDiffusion:
         self.lock = threading.RLock()
         self._text_lock = threading.Lock()  # a fast tokenizer must not be entered twice
         self._conditions: OrderedDict[str, Tensor] = OrderedDict()
-        self._schedules: dict[int, Schedule] = {}
+        self._schedules: dict[int, DDIM] = {}
         self._processor = VaeImageProcessor(vae_scale_factor=self.scale)
         self._sites = MappingProxyType(discover_sites(network, (height, width)))
         self._words = frozenset(word.lower() for word in names(info, "words"))
@@ -267,16 +258,27 @@ class StableDiffusion:
         alpha = self.scheduler.alphas_cumprod[int(timestep)]
         return alpha**0.5 * latents + (1 - alpha) ** 0.5 * eps
 
-    def denoise(self, latents: Tensor, timestep: int | Tensor, condition: Tensor) -> Tensor:
-        """eps(x_t, t, c) [B, C, H, W]: one forward pass, under the lock."""
-        with self.lock:
-            return self.network(latents, timestep, encoder_hidden_states=condition, return_dict=False)[0]
+    def start(self, noise: Tensor) -> Tensor:
+        """x_T: the noise itself (DDIM's initial deviation is 1)."""
+        return noise
 
-    def carried(self, latents: Tensor, timestep: int | Tensor) -> Tensor:
-        """x_t / sqrt(1 - a_t) [B, C, H, W]: what of the predicted noise the noisy latents account for."""
-        alpha = self.scheduler.alphas_cumprod[torch.as_tensor(timestep, device="cpu").long()]
-        sigma = ((1 - alpha) ** 0.5).to(latents.device, latents.dtype)
-        return latents / sigma.reshape(-1, 1, 1, 1)
+    def sigma(self, timestep: int) -> float:
+        """sqrt((1 - a_t) / a_t)."""
+        alpha = float(self.scheduler.alphas_cumprod[timestep])
+        return ((1 - alpha) / alpha) ** 0.5
+
+    def denoise(self, latents: Tensor, level: int | Tensor, condition: Tensor) -> Tensor:
+        """The prediction at (x_t, t, c) [B, C, H, W]: one forward pass, under the lock."""
+        with self.lock:
+            return self.network(latents, level, encoder_hidden_states=condition, return_dict=False)[0]
+
+    def clean(self, latents: Tensor, timestep: int | Tensor, prediction: Tensor) -> Tensor:
+        """The x_0 [B, C, H, W] that a prediction at x_t means."""
+        return clean(self.scheduler, latents, timestep, prediction)
+
+    def carried(self, latents: Tensor, level: int | Tensor) -> Tensor:
+        """What of a prediction the noisy latents [B, C, H, W] account for (see ddim.carried)."""
+        return carried(self.scheduler, latents, level)
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image.Image]) -> Tensor:
@@ -302,10 +304,10 @@ class StableDiffusion:
         """The timesteps of a DDIM run, descending, [n] int64."""
         return self.schedule(num_inference_steps).timesteps
 
-    def schedule(self, num_inference_steps: int) -> Schedule:
+    def schedule(self, num_inference_steps: int) -> DDIM:
         """The DDIM schedule of a run; remembered."""
         if num_inference_steps not in self._schedules:
-            self._schedules[num_inference_steps] = make_schedule(self.scheduler, num_inference_steps)
+            self._schedules[num_inference_steps] = ddim(self.scheduler, num_inference_steps)
         return self._schedules[num_inference_steps]
 
     def _at_once(self) -> int:
@@ -315,10 +317,6 @@ class StableDiffusion:
 def _label(position: int, depth: int) -> str:
     """Coarse to fine: how far towards the highest resolution a block lies, as one of four words."""
     return LABELS[int((len(LABELS) - 1) * position / max(depth - 1, 1) + 0.5)]
-
-
-def _steerable(site: Site) -> bool:
-    return site.part == "output" and site.path.startswith("up_blocks.") and ".resnets." in site.path
 
 
 def _chunks(items: list, size: int) -> list[list]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from ..activations import attention_over_tokens
 from ..backbones.base import Backbone
 from ..calibration import Sample
 from ..errors import RudderError
-from ..sampling import ddim_step, initial
+from ..sampling import initial
 from .judge import nearest_training
 
 BATCH = 32
@@ -113,17 +114,24 @@ class Moment:
 
 
 def trajectory(backbone: Backbone, samples: Sequence[Sample], attention: bool = False) -> Iterator[Moment]:
-    """The guided DDIM run that made the samples, step by step. RudderError without prompt or seed."""
+    """The guided run that made the samples, step by step. RudderError without prompt or seed."""
     steps, guidance = (backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale"))
     schedule = backbone.schedule(steps)
     x, condition = _start(backbone, samples)
-    for i, t in enumerate(schedule.timesteps):
+    for i in range(steps):
+        pairs: list[tuple[Tensor, Tensor]] = []
+
+        def predict(x: Tensor, level: Any, pairs: list = pairs) -> Tensor:
+            pairs.append(_pair(backbone, x, level, condition))
+            without, given = pairs[-1]
+            return without + guidance * (given - without)
+
         with (
             torch.inference_mode(),
             attention_over_tokens(backbone) if attention else nullcontext() as weights,
         ):
-            without, given = _pair(backbone, x, t, condition)
-            after, _ = ddim_step(schedule, i, x, without + guidance * (given - without))
+            after, _ = schedule.step(i, x, predict)
+            without, given = pairs[0]
             entropy = _entropy(weights, len(x)) if attention else None
         yield Moment(given - without, after - x, entropy)
         x = after
@@ -166,7 +174,7 @@ def _start(backbone: Backbone, samples: Sequence[Sample]) -> tuple[Tensor, Tenso
 
 
 @torch.inference_mode()
-def _pair(backbone: Backbone, x: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+def _pair(backbone: Backbone, x: Tensor, t: Any, condition: Tensor) -> tuple[Tensor, Tensor]:
     """Unconditional and conditional prediction."""
     return backbone.denoise(torch.cat([x, x]), t, condition).chunk(2)
 
