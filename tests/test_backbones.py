@@ -291,7 +291,7 @@ FOLDERS = {
     "odd words": (change("rudder.json", words="all"), "list of texts"),
     "odd steps": (change("rudder.json", num_inference_steps="many"), "number of steps is many"),
     "odd sites": (change("rudder.json", sites=["attic"]), "named 'attic'"),
-    "another family": (change("rudder.json", family="dit"), "family 'dit'"),
+    "another family": (change("rudder.json", family="gan"), "family 'gan'"),
     "SDXL": (lambda f: (f / "rudder.json").unlink() or change("model_index.json",
              _class_name="StableDiffusionXLPipeline")(f), "StableDiffusionXLPipeline"),
 }  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +12,92 @@ from ..errors import RudderError
 from ..files import check_weights, read_json
 from ..files import fingerprint as hashed
 
-COMPONENTS = {
-    "unet": "diffusion_pytorch_model.safetensors",
-    "vae": "diffusion_pytorch_model.safetensors",
-    "text_encoder": "model.safetensors",
-}
+DIFFUSERS = "diffusion_pytorch_model.safetensors"
 REMEDY = "restore it from its source (`git checkout` or `git lfs pull` for an embedded model)"
 
 
-def check_folder(folder: Path) -> None:
+@dataclass(frozen=True)
+class Family:
+    """What a family's folder holds, and where its code is.
+
+    `loader`: "module:class" of a class with `from_folder`, imported when a model is loaded. `parts`: each network's
+    subfolder and weights file; the first is the one that denoises. `others`: subfolders without weights. `pipelines`:
+    the `_class_name`s of model_index.json that belong to it. `side`: pixels a side from the networks' configurations
+    by part. `settings`: steps and guidance where rudder.json names none.
+    """
+
+    name: str
+    loader: str
+    parts: Mapping[str, str]
+    others: tuple[str, ...]
+    pipelines: tuple[str, ...]
+    side: Callable[[Mapping[str, dict[str, Any]]], int | None]
+    settings: tuple[int, float] = (40, 7.5)
+
+
+def _latent_side(network: str) -> Callable[[Mapping[str, dict[str, Any]]], int | None]:
+    """The pictures' side of a model that paints latents: its own times the autoencoder's factor."""
+
+    def side(configs: Mapping[str, dict[str, Any]]) -> int | None:
+        size, blocks = configs[network].get("sample_size"), configs["vae"].get("block_out_channels")
+        size = size[0] if isinstance(size, list) and size else size
+        whole = isinstance(size, int) and isinstance(blocks, list) and blocks
+        return size * 2 ** (len(blocks) - 1) if whole else None
+
+    return side
+
+
+STABLE_DIFFUSION = Family(
+    name="stable_diffusion",
+    loader="steering.backbones.stable_diffusion:StableDiffusion",
+    parts={"unet": DIFFUSERS, "vae": DIFFUSERS, "text_encoder": "model.safetensors"},
+    others=("tokenizer", "scheduler"),
+    pipelines=("StableDiffusionPipeline",),
+    side=_latent_side("unet"),
+)
+FAMILIES = {family.name: family for family in (STABLE_DIFFUSION,)}
+
+
+def check_folder(folder: Path, family: Family) -> None:
     """RudderError unless every file of the model is there, whole, and safetensors."""
-    for part, weights in COMPONENTS.items():
+    for part, weights in family.parts.items():
         read_json(folder / part / "config.json")
         path = folder / part / weights
         if not path.is_file():
             raise RudderError(f"{path} is missing: {REMEDY}.")
         check_weights(path, REMEDY)
-    for part in ("tokenizer", "scheduler"):
+    for part in family.others:
         if not (folder / part).is_dir():
             raise RudderError(f"{folder / part} is missing: {REMEDY}.")
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path, family: Family) -> str:
     """What tells two models apart: 16 hex digits over configurations and weights."""
-    configs = [*(folder / part / "config.json" for part in COMPONENTS), folder / "scheduler" / "scheduler_config.json"]
-    return hashed(configs, [folder / part / weights for part, weights in COMPONENTS.items()])
+    configs = [folder / part / "config.json" for part in family.parts]
+    if "scheduler" in family.others:
+        configs.append(folder / "scheduler" / "scheduler_config.json")
+    return hashed(configs, [folder / part / weights for part, weights in family.parts.items()])
 
 
-def sizes(folder: Path) -> dict[str, int]:
+def sizes(folder: Path, family: Family) -> dict[str, int]:
     """Bytes of every component's weights."""
-    return {part: (folder / part / weights).stat().st_size for part, weights in COMPONENTS.items()}
+    return {part: (folder / part / weights).stat().st_size for part, weights in family.parts.items()}
 
 
-def resolution(folder: Path) -> int:
+def resolution(folder: Path, family: Family) -> int:
     """Pixels a side of the pictures, from the configurations; RudderError where they do not say."""
-    network, vae = read_json(folder / "unet" / "config.json"), read_json(folder / "vae" / "config.json")
-    size, blocks = network.get("sample_size"), vae.get("block_out_channels")
-    side = size[0] if isinstance(size, list) and size else size
-    if not isinstance(side, int) or not isinstance(blocks, list) or not blocks:
+    side = family.side({part: read_json(folder / part / "config.json") for part in family.parts})
+    if side is None:
         raise RudderError(f"{folder}'s configurations do not say how large its pictures are: {REMEDY}.")
-    return side * 2 ** (len(blocks) - 1)
+    return side
 
 
-def settings(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Steps and guidance to start with: rudder.json's, else 40 and 7.5."""
+def settings(info: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """Steps and guidance to start with: rudder.json's, else the family's usual."""
+    steps, guidance = family.settings
     return {
-        "num_inference_steps": whole("rudder.json's number of steps", info.get("num_inference_steps", 40), 1, 500),
-        "guidance_scale": number("rudder.json's guidance scale", info.get("guidance_scale", 7.5), 0.0, 50.0),
+        "num_inference_steps": whole("rudder.json's number of steps", info.get("num_inference_steps", steps), 1, 500),
+        "guidance_scale": number("rudder.json's guidance scale", info.get("guidance_scale", guidance), 0.0, 50.0),
     }
 
 

@@ -5,6 +5,7 @@ torch is imported by `load` alone, so that what a model is can be told at once.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Callable
@@ -15,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RudderError, shorten, unknown
 from ..files import home, read_json
 from .base import Backbone
-from .layout import COMPONENTS, check_folder, names, resolution, settings
+from .layout import FAMILIES, STABLE_DIFFUSION, Family, check_folder, names, resolution, settings
 
 if TYPE_CHECKING:
     import torch
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DEFAULT = "tiny-sd"
-FAMILY = "stable_diffusion"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Outline:
 
     name: str
     asked: str
+    family: Family
     folder: Path | None
     embedded: bool
     description: str
@@ -72,20 +73,23 @@ def outline(name_or_path: str = DEFAULT) -> Outline:
     """
     asked = str(name_or_path)
     if _is_remote(asked):
-        return Outline(asked, asked, None, False, "", settings({}), 0, ())
+        usual = STABLE_DIFFUSION
+        return Outline(asked, asked, usual, None, False, "", settings({}, usual), 0, ())
     folder = find(asked)
-    info = _checked(folder)
-    check_folder(folder)
+    info = _info(folder)
+    family = _family(info)
+    check_folder(folder, family)
     described = folder / "rudder.json"
     told = read_json(described) if described.is_file() else {}
     return Outline(
         name=info.name,
         asked=asked,
+        family=family,
         folder=folder,
         embedded=folder.resolve().parent == models_folder().resolve(),
         description=info.description,
-        defaults=settings(told),
-        resolution=resolution(folder),
+        defaults=settings(told, family),
+        resolution=resolution(folder, family),
         words=tuple(names(told, "words")),
     )
 
@@ -115,13 +119,13 @@ def load(
     """
     asked = str(name_or_path)
     folder = find(asked)
-    info = _checked(folder)
+    info = _info(folder)
+    family = _family(info)
     import torch
 
-    from .stable_diffusion import StableDiffusion
-
     where, kind = _device(device), _dtype(dtype)
-    return StableDiffusion.from_folder(
+    module, _, name = family.loader.partition(":")
+    return getattr(importlib.import_module(module), name).from_folder(
         folder,
         name=asked if _is_hub_id(asked, folder) else info.name,
         device=where,
@@ -131,12 +135,13 @@ def load(
     )
 
 
-def _checked(folder: Path) -> ModelInfo:
-    """The model in a folder; RudderError for another family."""
-    info = _info(folder)
-    if info.family != FAMILY:
-        raise RudderError(f"{folder.name} is of the family {shorten(info.family)!r}: load a Stable Diffusion 1.x.")
-    return info
+def _family(info: ModelInfo) -> Family:
+    """The family of a model; RudderError for one that Rudder does not have."""
+    if info.family not in FAMILIES:
+        raise RudderError(
+            f"{info.path.name} is of the family {shorten(info.family)!r}: load one of {', '.join(FAMILIES)}."
+        )
+    return FAMILIES[info.family]
 
 
 def find(name_or_path: str) -> Path:
@@ -159,8 +164,8 @@ def _from_hub(repo: str) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = ["model_index.json", "rudder.json", "scheduler/*.json", "tokenizer/*"]
-    patterns += [f"{part}/config.json" for part in COMPONENTS]
-    patterns += [f"{part}/{weights}" for part, weights in COMPONENTS.items()]
+    for family in FAMILIES.values():
+        patterns += [f"{part}/{name}" for part, weights in family.parts.items() for name in ("config.json", weights)]
     try:
         return Path(snapshot_download(repo, allow_patterns=patterns))
     except Exception as error:  # network, HTTP, authentication, cache: all mean that the model cannot be had
@@ -176,11 +181,13 @@ def _info(folder: Path) -> ModelInfo:
     info = read_json(described) if described.is_file() else {}
     index = folder / "model_index.json"
     kind = str(read_json(index).get("_class_name", "")) if index.is_file() else ""
-    guessed = FAMILY if kind.startswith("StableDiffusion") and "XL" not in kind else kind
-    present = index.is_file() and all((folder / part / weights).is_file() for part, weights in COMPONENTS.items())
+    guessed = next((name for name, family in FAMILIES.items() if kind in family.pipelines), kind)
+    family = str(info.get("family", guessed or STABLE_DIFFUSION.name))
+    parts = FAMILIES[family].parts if family in FAMILIES else {}
+    present = index.is_file() and all((folder / part / weights).is_file() for part, weights in parts.items())
     return ModelInfo(
         name=str(info.get("name", folder.name)),
-        family=str(info.get("family", guessed or FAMILY)),
+        family=family,
         path=folder,
         description=str(info.get("description", "")),
         present=present,

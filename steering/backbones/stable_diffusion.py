@@ -26,7 +26,7 @@ from ..errors import RudderError, shorten, unknown
 from ..files import read_json
 from .base import LABELS, Site
 from .ddim import DDIM, PREDICTIONS, carried, clean, ddim
-from .layout import REMEDY, check_folder, fingerprint, names, settings
+from .layout import REMEDY, STABLE_DIFFUSION, check_folder, fingerprint, names, settings
 
 _PIXELS_AT_ONCE = 4 * 512 * 512  # bounds the autoencoder's memory
 _CONDITIONS_KEPT = 64
@@ -128,7 +128,7 @@ def defaults(info: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, An
         if name not in sites:
             raise unknown("site for rudder.json's default sites", name, sites)
     return {
-        **settings(info),
+        **settings(info, STABLE_DIFFUSION),
         "sites": tuple(chosen),
         "more_sites": tuple(name for name in sites if name == "mid_block" or _UP_ATTENTION.fullmatch(name)),
         "scored": tuple(name for name in sites if name == "mid_block" or name.endswith(".nonlinearity")),
@@ -138,7 +138,7 @@ def defaults(info: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, An
 class StableDiffusion:
     """A Backbone over UNet2DConditionModel, CLIPTextModel and AutoencoderKL."""
 
-    family = "stable_diffusion"
+    family = STABLE_DIFFUSION.name
     guides = True
 
     def __init__(
@@ -188,7 +188,7 @@ class StableDiffusion:
 
         `reading` is told of each component before its weights are read.
         """
-        check_folder(folder)
+        check_folder(folder, STABLE_DIFFUSION)
         transformers_logging.disable_progress_bar()  # a second of loading needs none
         described = folder / "rudder.json"
         options = {"use_safetensors": True, "low_cpu_mem_usage": False, "output_loading_info": True}
@@ -207,7 +207,7 @@ class StableDiffusion:
             text_encoder=text.to(device),
             tokenizer=load_part(CLIPTokenizer, folder, "tokenizer"),
             scheduler=load_scheduler(folder),
-            fingerprint=fingerprint(folder),
+            fingerprint=fingerprint(folder, STABLE_DIFFUSION),
             info=read_json(described) if described.is_file() else None,
         )
 

@@ -99,7 +99,9 @@ def open_studio(
     known = outline(model)
     folder = known.folder
     say(f"Loading {known.name}" if folder else f"Fetching {known.name} from the hub")
-    backbone = load(model, device=device, reading=reader(known.name, sizes(folder) if folder else {}, say))
+    backbone = load(
+        model, device=device, reading=reader(known.name, sizes(folder, known.family) if folder else {}, say)
+    )
     say("Reading its concepts")
     concepts = {name: _concept(info, backbone) for name, info in library(backbone.name).items()}
     if not known.embedded:  # sets drawn for another model say little to this one
