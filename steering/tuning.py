@@ -21,8 +21,9 @@ from .concepts import TIMESTEPS, ConceptVector, Progress, learn
 from .errors import Cancelled
 from .images import Pictures, gathered
 from .pace import about, measure
+from .plan import Steering
 from .recipe import Recipe, Window
-from .sampling import Result, Steering, sample
+from .sampling import Result, sample
 from .sight import Sight, features, sight_of
 
 BUDGET = 60.0  # seconds
