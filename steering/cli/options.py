@@ -39,6 +39,7 @@ class Pooling(StrEnum):
 class Halves(StrEnum):
     both = "both"
     conditional = "conditional"
+    opposite = "opposite"
 
 
 class What(StrEnum):
