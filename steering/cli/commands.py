@@ -307,7 +307,10 @@ def models(json_: Json = False) -> None:
 
 @app.command("app", epilog="Example:  rudder app --port 8000")
 def page(
-    model: Model = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Embedded model, diffusers folder or hub id; repeat it to offer several."),
+    ] = None,
     port: Annotated[int, typer.Option("--port", "-p", help="The port to serve on.")] = 7860,
     host: Annotated[str | None, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
@@ -316,7 +319,7 @@ def page(
     from ..checks import whole
 
     options = ["--port", str(whole("The port", port, 1, 65535)), "--device", device]
-    options += [*(("--model", model) if model else ()), *(("--host", host) if host else ())]
+    options += [*(part for name in model or () for part in ("--model", name)), *(("--host", host) if host else ())]
     from ..ui.serve import serve
 
     serve(options)
