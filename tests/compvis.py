@@ -83,21 +83,27 @@ def single_file(folder: Path, path: Path, second: bool = False, averages: bool =
 
 
 def compvis(folder: Path, second: bool = False, averages: bool = False) -> dict[str, Tensor]:
-    """Every tensor under its name in CompVis's layout."""
-    made: dict[str, Tensor] = {}
-    for name, tensor in load_file(folder / "unet" / WEIGHTS).items():
-        made[f"model.diffusion_model.{_unet(name)}"] = tensor
-    for name, tensor in load_file(folder / "vae" / WEIGHTS).items():
-        old = _vae(name)
-        linear = ".mid.attn_1." in old and tensor.ndim == 2
-        made[f"first_stage_model.{old}"] = tensor[:, :, None, None].contiguous() if linear else tensor
+    """Every tensor of a folder under its name in CompVis's layout."""
     text = load_file(folder / "text_encoder" / "model.safetensors")
-    text = {name.removeprefix("text_model."): tensor for name, tensor in text.items()}
-    made |= _open_clip(text) if second else {f"cond_stage_model.transformer.text_model.{n}": t for n, t in text.items()}
+    made = renamed(load_file(folder / "unet" / WEIGHTS), load_file(folder / "vae" / WEIGHTS), text, second)
     if averages:  # the running averages, and last weights that are not to be used
         for name in [n for n in made if n.startswith("model.diffusion_model.")]:
             made[f"model_ema.{name.removeprefix('model.').replace('.', '')}"] = made[name]
             made[name] = torch.zeros_like(made[name])
+    return made
+
+
+def renamed(
+    unet: dict[str, Tensor], vae: dict[str, Tensor], text: dict[str, Tensor], second: bool
+) -> dict[str, Tensor]:
+    """Three networks' tensors under their names in CompVis's layout."""
+    made = {f"model.diffusion_model.{_unet(name)}": tensor for name, tensor in unet.items()}
+    for name, tensor in vae.items():
+        old = _vae(name)
+        linear = ".mid.attn_1." in old and tensor.ndim == 2
+        made[f"first_stage_model.{old}"] = tensor[:, :, None, None].contiguous() if linear else tensor
+    text = {name.removeprefix("text_model."): tensor for name, tensor in text.items()}
+    made |= _open_clip(text) if second else {f"cond_stage_model.transformer.text_model.{n}": t for n, t in text.items()}
     return made
 
 

@@ -21,9 +21,11 @@ def serve(arguments: list[str] | None = None) -> None:
     be had or the model cannot be loaded."""
     parser = argparse.ArgumentParser(prog="app.py", description="Serve Rudder's page.")
     parser.add_argument(
-        "--model", default=os.environ.get("RUDDER_MODEL", DEFAULT), help="embedded name, folder or hub id"
+        "--model", default=os.environ.get("RUDDER_MODEL", DEFAULT), help="embedded name, folder, file or hub id"
     )
     parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
+    parser.add_argument("--dtype", default=os.environ.get("RUDDER_DTYPE"), help="float32, float16 or bfloat16")
+    parser.add_argument("--attention", default=os.environ.get("RUDDER_ATTENTION", "sdpa"), help="sdpa or xformers")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument(
@@ -51,7 +53,9 @@ def serve(arguments: list[str] | None = None) -> None:
     from .theme import launch_look
 
     try:
-        studio = open_studio(asked.model, asked.device, door.say, asked.search_seconds)
+        studio = open_studio(
+            asked.model, asked.device, door.say, asked.search_seconds, dtype=asked.dtype, attention=asked.attention
+        )
         door.say("Laying out the page")
         painted = first_paint(studio)
         page = page_of(studio, painted)
