@@ -62,7 +62,8 @@ class Backbone(Protocol):
 
     `guides`: whether an empty text is a condition of its own, so that guidance can set the two apart.
     `defaults`: "num_inference_steps", "guidance_scale"; and by what a site is for, tuples of names: "sites" (steered at
-    unless told otherwise), "more_sites" (tried beside them), "scored" (where spikiness is looked for).
+    unless told otherwise), "more_sites" (tried beside them), "scored" (where spikiness is looked for). Of a checkpoint
+    with a preset also its "window", "timesteps" and "probe" (see presets.py).
     """
 
     name: str

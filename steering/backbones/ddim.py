@@ -70,6 +70,12 @@ def ddim(scheduler: DDIMScheduler, num_inference_steps: int) -> DDIM:
         raise RudderError(f"{num_inference_steps} steps are asked for: give a number from 1 to {trained}.")
     own = DDIMScheduler.from_config(scheduler.config)  # set_timesteps changes a scheduler; this one is ours
     own.set_timesteps(num_inference_steps)
+    steps = own.timesteps
+    if len(steps) != num_inference_steps or not (int(steps.min()) >= 0 and int(steps.max()) < trained):
+        raise RudderError(
+            f"{num_inference_steps} steps do not fit into {trained} timesteps with {own.config.timestep_spacing!r} "
+            "spacing: take one fewer."
+        )
     alpha = [own.alphas_cumprod[t] for t in own.timesteps]
     before = [t - trained // num_inference_steps for t in own.timesteps]
     following = [own.alphas_cumprod[t] if t >= 0 else own.final_alpha_cumprod for t in before]

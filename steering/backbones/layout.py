@@ -58,11 +58,29 @@ STABLE_DIFFUSION = Family(
 FAMILIES = {family.name: family for family in (STABLE_DIFFUSION,)}
 
 
+def half_of(name: str) -> str:
+    """The name under which a weights file is published in half precision: "model.fp16.safetensors"."""
+    stem, dot, kind = name.rpartition(".")
+    return f"{stem}.fp16{dot}{kind}"
+
+
+def weights_of(folder: Path, family: Family, part: str) -> Path:
+    """The weights file of a part: the full one, or the one in half precision where it stands alone."""
+    full = folder / part / family.parts[part]
+    half = full.with_name(half_of(full.name))
+    return half if half.is_file() and not full.is_file() else full
+
+
+def variant_of(folder: Path, family: Family, part: str) -> str | None:
+    """What `from_pretrained` calls that file: None for the full one, "fp16"."""
+    return None if weights_of(folder, family, part).name == family.parts[part] else "fp16"
+
+
 def check_folder(folder: Path, family: Family) -> None:
     """RudderError unless every file of the model is there, whole, and safetensors."""
-    for part, weights in family.parts.items():
+    for part in family.parts:
         read_json(folder / part / "config.json")
-        path = folder / part / weights
+        path = weights_of(folder, family, part)
         if not path.is_file():
             raise RudderError(f"{path} is missing: {REMEDY}.")
         check_weights(path, REMEDY)
@@ -76,12 +94,12 @@ def fingerprint(folder: Path, family: Family) -> str:
     configs = [folder / part / "config.json" for part in family.parts]
     if "scheduler" in family.others:
         configs.append(folder / "scheduler" / "scheduler_config.json")
-    return hashed(configs, [folder / part / weights for part, weights in family.parts.items()])
+    return hashed(configs, [weights_of(folder, family, part) for part in family.parts])
 
 
 def sizes(folder: Path, family: Family) -> dict[str, int]:
     """Bytes of every component's weights."""
-    return {part: (folder / part / weights).stat().st_size for part, weights in family.parts.items()}
+    return {part: weights_of(folder, family, part).stat().st_size for part in family.parts}
 
 
 def resolution(folder: Path, family: Family) -> int:

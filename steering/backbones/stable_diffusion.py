@@ -5,10 +5,12 @@ The embedded tiny-sd and SD 1.4 go through exactly this code.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,8 +27,10 @@ from transformers.utils import logging as transformers_logging
 from ..errors import RudderError, shorten, unknown
 from ..files import read_json
 from .base import LABELS, Site
-from .ddim import DDIM, PREDICTIONS, carried, clean, ddim
-from .layout import REMEDY, STABLE_DIFFUSION, check_folder, fingerprint, names, settings
+from .ddim import DDIM, carried, clean, ddim
+from .layout import REMEDY, STABLE_DIFFUSION, check_folder, fingerprint, names, settings, variant_of
+from .precision import check_latents, check_pixels, check_weights, for_autoencoder
+from .schedulers import PIPELINE, read_scheduler
 
 _PIXELS_AT_ONCE = 4 * 512 * 512  # bounds the autoencoder's memory
 _CONDITIONS_KEPT = 64
@@ -88,22 +92,6 @@ def load_part(kind: Any, folder: Path, part: str, **options: Any) -> Any:
         what = f"lacks {missing[0]}" if missing else "has tensors of other shapes than its configuration says"
         raise RudderError(f"{folder / part} {what}: {REMEDY}.")
     return module
-
-
-def load_scheduler(folder: Path) -> DDIMScheduler:
-    """The folder's noise schedule as a DDIM scheduler (SD 1.4 ships PNDM with the same betas)."""
-    config = read_json(folder / "scheduler" / "scheduler_config.json")
-    config = {key: value for key, value in config.items() if not key.startswith("_")}
-    try:
-        scheduler = DDIMScheduler.from_config(config)
-    except Exception as error:  # a damaged configuration raises whatever its first bad value provokes
-        raise RudderError(f"{folder / 'scheduler'} could not be read ({shorten(error)}): {REMEDY}.") from error
-    if scheduler.config.prediction_type not in PREDICTIONS or scheduler.config.thresholding:
-        raise RudderError(
-            f"{folder.name} predicts {shorten(scheduler.config.prediction_type)!r}, with thresholding "
-            f"{scheduler.config.thresholding}: load a model that predicts one of {', '.join(PREDICTIONS)} without it."
-        )
-    return scheduler
 
 
 def use_attention(network: UNet2DConditionModel, attention: str) -> None:
@@ -190,15 +178,17 @@ class StableDiffusion:
         """
         check_folder(folder, STABLE_DIFFUSION)
         transformers_logging.disable_progress_bar()  # a second of loading needs none
-        described = folder / "rudder.json"
+        described, variant = folder / "rudder.json", partial(variant_of, folder, STABLE_DIFFUSION)
         options = {"use_safetensors": True, "low_cpu_mem_usage": False, "output_loading_info": True}
         reading("text_encoder")
         text = load_part(CLIPTextModel, folder, "text_encoder", dtype=dtype, use_safetensors=True,
-                         output_loading_info=True)  # fmt: skip
+                         output_loading_info=True, variant=variant("text_encoder"))  # fmt: skip
         reading("vae")
-        vae = load_part(AutoencoderKL, folder, "vae", dtype=dtype, **options)
+        vae = load_part(AutoencoderKL, folder, "vae", dtype=for_autoencoder(dtype), variant=variant("vae"), **options)
         reading("unet")  # last: what the others took tells how long the largest will take
-        network = load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, **options)
+        network = load_part(UNet2DConditionModel, folder, "unet", dtype=dtype, variant=variant("unet"), **options)
+        for part, module in (("text_encoder", text), ("vae", vae), ("unet", network)):
+            check_weights(module, folder / part)
         use_attention(network, attention)
         return cls(
             name=name,
@@ -206,7 +196,7 @@ class StableDiffusion:
             vae=vae.to(device),
             text_encoder=text.to(device),
             tokenizer=load_part(CLIPTokenizer, folder, "tokenizer"),
-            scheduler=load_scheduler(folder),
+            scheduler=read_scheduler(folder, PIPELINE),
             fingerprint=fingerprint(folder, STABLE_DIFFUSION),
             info=read_json(described) if described.is_file() else None,
         )
@@ -263,9 +253,9 @@ class StableDiffusion:
         return noise
 
     def sigma(self, timestep: int) -> float:
-        """sqrt((1 - a_t) / a_t)."""
+        """sqrt((1 - a_t) / a_t); infinite where a schedule begins with noise alone."""
         alpha = float(self.scheduler.alphas_cumprod[timestep])
-        return ((1 - alpha) / alpha) ** 0.5
+        return ((1 - alpha) / alpha) ** 0.5 if alpha else math.inf
 
     def denoise(self, latents: Tensor, level: int | Tensor, condition: Tensor) -> Tensor:
         """The prediction at (x_t, t, c) [B, C, H, W]: one forward pass, under the lock."""
@@ -287,16 +277,19 @@ class StableDiffusion:
         fitted = [ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS) for image in images]
         parts = []
         for some in _chunks(fitted, self._at_once()):
-            pixels = self._processor.preprocess(some).to(self.device, self.dtype)
+            pixels = self._processor.preprocess(some).to(self.device, self.vae.dtype)
             parts.append(self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor)
-        return torch.cat(parts)
+        return torch.cat(parts).to(self.dtype)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Scaled latents [B, C, H, W] to pictures, as diffusers' pipeline makes them."""
+        """Scaled latents [B, C, H, W] to pictures, as diffusers' pipeline makes them. RudderError where a value is not
+        finite."""
+        check_latents(latents, self.dtype)
         images: list[Image.Image] = []
-        for some in latents.split(self._at_once()):
+        for some in latents.to(self.vae.dtype).split(self._at_once()):
             pixels = self.vae.decode(some / self.vae.config.scaling_factor, return_dict=False)[0]
+            check_pixels(pixels, self.dtype)
             images += self._processor.postprocess(pixels, output_type="pil")
         return images
 

@@ -30,9 +30,11 @@ def serve(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--model",
         action="append",
-        help="embedded name, folder or hub id; repeat it to offer several (RUDDER_MODELS, else the embedded ones)",
+        help="embedded name, folder, file or hub id; repeat it for several (RUDDER_MODELS, else the embedded ones)",
     )
     parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
+    parser.add_argument("--dtype", default=os.environ.get("RUDDER_DTYPE"), help="float32, float16 or bfloat16")
+    parser.add_argument("--attention", default=os.environ.get("RUDDER_ATTENTION", "sdpa"), help="sdpa or xformers")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument(
@@ -64,7 +66,8 @@ def serve(arguments: list[str] | None = None) -> None:
     keys = addresses(models)
 
     def opened(model: str, say: Callable[[str], None]) -> tuple[gr.Blocks, Studio, dict[str, Any]]:
-        studio = open_studio(model, asked.device, say, asked.search_seconds)
+        kind = {"dtype": asked.dtype, "attention": asked.attention}
+        studio = open_studio(model, asked.device, say, asked.search_seconds, **kind)
         say("Laying out the page")
         painted = first_paint(studio)
         return page_of(studio, painted, menu(keys, model)), studio, painted
