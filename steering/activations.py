@@ -17,7 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .backbones.base import Backbone, Site
+from .backbones.base import Backbone, Site, in_order
 from .errors import RudderError, shorten, unknown
 from .recipe import HALVES
 
@@ -55,8 +55,8 @@ def add(backbone: Backbone, vectors: Mapping[str, Tensor], halves: str = "both")
     """Add tensors at sites during this thread's forward passes: h + v (paper, section on steering).
 
     `vectors[site]` is [C], [B, C], [B, C, 1, 1] or [B, C, H, W] with B = 1, the batch, or half of it (then it
-    serves each half of a guided batch [unconditional, conditional]). `halves="conditional"` leaves the first
-    half alone. Raises RudderError for an unknown site, a shape that does not fit it, or values that are not
+    serves each half of a guided batch, see `base.in_order`). `halves="conditional"` leaves the other half
+    alone. Raises RudderError for an unknown site, a shape that does not fit it, or values that are not
     finite.
     """
     if halves not in HALVES:
@@ -71,7 +71,7 @@ def push(backbone: Backbone, vectors: Mapping[Site, Tensor], halves: str = "both
     """`add` without its checks, for tensors already [B, C, 1 or H, 1 or W] on the backbone's device."""
 
     def adder(vector: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda h: h + _fit(vector, h, halves)
+        return lambda h: h + _fit(backbone, vector, h, halves)
 
     return _hooked(backbone, {site: adder(vector) for site, vector in vectors.items()})
 
@@ -205,7 +205,7 @@ def _shaped(backbone: Backbone, site: Site, vector: Tensor) -> Tensor:
     return v.to(device=backbone.device, dtype=backbone.dtype)
 
 
-def _fit(v: Tensor, h: Tensor, halves: str) -> Tensor:
+def _fit(backbone: Backbone, v: Tensor, h: Tensor, halves: str) -> Tensor:
     """Bring [B, C, *, *] to the batch of h [N, C, H, W]."""
     batch, size = v.shape[0], h.shape[0]
     if halves == "conditional":
@@ -214,7 +214,7 @@ def _fit(v: Tensor, h: Tensor, halves: str) -> Tensor:
                 f"A batch of {size} cannot be split into guidance halves for {batch} vectors: use 'both'."
             )
         v = v.expand(size // 2, *v.shape[1:])
-        return torch.cat([torch.zeros_like(v), v])
+        return torch.cat(in_order(backbone, torch.zeros_like(v), v))
     if batch in (1, size):
         return v
     if size != 2 * batch:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from .activations import find_sites, push
-from .backbones.base import Backbone, Schedule, Site, repeated
+from .backbones.base import Backbone, Schedule, Site, in_order, repeated
 from .checks import strength
 from .errors import Cancelled, RudderError, shorten, unknown
 from .recipe import HALVES, STRIP_LIMIT, Recipe, Window
@@ -218,7 +218,8 @@ class _Run:
         """The network's prediction at noisy latents, guided where the run is."""
         if not self.guided:
             return self.backbone.denoise(x, level, self.condition)
-        without, given = self.backbone.denoise(torch.cat([x, x]), level, self.condition).chunk(2)
+        both = self.backbone.denoise(torch.cat([x, x]), level, self.condition).chunk(2)
+        without, given = in_order(self.backbone, *both)
         return without + self.recipe.guidance_scale * (given - without)
 
 
@@ -283,19 +284,18 @@ def _pushes(run: _Run, steering: Steering, steps: range, factors: tuple[float, .
                     total[name] = total[name] + v if name in total else v
             names = find_sites(backbone, total)
             made[rows] = {
-                site: _halved(scale * total[site.name], run.guided, steering.halves, count).to(**where)
-                for site in names
+                site: _halved(run, scale * total[site.name], steering.halves, count).to(**where) for site in names
             }
         pushes[i] = made[rows]
     return pushes
 
 
-def _halved(v: Tensor, guided: bool, halves: str, count: int) -> Tensor:
-    """[1 or B, ...] to [2 B, ...] for [unconditional, conditional]; one row for all broadcasts by itself."""
-    if not guided or (halves == "both" and len(v) == 1):
+def _halved(run: _Run, v: Tensor, halves: str, count: int) -> Tensor:
+    """[1 or B, ...] to [2 B, ...] for the halves of guidance; one row for all broadcasts by itself."""
+    if not run.guided or (halves == "both" and len(v) == 1):
         return v
     v = v.expand(count, *v.shape[1:])
-    return torch.cat([v if halves == "both" else torch.zeros_like(v), v])
+    return torch.cat(in_order(run.backbone, v if halves == "both" else torch.zeros_like(v), v))
 
 
 def _batch(recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] | None) -> tuple[tuple, tuple]:
@@ -323,7 +323,7 @@ def _guided(backbone: Backbone, recipe: Recipe) -> bool:
 
 
 def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> Tensor:
-    """[B, ...], or [2 B, ...] as [unconditional, conditional] with guidance; one prompt is encoded once."""
+    """[B, ...], or [2 B, ...] with guidance, its halves in the model's order; one prompt is encoded once."""
 
     def encoded(texts: tuple[str, ...]) -> Tensor:
         if len(set(texts)) == 1:
@@ -333,7 +333,7 @@ def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> 
     conditional = encoded(prompts)
     if not _guided(backbone, recipe):
         return conditional
-    return torch.cat([encoded((recipe.negative_prompt,) * len(prompts)), conditional])
+    return torch.cat(in_order(backbone, encoded((recipe.negative_prompt,) * len(prompts)), conditional))
 
 
 def _key(backbone: Backbone, recipe: Recipe, seeds: tuple, prompts: tuple, start: int) -> tuple[tuple[str, Any], ...]:

@@ -71,6 +71,8 @@ def use_attention(network: ModelMixin, attention: str) -> None:
 class LatentModel:
     """The part of a Backbone that has nothing to do with its network: pictures, noise and DDIM over an autoencoder."""
 
+    conditional_first = False
+
     def __init__(
         self,
         name: str,
@@ -133,12 +135,16 @@ class LatentModel:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Scaled latents [B, C, H, W] to pictures, as diffusers' pipeline makes them."""
+        """Scaled latents [B, C, H, W] to pictures, as diffusers' pipelines make them."""
         images: list[Image.Image] = []
         for some in latents.split(self._at_once()):
-            pixels = self.vae.decode(some / self.vae.config.scaling_factor, return_dict=False)[0]
+            pixels = self.vae.decode(self.unscaled(some), return_dict=False)[0]
             images += self._processor.postprocess(pixels, output_type="pil")
         return images
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """The autoencoder's own latents, in StableDiffusionPipeline's order of operations."""
+        return latents / self.vae.config.scaling_factor
 
     def timesteps(self, num_inference_steps: int) -> Tensor:
         """The timesteps of a DDIM run, descending, [n] int64."""

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from ..errors import unknown
 from ..files import read_json
 from .base import LABELS, Site
+from .base import label as label_at
 from .latents import LatentModel, load_part, load_scheduler, use_attention
 from .layout import STABLE_DIFFUSION, check_folder, fingerprint, names, settings
 
@@ -56,14 +57,14 @@ def discover_sites(network: UNet2DConditionModel, size: tuple[int, int]) -> dict
     depth = len(network.down_blocks)
     sizes = [size]
     for i, module in enumerate(network.down_blocks):
-        block(f"down_blocks.{i}", module, sizes[-1], _label(depth - 1 - i, depth))
+        block(f"down_blocks.{i}", module, sizes[-1], label_at(depth - 1 - i, depth))
         if module.downsamplers is not None:
             sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
     if network.mid_block is not None:
         channels = block("mid_block", network.mid_block, sizes[-1], LABELS[0])
         put("mid_block", "mid_block", "output", channels, sizes[-1], LABELS[0])
     for i, module in enumerate(network.up_blocks):
-        block(f"up_blocks.{i}", module, sizes[-1], _label(i, depth))
+        block(f"up_blocks.{i}", module, sizes[-1], label_at(i, depth))
         if module.upsamplers is not None:
             sizes.pop()
     sites["estimate"] = Site("estimate", "", "estimate", network.config.out_channels, size, LABELS[-1])
@@ -192,8 +193,3 @@ class StableDiffusion(LatentModel):
         """The prediction at (x_t, t, c) [B, C, H, W]: one forward pass, under the lock."""
         with self.lock:
             return self.network(latents, level, encoder_hidden_states=condition, return_dict=False)[0]
-
-
-def _label(position: int, depth: int) -> str:
-    """Coarse to fine: how far towards the highest resolution a block lies, as one of four words."""
-    return LABELS[int((len(LABELS) - 1) * position / max(depth - 1, 1) + 0.5)]
