@@ -16,13 +16,37 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RudderError, shorten, unknown
 from ..files import home, read_json
 from .base import Backbone
-from .layout import FAMILIES, STABLE_DIFFUSION, Family, check_folder, names, resolution, settings
+from .layout import (
+    DIT,
+    FAMILIES,
+    STABLE_DIFFUSION,
+    Family,
+    check_folder,
+    names,
+    part_folder,
+    resolution,
+    settings,
+)
 
 if TYPE_CHECKING:
     import torch
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DEFAULT = "tiny-sd"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A public checkpoint that needs more than its id: its family, the revision its safetensors stand at, and the
+    beginning of the commit that this has to be."""
+
+    family: Family
+    revision: str
+    commit: str
+
+
+# the main branch has pickles alone; these stand in a request that was never merged
+PRESETS = {"facebook/DiT-XL-2-256": Preset(DIT, revision="refs/pr/1", commit="32d0e35")}
 
 
 @dataclass(frozen=True)
@@ -50,7 +74,8 @@ def available() -> list[ModelInfo]:
 class Outline:
     """What is known of a model before its weights are read.
 
-    `folder` is None for a hub id that has yet to be fetched; then everything below it is a Stable Diffusion's usual.
+    `folder` is None for a hub id that has yet to be fetched; then everything below it is its family's usual, and the
+    family a Stable Diffusion's unless PRESETS knows better.
     `resolution` is 0 where it is not known yet; `words` are all that it was taught, () where it lists none.
     """
 
@@ -73,7 +98,7 @@ def outline(name_or_path: str = DEFAULT) -> Outline:
     """
     asked = str(name_or_path)
     if _is_remote(asked):
-        usual = STABLE_DIFFUSION
+        usual = PRESETS[asked].family if asked in PRESETS else STABLE_DIFFUSION
         return Outline(asked, asked, usual, None, False, "", settings({}, usual), 0, ())
     folder = find(asked)
     info = _info(folder)
@@ -114,7 +139,7 @@ def load(
     `name_or_path`: an embedded model's name, a local folder in diffusers layout, or a hub id ("owner/name",
     the only case that may download). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU,
     float16 on CUDA. `attention`: "sdpa" (torch's own) or "xformers" where installed. `reading` is told of each
-    component ("text_encoder", "vae", "unet") before its weights are read. Raises RudderError for
+    component ("text_encoder", "vae", "unet", "transformer") before its weights are read. Raises RudderError for
     an unknown model, missing or truncated weights, another family, or a device that is not there.
     """
     asked = str(name_or_path)
@@ -166,14 +191,22 @@ def _from_hub(repo: str) -> Path:
     patterns = ["model_index.json", "rudder.json", "scheduler/*.json", "tokenizer/*"]
     for family in FAMILIES.values():
         patterns += [f"{part}/{name}" for part, weights in family.parts.items() for name in ("config.json", weights)]
+    preset = PRESETS.get(repo)
+    pinned = {"revision": preset.revision} if preset else {}
     try:
-        return Path(snapshot_download(repo, allow_patterns=patterns))
+        folder = Path(snapshot_download(repo, allow_patterns=patterns, **pinned))
     except Exception as error:  # network, HTTP, authentication, cache: all mean that the model cannot be had
         raise RudderError(
             f"{repo} could not be fetched from the hub ({type(error).__name__}: {shorten(error)}): check "
             "the id and the "
             "connection, or give a local folder."
         ) from error
+    if preset and not folder.name.startswith(preset.commit):  # the hub's cache calls a snapshot by its commit
+        raise RudderError(
+            f"{repo} stands at {shorten(folder.name, 12)} of {preset.revision}, not at {preset.commit} as it was read: "
+            "give a local folder of the weights you trust."
+        )
+    return folder
 
 
 def _info(folder: Path) -> ModelInfo:
@@ -184,7 +217,7 @@ def _info(folder: Path) -> ModelInfo:
     guessed = next((name for name, family in FAMILIES.items() if kind in family.pipelines), kind)
     family = str(info.get("family", guessed or STABLE_DIFFUSION.name))
     parts = FAMILIES[family].parts if family in FAMILIES else {}
-    present = index.is_file() and all((folder / part / weights).is_file() for part, weights in parts.items())
+    present = index.is_file() and all((part_folder(folder, part) / name).is_file() for part, name in parts.items())
     return ModelInfo(
         name=str(info.get("name", folder.name)),
         family=family,
