@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from .activations import change
-from .backbones.base import Backbone, Schedule, Site, repeated
+from .backbones.base import Backbone, Schedule, Site, in_order, repeated
 from .checks import strength
 from .errors import Cancelled, RudderError
 from .masks import inside, weights
@@ -220,7 +220,8 @@ class _Run:
         """The network's prediction at noisy latents, guided where the run is."""
         if not self.guided:
             return self.backbone.denoise(x, level, self.condition)
-        without, given = self.backbone.denoise(torch.cat([x, x]), level, self.condition).chunk(2)
+        both = self.backbone.denoise(torch.cat([x, x]), level, self.condition).chunk(2)
+        without, given = in_order(self.backbone, *both)
         return without + self.recipe.guidance_scale * (given - without)
 
 
@@ -284,7 +285,7 @@ def _guided(backbone: Backbone, recipe: Recipe) -> bool:
 
 
 def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> Tensor:
-    """[B, ...], or [2 B, ...] as [unconditional, conditional] with guidance; one prompt is encoded once."""
+    """[B, ...], or [2 B, ...] with guidance, its halves in the model's order; one prompt is encoded once."""
 
     def encoded(texts: tuple[str, ...]) -> Tensor:
         if len(set(texts)) == 1:
@@ -294,7 +295,7 @@ def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> 
     conditional = encoded(prompts)
     if not _guided(backbone, recipe):
         return conditional
-    return torch.cat([encoded((recipe.negative_prompt,) * len(prompts)), conditional])
+    return torch.cat(in_order(backbone, encoded((recipe.negative_prompt,) * len(prompts)), conditional))
 
 
 def _key(

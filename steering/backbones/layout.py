@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..checks import number, whole
-from ..errors import RudderError
-from ..files import check_weights, read_json
+from ..errors import RudderError, shorten
+from ..files import check_weights, home, read_json
 from ..files import fingerprint as hashed
 
 DIFFUSERS = "diffusion_pytorch_model.safetensors"
@@ -55,7 +56,37 @@ STABLE_DIFFUSION = Family(
     pipelines=("StableDiffusionPipeline",),
     side=_latent_side("unet"),
 )
-FAMILIES = {family.name: family for family in (STABLE_DIFFUSION,)}
+DIT = Family(
+    name="dit",
+    loader="steering.backbones.dit:DiT",
+    parts={"transformer": DIFFUSERS, "vae": DIFFUSERS},
+    others=("scheduler",),
+    pipelines=("DiTPipeline",),
+    side=_latent_side("transformer"),
+    settings=(50, 4.0),
+)
+FAMILIES = {family.name: family for family in (STABLE_DIFFUSION, DIT)}
+
+
+def part_folder(folder: Path, part: str) -> Path:
+    """Where a network lies. An embedded model may borrow another's autoencoder: {"vae": "tiny-sd"} in rudder.json.
+
+    Raises RudderError where that is no model's name, or where the borrower is not embedded.
+    """
+    own, described = folder / part, folder / "rudder.json"
+    if part != "vae" or own.is_dir() or not described.is_file():
+        return own
+    lender, embedded = read_json(described).get("vae"), (home() / "models").resolve()
+    if lender is None:
+        return own
+    if not isinstance(lender, str) or not re.fullmatch(r"\w[\w.-]*", lender):
+        raise RudderError(f"rudder.json's 'vae' is {shorten(lender)!r}: name an embedded model that has one.")
+    if folder.resolve().parent != embedded:
+        raise RudderError(
+            f"{folder} has no vae and borrows that of {shorten(lender)}, as only embedded models may: copy "
+            f"models/{shorten(lender)}/vae into it."
+        )
+    return embedded / lender / part
 
 
 def half_of(name: str) -> str:
@@ -66,7 +97,7 @@ def half_of(name: str) -> str:
 
 def weights_of(folder: Path, family: Family, part: str) -> Path:
     """The weights file of a part: the full one, or the one in half precision where it stands alone."""
-    full = folder / part / family.parts[part]
+    full = part_folder(folder, part) / family.parts[part]
     half = full.with_name(half_of(full.name))
     return half if half.is_file() and not full.is_file() else full
 
@@ -79,7 +110,7 @@ def variant_of(folder: Path, family: Family, part: str) -> str | None:
 def check_folder(folder: Path, family: Family) -> None:
     """RudderError unless every file of the model is there, whole, and safetensors."""
     for part in family.parts:
-        read_json(folder / part / "config.json")
+        read_json(part_folder(folder, part) / "config.json")
         path = weights_of(folder, family, part)
         if not path.is_file():
             raise RudderError(f"{path} is missing: {REMEDY}.")
@@ -91,7 +122,7 @@ def check_folder(folder: Path, family: Family) -> None:
 
 def fingerprint(folder: Path, family: Family) -> str:
     """What tells two models apart: 16 hex digits over configurations and weights."""
-    configs = [folder / part / "config.json" for part in family.parts]
+    configs = [part_folder(folder, part) / "config.json" for part in family.parts]
     if "scheduler" in family.others:
         configs.append(folder / "scheduler" / "scheduler_config.json")
     return hashed(configs, [weights_of(folder, family, part) for part in family.parts])
@@ -104,7 +135,7 @@ def sizes(folder: Path, family: Family) -> dict[str, int]:
 
 def resolution(folder: Path, family: Family) -> int:
     """Pixels a side of the pictures, from the configurations; RudderError where they do not say."""
-    side = family.side({part: read_json(folder / part / "config.json") for part in family.parts})
+    side = family.side({part: read_json(part_folder(folder, part) / "config.json") for part in family.parts})
     if side is None:
         raise RudderError(f"{folder}'s configurations do not say how large its pictures are: {REMEDY}.")
     return side

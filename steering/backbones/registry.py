@@ -80,7 +80,8 @@ def outline(name_or_path: str = DEFAULT) -> Outline:
     """
     asked = str(name_or_path)
     if _is_remote(asked):
-        usual, preset = STABLE_DIFFUSION, presets.PRESETS.get(asked)
+        preset = presets.PRESETS.get(asked)
+        usual = FAMILIES[preset.family] if preset else STABLE_DIFFUSION
         told = settings({}, usual) | (preset.settings() if preset else {})
         return Outline(asked, asked, usual, None, False, "", told, 0, (), remote=True)
     folder = find(asked)
@@ -126,7 +127,7 @@ def load(
     Diffusion 1.x or 2.x, or a hub id ("owner/name", the only case that may download; with a preset's settings where it
     has one). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU,
     float16 on CUDA. `attention`: "sdpa" (torch's own) or "xformers" where installed. `reading` is told of each
-    component ("text_encoder", "vae", "unet") before its weights are read. Raises RudderError for
+    component ("text_encoder", "vae", "unet", "transformer") before its weights are read. Raises RudderError for
     an unknown model, missing or truncated weights, another family, or a device that is not there.
     """
     asked = str(name_or_path)
@@ -181,7 +182,13 @@ def find(name_or_path: str) -> Path:
         raise RudderError(f"{shorten(name_or_path)} is not there: check the path.")
     if _HUB_ID.fullmatch(name_or_path):
         preset = presets.PRESETS.get(name_or_path)
-        return hub.fetch(name_or_path, preset.revision if preset else None, lambda folder: _family(_info(folder)))
+        folder = hub.fetch(name_or_path, preset.revision if preset else None, lambda folder: _family(_info(folder)))
+        if preset and not folder.name.startswith(preset.commit):  # the hub's cache calls a snapshot by its commit
+            raise RudderError(
+                f"{name_or_path} stands at {shorten(folder.name, 12)} of {preset.revision}, not at {preset.commit} as "
+                "it was read: give a local folder of the weights you trust."
+            )
+        return folder
     known = [info.name for info in available()]
     raise unknown("model", name_or_path, known, "give a folder, a file, a hub id such as owner/name, or")
 
