@@ -320,12 +320,12 @@ def check_tensors(network: nn.Module, tensors: Mapping[str, Tensor], title: str,
 
 
 def filled(config: Config, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> Denoiser:
-    """The network with these weights, frozen; frequencies stay float32. The tensors have passed `check_tensors`."""
+    """The network with these weights, copied (a file's own memory is not aligned) and frozen; frequencies stay float32.
+    The tensors have passed `check_tensors`."""
     with torch.device("meta"):
         network = Denoiser(config)
-    placed = {
-        name: t.to(device, torch.float32 if name.endswith("map_noise.freqs") else dtype) for name, t in tensors.items()
-    }
+    kinds = {name: torch.float32 if name.endswith("map_noise.freqs") else dtype for name in tensors}
+    placed = {name: t.to(device, kinds[name], copy=True) for name, t in tensors.items()}
     network.load_state_dict(placed, assign=True)
     return network.eval().requires_grad_(False)
 

@@ -38,15 +38,9 @@ REMEDY = "download it again, and convert only what NVlabs published"
 SMALL_STEPS, LARGE_STEPS = 18, 40  # table 2 of the paper: 35 evaluations at 32x32, 79 at 64x64
 
 
-class _Sealed(type):
-    """Classes that a pickle cannot change."""
-
-    def __setattr__(cls, name: str, value: Any) -> None:
-        raise RudderError(f"The pickle sets {shorten(name)} of {cls.__name__}: {REMEDY}.")
-
-
-class _Record(metaclass=_Sealed):
-    """What a pickle may make: it is given its arguments, checked by `__new__`, and nothing after."""
+class _Record:
+    """What a pickle may make: it is given its arguments, checked by `__new__`, and nothing after; nor may a pickle set
+    anything of the class itself, which would call `__setstate__` without an instance."""
 
     __slots__ = ()
 
@@ -57,6 +51,12 @@ class _Record(metaclass=_Sealed):
 
 class _Dict(dict, _Record):
     """OrderedDict and EasyDict."""
+
+    __slots__ = ()
+
+
+class _Set(set, _Record):
+    """A set, as protocols before 4 write it."""
 
     __slots__ = ()
 
@@ -195,6 +195,7 @@ class _Outer(pickle.Unpickler):
         ("torch.nn.modules.container", "ModuleDict"): _Module,
         ("dnnlib.util", "EasyDict"): _Dict,
         ("collections", "OrderedDict"): _Dict,
+        ("builtins", "set"): _Set,
         ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
         ("torch._utils", "_rebuild_parameter"): _Parameter,
         ("torch.storage", "_load_from_bytes"): _Storage,
@@ -246,6 +247,8 @@ def convert(
     RudderError as `read` does, for a number of names that does not fit, and for a folder that is not empty.
     """
     source, folder = Path(source), Path(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise RudderError(f"{folder} is not empty: choose another folder.")
     config, tensors, null_class = read(source)
     if len(classes) not in (0, config.label_dim):
         raise RudderError(f"{len(classes)} class names are given for {config.label_dim} classes: give one each.")
@@ -266,11 +269,8 @@ def convert(
 
 
 def write(folder: Path, config: Config, tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> None:
-    """A folder in our layout; `described` becomes rudder.json. RudderError where it holds something or cannot be
-    written."""
+    """A folder in our layout; `described` becomes rudder.json. RudderError where it cannot be written."""
     try:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise RudderError(f"{folder} is not empty: choose another folder.")
         (folder / "model").mkdir(parents=True, exist_ok=True)
         ready = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         save_file(ready, folder / "model" / EDM_FAMILY.parts["model"], {"format": "pt"})

@@ -60,6 +60,6 @@ def convert(
     config = converted(file, folder, getattr(torch, dtype.value), names)
     told = {"path": str(folder), "dtype": dtype.value, "config": config.told()}
     kind = f"{config.label_dim} classes" if config.label_dim else "unconditional"
-    side = config.img_resolution
-    text = f"{folder}: {config.architecture}, {side}x{side}, {kind}\nTry: rudder generate --model {folder}"
-    emit(told, json_, f"{text} --out picture.png" if not config.label_dim else f"{text} '{(names or ['0'])[0]}'")
+    text = f" '{(names or ['0'])[0]}'" if config.label_dim else ""
+    made = f"{folder}: {config.architecture}, {config.img_resolution}x{config.img_resolution}, {kind}"
+    emit(told, json_, f"{made}\nTry: rudder generate{text} --model {folder}")
