@@ -48,6 +48,12 @@ def _latent_side(network: str) -> Callable[[Mapping[str, dict[str, Any]]], int |
     return side
 
 
+def _pixel_side(configs: Mapping[str, dict[str, Any]]) -> int | None:
+    """The side of a model that paints pixels: its network's own."""
+    side = configs["model"].get("img_resolution")
+    return side if isinstance(side, int) else None
+
+
 STABLE_DIFFUSION = Family(
     name="stable_diffusion",
     loader="steering.backbones.stable_diffusion:StableDiffusion",
@@ -65,7 +71,16 @@ DIT = Family(
     side=_latent_side("transformer"),
     settings=(50, 4.0),
 )
-FAMILIES = {family.name: family for family in (STABLE_DIFFUSION, DIT)}
+EDM_FAMILY = Family(
+    name="edm",
+    loader="steering.backbones.edm:EDM",
+    parts={"model": "model.safetensors"},
+    others=(),
+    pipelines=("EDMPipeline",),
+    side=_pixel_side,
+    settings=(18, 1.0),
+)
+FAMILIES = {family.name: family for family in (STABLE_DIFFUSION, DIT, EDM_FAMILY)}
 
 
 def part_folder(folder: Path, part: str) -> Path:

@@ -35,8 +35,9 @@ from .arguments import (
     warned,
 )
 from .concept import app as concept_app
-from .console import emit, say, table, watched
+from .console import emit, say, watched
 from .dae import app as dae_app
+from .models import app as models_app
 from .options import (
     Attention,
     Device,
@@ -67,6 +68,7 @@ app = typer.Typer(
 )
 app.add_typer(concept_app, name="concept")
 app.add_typer(dae_app, name="dae")
+app.add_typer(models_app, name="models")
 
 
 @app.command(epilog="Example:  rudder generate 'a pencil sketch of a cat' --seed 3 --out cat.png")
@@ -198,26 +200,6 @@ app.command(epilog=measuring.EVALUATE)(measuring.evaluate)
 app.command(epilog=measuring.SCORE)(measuring.score)
 app.command(epilog=measuring.SCAN)(measuring.scan)
 app.command(epilog=measuring.CALIBRATE)(measuring.calibrate)
-
-
-@app.command()
-def models(json_: Json = False) -> None:
-    """The models that ship with Rudder."""
-    from ..backbones.registry import available
-
-    found = available()
-    rows = [(info.name, info.family, info.present, info.description) for info in found]
-    values = [
-        {
-            "name": i.name,
-            "family": i.family,
-            "path": str(i.path),
-            "description": i.description,
-            "present": i.present,
-        }
-        for i in found
-    ]
-    emit(values, json_, table(["name", "family", "weights", "description"], rows))
 
 
 @app.command("app", epilog="Example:  rudder app --port 8000")
