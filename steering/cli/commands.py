@@ -35,7 +35,6 @@ from .arguments import (
     terms,
     vector_path,
     warned,
-    writing,
 )
 from .console import emit, ended, say, table, watched
 from .dae import app as dae_app
@@ -244,8 +243,7 @@ def concept_learn(
         run = learn(backbone, name, shown, without, pooling=pooling.value if pooling else "mean", **options)
     vector = ended(run, f"learning {shorten(name, 30)}")
     path = out or Path(f"{slug(name)}.safetensors")
-    with writing(path):
-        vector.save(path)
+    vector.save(path)
     text = f"{path}: {name}, from {len(shown)} pictures" + (f" less {len(without)}" if without else "")
     why = f"\n{vector.recommended['why']}" if search else ""
     tried = example(path, known_prompt(model, baseline_prompt))
