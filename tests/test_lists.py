@@ -1,4 +1,4 @@
-"""Lists as people have them, each with the right rows: of spreadsheets, data set hubs, training tools, other countries."""
+"""Lists as people have them, each with the right rows: from spreadsheets, hubs, training tools, other countries."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ TABLES: dict[str, tuple[str, str | bytes, list[object]]] = {
     "blanks at quotes": ("l.csv", 'id, prompt, seed\n1, "a, b" , 3\n', [("a, b", 3)]),
     "backslashes": ("l.csv", 'prompt,seed\n"a \\"red\\", big cat",3\n', [('a "red", big cat', 3)]),
     "markup stays": ("l.csv", "caption\n<b>bold</b> &amp; caf\u00e9\n", ["<b>bold</b> &amp; café"]),
-    "the header again": ("l.csv", "prompt,seed\na,1\nprompt,seed\nb,2\n", [("a", 1), "!the header once more", ("b", 2)]),
+    "the header again": ("l.csv", "prompt,seed\na,1\nprompt,seed\nb,2\n",
+                         [("a", 1), "!the header once more", ("b", 2)]),
     "old Macs": ("l.csv", "prompt,seed\ra,1\rb,2\r", [("a", 1), ("b", 2)]),
     "web alone": ("l.csv", "prompt,url\n,http://x\n", ["!Rudder fetches nothing"]),
     "a web path": ("l.csv", "image\nhttps://x/a.png\n", ["!is an address, and Rudder fetches nothing"]),
@@ -105,7 +106,8 @@ TABLES: dict[str, tuple[str, str | bytes, list[object]]] = {
     "an odd first line": ("l.jsonl", '{"version": 1}\n{"prompt": "b"}\n', ["!neither a path nor a prompt", "b"]),
     "texts": ("l.jsonl", '"a"\n[1]\n3\n"b"\n', ["a", "!no JSON object", "!no JSON object", "b"]),
     "no number": ("l.jsonl", '{"prompt": "a", "seed": NaN}\n{"prompt": "b", "seed": 1e999}\n', ["a", "!seed is inf"]),
-    "no text": ("l.jsonl", '{"prompt": 3}\n{"prompt": ["a"]}\n{"path": {"x": 1}}\n{"prompt": "\\ud800"}\n{"prompt": "b"}',
+    "no text": ("l.jsonl", '{"prompt": 3}\n{"prompt": ["a"]}\n{"path": {"x": 1}}\n'
+                '{"prompt": "\\ud800"}\n{"prompt": "b"}',
                 ["!must be text", "!must be text", "!named by a path", "!no text", "b"]),
     "deep": ("l.jsonl", "[" * 100_000 + '\n{"prompt": "b"}\n', ["!line 1 is no JSON", "b"]),
     "an array": ("l.json", '[\n{"prompt": "a",\n"seed": 3},\n"b"\n]', [("a", 3), "b"]),
