@@ -324,6 +324,11 @@ def test_what_will_be_refused_is_not_read(folder: Path, tmp_path: Path, monkeypa
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
         for index in range(400):
             archive.writestr(f"{index:0200d}.png", b"")
+    with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("big.png", b"\0" * (21 * 2**20))
+    with monkeypatch.context() as patch, pytest.raises(RudderError, match="over 20 MB"):
+        patch.setattr(zipfile.ZipFile, "open", None)
+        open_row(next(rows(tmp_path / "big.zip")))
     monkeypatch.setattr(places, "UPLOADED_DIRECTORY", 50_000)
     monkeypatch.setattr(zipfile, "ZipFile", None)
     with pytest.raises(RudderError, match="too long a directory"):

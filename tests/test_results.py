@@ -147,6 +147,8 @@ def test_a_lock_ends_with_its_process(tmp_path: Path):
     assert other.returncode == 9 and (tmp_path / "s.jsonl.lock").exists()
     with owned(out):
         pass
+    with pytest.raises(RudderError, match="a pipe or a device"), owned(Path("/dev/null")):
+        pass
 
 
 def test_one_bad_row_spoils_no_other(backbone, calibration, tmp_path: Path, monkeypatch):  # noqa: F811

@@ -73,6 +73,8 @@ def owned(out: Path) -> Iterator[None]:
     A scan that is killed leaves nothing that has to be removed by hand.
     """
     check_target(out, KIND, OURS)
+    if out.exists() and not out.is_file():
+        raise RudderError(f"{shorten(out)} is a pipe or a device: results need a file that a scan can go on with.")
     lock = out.with_name(f"{out.name}.lock")
     with writing(lock):
         file = _locked(lock)
