@@ -9,6 +9,7 @@ import datetime
 import json
 import math
 import platform
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,13 +25,13 @@ from .checks import number
 from .concepts import Progress
 from .domain import Domain, fit, traits
 from .errors import RudderError, shorten
-from .files import home, read_json
+from .files import home, read_json, replacing
 from .foreign import foreign
-from .images import Limits, open_images
 from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
 from .spikiness import PLANES, SIGNS, STATISTICS, Probe, Reading, Spikiness, read, spikiness
 
 FORMAT = 1
+OURS = re.compile(rb'\{\s*"rudder_calibration"')
 TIMESTEPS = (10, 50, 100, 200, 300, 400, 500)
 DRAWS = 4  # of the shipped verdicts: more steady than the paper's one
 ROUNDS = 1000
@@ -167,9 +168,9 @@ class Calibration:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps({"rudder_calibration": FORMAT, **asdict(self)}, indent=1) + "\n")
+        """Write it as JSON: whole or not at all, and never over a file of another kind."""
+        with replacing(path, "calibration", OURS) as part:
+            part.write_text(json.dumps({"rudder_calibration": FORMAT, **asdict(self)}, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path, backbone: Backbone | None = None) -> Calibration:
@@ -192,15 +193,6 @@ class Calibration:
         if backbone is not None:
             made.check(backbone)
         return made
-
-
-def listed(paths: Sequence[Path], memorized: bool) -> list[Sample]:
-    """Picture files or zips as samples of one group, each its own original; the kind is unknown ("picture")."""
-    return [
-        Sample(picture, memorized, "picture", "given", f"{path}#{index}")
-        for path in paths
-        for index, picture in enumerate(open_images(path, Limits(files=2000)))
-    ]
 
 
 def shipped(backbone: Backbone) -> Calibration | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -25,5 +26,13 @@ def unknown(kind: str, name: object, known: Iterable[str], remedy: str = "choose
 
 def shorten(value: object, limit: int = 80) -> str:
     """`str(value)` on one line, cut to `limit` characters, so that hostile input cannot flood a message."""
-    text = " ".join(str(value)[: 8 * limit].split())
+    text = printable(" ".join(str(value)[: 8 * limit].split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Text that every file and terminal takes: control characters and lone surrogates, of which the names of files that
+    are no UTF-8 are full, become escapes such as \\udce9; names that differ stay different."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)

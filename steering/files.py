@@ -1,10 +1,17 @@
-"""Careful reading of files that may be missing, truncated or hostile."""
+"""Careful reading of files that may be missing, truncated or hostile; writing that is whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +20,7 @@ from .errors import RudderError, shorten
 HEADER_LIMIT = 32 * 1024 * 1024
 FULL_HASH_LIMIT = 256 * 1024 * 1024
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+_START = 4096  # bytes by which a file is known to be Rudder's own
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
@@ -20,6 +28,74 @@ def home() -> Path:
     """The folder that holds models/ and assets/: $RUDDER_HOME, else the one that holds the package."""
     override = os.environ.get("RUDDER_HOME")
     return Path(override).expanduser() if override else Path(__file__).resolve().parents[1]
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file opened for reading; OSError for what is no file. A named pipe or a device never blocks."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, no file")
+    return os.fdopen(descriptor, "rb")
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Folders made on the way to `path`; an OSError becomes one sentence about it."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise RudderError(
+            f"{shorten(path, 200)} cannot be written ({error.strerror or shorten(error)}): choose another place with "
+            "--out."
+        ) from error
+
+
+def check_target(path: str | os.PathLike[str], kind: str, ours: re.Pattern[bytes]) -> None:
+    """RudderError for a place that holds a folder or a file of another kind, which is never overwritten.
+
+    `kind` is what will be written there, in words; a file that is empty or begins as `ours` may be replaced.
+    """
+    path = Path(path)
+    with writing(path):
+        if not path.exists():
+            return
+        if path.is_dir():
+            raise RudderError(f"{shorten(path, 200)} is a folder: name a file in it.")
+        if path.is_file():
+            with path.open("rb") as file:
+                start = file.read(_START)
+            if start and not ours.match(start):
+                raise RudderError(
+                    f"{shorten(path, 200)} is there already and is no {kind}: choose another name, or move it away."
+                )
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], kind: str, ours: re.Pattern[bytes]) -> Iterator[Path]:
+    """A new file beside `path` to write to, which takes its place once all is written, and is gone after an error.
+
+    RudderError as `check_target`, or where nothing can be written. A link is followed; what is no file, such as
+    /dev/stdout, is written to as it is.
+    """
+    check_target(path, kind, ours)
+    with writing(path):
+        if os.path.exists(path) and not os.path.isfile(path):
+            yield Path(path)
+            return
+        target = Path(os.path.realpath(path))
+        part = target.with_name(f".rudder-{secrets.token_hex(4)}.part")
+        try:
+            yield part
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+            if target.exists():
+                shutil.copymode(target, part)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

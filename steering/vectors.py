@@ -6,6 +6,7 @@ torch is imported when a vector is made or read, so that a file's metadata can b
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,13 +20,14 @@ from . import __version__
 from .backbones.base import Backbone
 from .checks import STRENGTH_LIMIT, number, whole
 from .errors import RudderError, shorten, unknown
-from .files import safetensors_header
+from .files import replacing, safetensors_header
 from .recipe import HALVES, Window
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+OURS = re.compile(rb'.{8}\{"__metadata__":\{"rudder"', re.DOTALL)  # how a vector's file begins
 FILE_LIMIT = 256 * 1024 * 1024
 AGAIN = "learn the concept again, or ask whoever shared the file for a fresh one"
 
@@ -161,11 +163,9 @@ class ConceptVector:
         return save(tensors, metadata={"rudder": json.dumps(meta)})
 
     def save(self, path: str | Path) -> None:
-        """Write the vector to a .safetensors file."""
-        try:
-            Path(path).write_bytes(self.to_bytes())
-        except OSError as error:
-            raise RudderError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
+        """Write the vector to a .safetensors file: whole or not at all, and never over a file of another kind."""
+        with replacing(path, "concept vector", OURS) as part:
+            part.write_bytes(self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path, backbone: Backbone | None = None) -> ConceptVector:

@@ -283,7 +283,10 @@ def test_files_for_other_models_say_which(backbone, sd14, vector, tmp_path, monk
     with pytest.raises(RudderError, match="cannot be read"):
         ConceptVector.load(tmp_path)
     with pytest.raises(RudderError, match="cannot be written"):
-        vector.save(tmp_path / "no" / "such" / "folder.safetensors")
+        vector.save(path / "no" / "folder.safetensors")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RudderError, match="is no concept vector"):
+        vector.save(tmp_path / "notes.txt")
     monkeypatch.setattr(vectors_module, "FILE_LIMIT", 100)
     with pytest.raises(RudderError, match="at most 100"):
         ConceptVector.load(path)

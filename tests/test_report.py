@@ -12,7 +12,8 @@ import pytest
 
 from steering.audit.listing import rows
 from steering.audit.report import body, write_report
-from steering.audit.scan import heading, scan
+from steering.audit.results import heading
+from steering.audit.scan import scan
 from steering.audit.sheet import COLUMNS, cell, write_csv
 from steering.errors import RudderError
 from steering.ui import audit

@@ -12,7 +12,8 @@ from PIL import Image
 
 from steering.audit.listing import open_row, rows
 from steering.audit.report import write_report
-from steering.audit.scan import count, results, scan
+from steering.audit.results import results
+from steering.audit.scan import count, scan
 from steering.backbones import Backbone
 from steering.calibration import Calibration
 from steering.errors import RudderError

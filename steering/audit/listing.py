@@ -1,14 +1,13 @@
-"""Long lists of pictures or prompts to audit: folders, zips, CSV, JSONL, text files, Hugging Face datasets.
+"""Long lists of pictures or prompts to audit: folders, zips, tables, JSON, text files, Hugging Face datasets.
 
 Rows come one by one, so that a list may be as long as it likes. What is wrong with one row is told in the row.
 """
 
 from __future__ import annotations
 
-import csv
-import json
+import hashlib
+import itertools
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,23 +17,27 @@ from typing import Any
 
 from PIL import Image
 
-from ..checks import text, whole
-from ..errors import RudderError, shorten
-from ..images import Limits, decode_image, is_clutter, to_rgb
-from ..recipe import SEED_LIMIT
+from ..checks import text
+from ..errors import RudderError, printable, shorten
+from ..files import open_regular
+from ..images import Limits, decode_image, to_rgb
+from . import columns, places, tables
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-COLUMNS = {"path": ("path", "image", "file"), "prompt": ("prompt", "caption", "text")}
-LISTS = {".csv", ".jsonl", ".txt"}
 LIMITS = Limits()
 HUB = "hf:"
 ID_LIMIT = 300  # characters kept of what a list calls a row, and of its label
+UPLOADED_LIST = 20 * 2**20  # bytes of a list that somebody else sent
+TABLES, JSON, TEXT = (".csv", ".tsv"), (".jsonl", ".ndjson", ".json"), (".txt", ".text")
+KINDS = "a folder, a zip, a picture, or a list as .csv, .tsv, .json, .jsonl or .txt"
 Source = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One entry: a picture (by `path`, `member` of the zip at `path`, or `data`) or a `prompt`; or an `error`."""
+    """One entry: a picture (by `path`, `member` of the zip at `path`, or `data`) or a `prompt`; or an `error`.
+
+    `stamp`: what tells a picture's file from another one of its name, without reading it (bytes, or a zip's CRC).
+    """
 
     id: str
     path: str | None = None
@@ -44,19 +47,28 @@ class Row:
     seed: int = 0
     label: str | None = None
     error: str | None = None
+    stamp: str | None = None
+
+    def mark(self, stamped: bool = True) -> str:
+        """12 hex digits that stand for the entry and (`stamped`) its file as it is."""
+        place = os.path.abspath(self.path) if self.path and "\0" not in self.path else None
+        told = (self.id, place, self.member, self.prompt, self.seed, self.label, self.error)
+        told = (*told, self.stamp) if stamped else told
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
-def rows(source: Source, uploaded: bool = False) -> Iterator[Row]:
+def rows(source: Source, uploaded: bool = False, notes: list[str] | None = None) -> Iterator[Row]:
     """Every row of a list, in a fixed order; a second row of an id becomes an error.
 
-    `source`: a folder (with its subfolders), a .zip, a .csv or .jsonl with a column path or prompt (id, label
-    and seed as well if there), a .txt of prompts, one picture, hf:NAME[:SPLIT[:COLUMN]], or several of these.
-    RudderError for anything else, a missing file, or a list without one of the columns; of several, what cannot be
+    `source`: a folder (with its subfolders), a .zip, a table (.csv, .tsv) or JSON (.jsonl, .json) that names pictures
+    or prompts (see columns.py; id, label and seed as well if there), a .txt of prompts or of paths, one picture,
+    hf:NAME[:SPLIT[:COLUMN]], or several of these. `notes` gets a sentence for each thing that was left out or guessed.
+    RudderError for anything else, a missing file, or a list without a row; of several, what cannot be
     read is a row that says so. In an `uploaded` list a path is an error, since it would name a file of this machine.
     """
-    given = {str(source)} if isinstance(source, str | Path) else {str(one) for one in source}
+    given = {str(Path(one)) for one in ([source] if isinstance(source, str | Path) else source)}
     seen: set[int] = set()
-    for row in _read(source) if isinstance(source, str | Path) else _several(source):
+    for row in _read(source, uploaded, notes) if isinstance(source, str | Path) else _several(source, uploaded, notes):
         key = hash(row.id)
         if key in seen and not row.error:
             row = replace(row, error=f"the id {shorten(row.id)!r} was there before: give every row its own")
@@ -64,6 +76,8 @@ def rows(source: Source, uploaded: bool = False) -> Iterator[Row]:
         if uploaded and row.path and row.member is None and row.path not in given and not row.error:
             row = replace(row, error="an uploaded list cannot name files here: put the pictures into a zip")
         yield row
+    if not seen:
+        raise RudderError(f"{shorten(title(source))} has no rows: give a list with at least one picture or prompt.")
 
 
 def open_row(row: Row) -> Image.Image:
@@ -74,141 +88,148 @@ def open_row(row: Row) -> Image.Image:
     if row.data is not None:
         return decode_image(name, row.data, LIMITS)
     try:
-        if row.member is None:
-            with open(row.path, "rb") as file:
-                data = file.read(LIMITS.file_bytes + 1)
-        else:
-            with zipfile.ZipFile(row.path) as archive, archive.open(row.member) as file:
-                data = file.read(LIMITS.file_bytes + 1)
+        data = _content(row, LIMITS.file_bytes + 1)
     except Exception as error:  # zipfile and the file system raise a dozen kinds; each becomes one sentence
         reason = getattr(error, "strerror", None) or shorten(error)  # without the place, which may be a server's
         raise RudderError(f"{name} cannot be read ({reason}): check the file.") from error
-    if len(data) > LIMITS.file_bytes:
+    if data is None or len(data) > LIMITS.file_bytes:
         raise RudderError(f"{name} has over {LIMITS.file_bytes // 2**20} MB: scale it down.")
     return decode_image(name, data, LIMITS)
 
 
-def readable(source: str | Path) -> None:
-    """RudderError as `rows` for a source that is not there or no list; the hub is not asked."""
-    if not str(source).startswith(HUB):
-        _read(source)
+def _content(row: Row, most: int) -> bytes | None:
+    """At most so many bytes of a row's file; None, without reading, where it says that it has as many or more."""
+    if row.member is not None:
+        archive = places.archive(row.path)
+        info = archive.getinfo(row.member)
+        if info.file_size >= most:
+            return None
+        with archive.open(info) as file:
+            return file.read(most)
+    with open_regular(row.path) as file:
+        return None if os.fstat(file.fileno()).st_size >= most else file.read(most)
 
 
-def is_list(path: Path) -> bool:
-    """Whether a path is a list of pictures or prompts, rather than a picture, a zip or a folder."""
-    return path.suffix.lower() in LISTS and not path.is_dir()
+def survey(source: Source, uploaded: bool = False) -> tuple[int, str, list[str]]:
+    """(how many rows, a hash of what they are, what was left out or guessed): one pass without opening a picture.
+
+    The hash is of the entries, not of the files they name: those carry a stamp each. RudderError as `rows`.
+    """
+    notes: list[str] = []
+    total, digest = 0, hashlib.sha256()
+    for row in rows(source, uploaded, notes):
+        total += 1
+        digest.update(row.mark(stamped=False).encode())
+    return total, digest.hexdigest()[:16], notes
+
+
+def readable(sources: Sequence[str | Path]) -> None:
+    """RudderError as `rows` for a source that is not there, or alone and without a row; the hub is not asked."""
+    for source in sources:
+        if str(source).startswith(HUB):
+            continue
+        try:
+            next(rows(source))
+        except RudderError:
+            if len(sources) == 1 or not os.path.lexists(source):
+                raise
 
 
 def title(source: Source) -> str:
     """What to call a source in a report: its name, without the folders of this machine."""
     if isinstance(source, str | Path):
-        return str(source) if str(source).startswith(HUB) else Path(source).name
+        if str(source).startswith(HUB):
+            return str(source)
+        return printable(Path(source).name or Path(source).resolve().name or "/")
     return title(source[0]) if len(source) == 1 else f"{len(source)} files"
 
 
-def _several(sources: Sequence[str | Path]) -> Iterator[Row]:
+def _several(sources: Sequence[str | Path], uploaded: bool, notes: list[str] | None) -> Iterator[Row]:
     """The rows of each source in turn; with more than one, those of a zip or a list are named after it too.
 
     Of sources that share a name the second is called "name (2)", and so on.
     """
     named: Counter[str] = Counter()
     for source in sources:
-        name = Path(source).name
+        name = title(source)
         named[name] += 1
         name += f" ({named[name]})" if named[name] > 1 else ""
-        inside = len(sources) > 1 and Path(source).suffix.lower() not in PICTURES
         try:
-            for row in _read(source):
-                one = len(sources) > 1 and not inside
-                yield replace(row, id=name if one else f"{name}/{row.id}" if inside else row.id)
+            for row in _read(source, uploaded, notes):
+                itself = row.path == str(Path(source)) and not row.member
+                yield row if len(sources) == 1 else replace(row, id=name if itself else f"{name}/{row.id}")
         except RudderError as error:
             if len(sources) == 1:
                 raise
             yield Row(name, error=str(error))
 
 
-def _read(source: str | Path) -> Iterator[Row]:
+def _read(source: str | Path, uploaded: bool = False, notes: list[str] | None = None) -> Iterator[Row]:
     if str(source).startswith(HUB):
-        return _dataset(str(source)[len(HUB) :])
-    path = Path(source)
-    if path.is_dir():
-        return _folder(path)
-    if not path.is_file():
-        raise RudderError(f"{shorten(source)} is not there: give a folder, a zip, a list or a picture.")
-    kind = path.suffix.lower()
-    if kind in PICTURES:
-        return iter([Row(path.name, str(path))])
-    readers = {".zip": _zip, ".csv": _csv, ".jsonl": _jsonl, ".txt": _texts}
-    if kind not in readers:
-        raise RudderError(
-            f"{shorten(path.name)} is no list Rudder can read: give a folder, a zip, a .csv, .jsonl or .txt file."
-        )
-    return readers[kind](path)
-
-
-def _folder(folder: Path) -> Iterator[Row]:
-    found = False
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if Path(name).suffix.lower() in PICTURES and not name.startswith("."):
-                found = True
-                path = Path(place) / name
-                yield Row(path.relative_to(folder).as_posix(), str(path))
-    if not found:
-        raise RudderError(f"{shorten(folder)} holds no pictures: give another folder.")
-
-
-def _zip(path: Path) -> Iterator[Row]:
+        yield from _dataset(str(source)[len(HUB) :])
+        return
+    path, told = Path(source), title(source) if uploaded else shorten(source)
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [i.filename for i in archive.infolist() if not i.is_dir() and not is_clutter(i.filename)]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise RudderError(f"{shorten(path.name)} is a damaged zip ({shorten(error)}): make it again.") from error
-    pictures = [name for name in members if Path(name).suffix.lower() in PICTURES]
-    if not pictures:
+        if path.is_dir():
+            yield from _folder(path, notes)
+            return
+        if not path.exists():
+            raise RudderError(f"{told} is not there: give {KINDS}.")
+        if not path.is_file():
+            raise RudderError(f"{told} is a pipe or a device, no file: give {KINDS}.")
+        yield from _file(path, path.suffix.lower(), uploaded, notes)
+    except (OSError, ValueError) as error:
+        if isinstance(error, RudderError):
+            raise
+        reason = getattr(error, "strerror", None) or shorten(error)
+        raise RudderError(f"{told} cannot be read ({reason}): check the file.") from error
+
+
+def _file(path: Path, ending: str, uploaded: bool, notes: list[str] | None) -> Iterator[Row]:
+    if ending == ".zip":
+        yield from _zip(path, uploaded, notes)
+        return
+    if ending in (*TABLES, *JSON, *TEXT):
+        if uploaded and path.stat().st_size > UPLOADED_LIST:
+            raise RudderError(f"{shorten(path.name)} has over {UPLOADED_LIST // 2**20} MB: send a shorter list.")
+        if ending in TABLES:
+            records = tables.table(path, notes)
+        elif ending in JSON:
+            records = tables.json_records(path, notes)
+        else:
+            records = tables.plain_text(path, tuple(places.endings() | places.FURTHER), notes)
+        for index, record in enumerate(records):
+            yield _entry(record, index, path)
+        return
+    if places.is_picture(path.name) or places.picture_file(path):
+        yield Row(printable(path.name), str(path), stamp=str(path.stat().st_size))
+        return
+    reason = places.unread(path.name)
+    raise RudderError(reason or f"{shorten(path.name)} is no list Rudder can read: give {KINDS}.")
+
+
+def _folder(folder: Path, notes: list[str] | None) -> Iterator[Row]:
+    left, found = places.Left(title(folder)), False
+    for name, path, size, error in places.walk(folder, left):
+        found = True
+        yield Row(printable(name), str(path), error=error, stamp=None if size is None else str(size))
+    if notes is not None:
+        notes += left.notes()
+    if not found:
+        also = f" ({left.notes()[0].partition(': ')[2].rstrip('.')})" if left.notes() else ""
+        raise RudderError(f"{shorten(folder)} holds no pictures{also}: give another folder.")
+
+
+def _zip(path: Path, uploaded: bool, notes: list[str] | None) -> Iterator[Row]:
+    left, found = places.Left(title(path)), False
+    for info, error in places.members(path, left, uploaded):
+        found = True
+        stamp = f"{info.CRC:08x}"
+        yield Row(printable(info.filename), str(path), info.filename, error=error, stamp=stamp)
+    if notes is not None:
+        notes += left.notes()
+    if not found:
         raise RudderError(f"{shorten(path.name)} holds no pictures: give another zip.")
-    for name in pictures:
-        yield Row(name, str(path), name)
-
-
-def _csv(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.DictReader(file)
-        names = [name for name in reader.fieldnames or () if name]
-        _column(names, path)
-        try:
-            for index, values in enumerate(reader):
-                yield _entry(values, index, path)
-        except csv.Error as error:
-            raise RudderError(
-                f"{shorten(path.name)} is no CSV from here on ({shorten(error)}): save it again."
-            ) from error
-
-
-def _jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for index, line in enumerate(file):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield Row(str(index), error=f"line {index + 1} is no JSON ({shorten(error)})")
-                continue
-            if not isinstance(values, dict):
-                yield Row(str(index), error=f"line {index + 1} is no JSON object")
-                continue
-            if index == 0:
-                _column(list(values), path)
-            yield _entry(values, index, path)
-
-
-def _texts(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for index, line in enumerate(file):
-            if line.strip():
-                yield _entry({"prompt": line.strip()}, index, path)
 
 
 def _dataset(name: str) -> Iterator[Row]:
@@ -231,8 +252,24 @@ def _dataset(name: str) -> Iterator[Row]:
     )
     if not column:
         raise RudderError(f"{shorten(name)} has no image column: name one as hf:NAME:SPLIT:COLUMN.")
-    for index, values in enumerate(found):
-        yield Row(str(values.get("id", index)), data=_bytes(values[column]), label=_label(values))
+    several = iter(found)
+    for index in itertools.count():
+        try:
+            values = next(several)
+        except StopIteration:
+            return
+        except Exception as error:  # a network's or a decoder's, of many kinds
+            raise RudderError(
+                f"The data set {shorten(name)} cannot be read further than row {index} ({shorten(error)}): start the "
+                "scan again."
+            ) from error
+        told = columns.told({key: value for key, value in values.items() if key != column})
+        row = Row(_name(told.get("id", index)), label=_label(told))
+        try:
+            row = replace(row, data=_bytes(values[column]))
+        except Exception as error:  # a row without its picture, or one that Pillow cannot read
+            row = replace(row, error=f"row {index + 1} holds no picture ({shorten(error)})")
+        yield row
 
 
 def _bytes(image: Any) -> bytes:
@@ -241,30 +278,36 @@ def _bytes(image: Any) -> bytes:
     return file.getvalue()
 
 
-def _column(names: list[str], path: Path) -> None:
-    """RudderError unless a list says where its pictures are or what its prompts are."""
-    if not any(name in names for known in COLUMNS.values() for name in known):
-        listed = ", ".join(shorten(n, 30) for n in names[:8]) or "none"
-        raise RudderError(
-            f"{shorten(path.name)} has no column path or prompt (its columns: {listed}): name one of them so."
-        )
-
-
-def _entry(values: Mapping[str, Any], index: int, path: Path) -> Row:
+def _entry(record: tables.Record, index: int, path: Path) -> Row:
     """One row of a list; relative paths start at the list's folder."""
-    told = {key: next((values[n] for n in names if values.get(n)), None) for key, names in COLUMNS.items()}
-    name = shorten(values.get("id") or told["path"] or index, ID_LIMIT)
-    if told["path"] is None and told["prompt"] is None:
-        return Row(name, error=f"row {index + 1} has neither a path nor a prompt")
+    told = columns.told(record.values)
+    name = _name(told.get("id", told.get("path", index)))
+    label = _label(told)
+    if record.error:
+        return Row(name, label=label, error=record.error)
+    if "path" not in told and "prompt" not in told:
+        web = ", only an address on the web, and Rudder fetches nothing" if "url" in told else ""
+        return Row(name, label=label, error=f"row {index + 1} has neither a path nor a prompt{web}")
     try:
-        seed = whole("The seed", int(values.get("seed") or 0), 0, SEED_LIMIT - 1)
-        prompt = None if told["prompt"] is None else text("The prompt", told["prompt"], 2000)
-    except (RudderError, TypeError, ValueError) as error:
-        return Row(name, error=f"row {index + 1}: {shorten(error, 200)}")
-    where = None if told["path"] is None else str(path.parent / str(told["path"]))
-    return Row(name, where, prompt=prompt, seed=seed, label=_label(values))
+        if "path" not in told:
+            prompt, seed = text("The prompt", told["prompt"]).strip(), columns.seed_of(told.get("seed"))
+            return Row(name, prompt=prompt, seed=seed, label=label)
+        place = columns.place_of(told["path"])
+    except RudderError as error:
+        return Row(name, label=label, error=f"row {index + 1}: {shorten(error, 200)}")
+    if os.sep == "/" and "\\" in place and "/" not in place:  # as Windows writes it
+        place = place.replace("\\", "/")
+    return Row(name, str(path.parent / place), label=label, error=places.unread(place))
 
 
-def _label(values: Mapping[str, Any]) -> str | None:
-    label = values.get("label")
-    return None if label in (None, "") else shorten(label, ID_LIMIT)
+def _name(value: object) -> str:
+    """What a list calls a row; long names that start alike stay apart."""
+    told = str(value)[: 16 * ID_LIMIT].strip()
+    name = printable(told)
+    if len(name) <= ID_LIMIT:
+        return name
+    return f"{name[: ID_LIMIT - 9]}…{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _label(told: Mapping[str, Any]) -> str | None:
+    return shorten(told["label"], ID_LIMIT) if "label" in told else None

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import RudderError
+from ..files import replacing
 from .listing import Row, open_row
 from .plots import STYLE as PLOTS
 from .plots import histogram, roc
-from .scan import header, results, small
+from .results import header, results
+from .scan import small
 
 SHOWN, FOLD = 24, 96  # tiles in sight, and in each fold below
 LISTED = 2000  # rows that get a tile at all: the spikiest
@@ -27,6 +29,11 @@ OPENED = 240  # picture files that are opened anew for their tile
 REASONS = 200  # of unreadable rows that are told
 EXACT = 2**53 - 1  # seeds up to here survive a browser
 WORDS = {"memorised": "Memorised", "ordinary": "Ordinary", "none": "No verdict"}
+HEAD = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    "<title>Rudder scan</title>"
+)
+KIND, OURS = "report of Rudder's", re.compile(re.escape(HEAD.encode()))
 PICTURE = re.compile(r"data:image/(webp|png|jpeg);base64,[A-Za-z0-9+/=]+")
 STYLE = (
     """
@@ -67,12 +74,13 @@ li { padding: 6px 0; border-top: 1px solid var(--line); overflow-wrap: anywhere;
 
 
 def write_report(scanned: str | Path, target: str | Path) -> None:
-    """Write the page for a scan's results; rows stream by, scores and the spikiest LISTED rows are kept."""
-    Path(target).write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Rudder scan</title><style>{STYLE}</style><body>\n{body(scanned)}\n</body></html>\n",
-        encoding="utf-8",
-    )
+    """Write the page for a scan's results; rows stream by, scores and the spikiest LISTED rows are kept.
+
+    It is there whole or not at all. RudderError for a file that is no scan, or a `target` that is no such page.
+    """
+    page = f"{HEAD}<style>{STYLE}</style><body>\n{body(scanned)}\n</body></html>\n"
+    with replacing(target, KIND, OURS) as part:
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def body(scanned: str | Path, embedded: bool = False) -> str:
@@ -107,6 +115,8 @@ def body(scanned: str | Path, embedded: bool = False) -> str:
         section("The spikiest first", *_tiles(sorted(top, reverse=True), embedded, len(scores)))
     if bad:
         section("What could not be read", *_unread(unread, bad))
+    if head.get("notes"):
+        section("How the list was read", "<ul>", *(f"<li>{_safe(note)}</li>" for note in head["notes"]), "</ul>")
     return "<article>\n" + "\n".join(parts) + "\n</article>"
 
 

@@ -6,39 +6,54 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from ..backbones.base import Backbone
 from ..calibration import Sample
 from ..concepts import Progress
-from ..errors import RudderError, shorten
+from ..errors import RudderError
 from ..images import OnDisk
 from ..references import paint_references
-from .listing import open_row, rows
+from .listing import Row, open_row, rows
 
 
 def samples(
-    backbone: Backbone, lists: Sequence[Path], memorized: bool, folder: Path, stop: threading.Event | None = None
+    backbone: Backbone,
+    sources: Sequence[Path],
+    memorized: bool,
+    folder: Path,
+    stop: threading.Event | None = None,
+    notes: list[str] | None = None,
+    wrong: list[str] | None = None,
 ) -> Iterator[Progress | list[Sample]]:
     """The samples of lists (see `listing.rows`): Progress while prompts are painted into `folder`, then the samples.
 
     A prompt is painted at the row's seed, with the model's own steps and guidance; rows of one prompt are one original.
-    RudderError for a row that cannot be used, or a folder of another model's.
+    `notes` gets what was left out or guessed, `wrong` a sentence for each row that cannot be used (None: the first of
+    them is raised). RudderError for a folder of another model's.
     """
-    found = list(rows([str(path) for path in lists]))
-    for row in found:
-        if row.error:
-            raise RudderError(f"{shorten(row.id)}: {row.error}.")
-    asked = [(row.prompt, row.seed) for row in found if row.path is None and row.prompt is not None]
-    painted: Sequence = ()
+    found: list[tuple[Row, Image.Image | None]] = []
+    for row in rows([str(path) for path in sources], notes=notes):
+        try:
+            prompted = not row.error and row.path is None and row.data is None
+            found.append((row, None if prompted else open_row(row)))
+        except RudderError as error:
+            if wrong is None:
+                raise
+            wrong.append(str(error))
+    asked = [(row.prompt or "", row.seed) for row, picture in found if picture is None]
+    painted: Sequence[Image.Image] = ()
     for item in paint_references(backbone, asked, folder, stop=stop) if asked else ():
         if isinstance(item, OnDisk):
             painted = item
         else:
             yield item
-    pictures = iter(painted)
-    made = []
-    for row in found:
-        if row.path is None and row.prompt is not None:
-            made.append(Sample(next(pictures), memorized, "picture", "generated", row.prompt, row.prompt, row.seed))
+    pictures, made = iter(painted), []
+    for row, picture in found:
+        if picture is None:
+            text = row.prompt or ""
+            made.append(Sample(next(pictures), memorized, "picture", "generated", text, text, row.seed))
         else:
-            made.append(Sample(open_row(row), memorized, "picture", "given", row.id))
+            place = "/".join(part for part in (row.path, row.member) if part) or row.id
+            made.append(Sample(picture, memorized, "picture", "given", place))
     yield made

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
+import hashlib
+import math
 import multiprocessing
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,15 +22,18 @@ from ..backbones.base import Backbone
 from ..backbones.registry import load
 from ..calibration import Calibration, Verdict
 from ..concepts import Progress
-from ..errors import RudderError, shorten
+from ..errors import Cancelled, RudderError, shorten
+from ..files import replacing, writing
 from ..recipe import Recipe
-from ..sampling import Result, finish, sample
-from .listing import HUB, Row, Source, open_row, rows, title
+from ..sampling import finish, sample
+from . import places
+from .listing import HUB, Row, Source, open_row, rows, survey, title
+from .results import KIND, OURS, encoded, failures, heading, owned, results, resumed
 
-FORMAT = 1
 BATCH = 16
 SIDE = 96  # px, of the pictures that results and reports keep
 AHEAD = 2  # batches kept waiting per worker
+Scored = list[dict[str, Any]]
 
 
 def scan(
@@ -41,82 +46,57 @@ def scan(
     devices: Sequence[str] = (),
     model: str = "",
     loading: Mapping[str, Any] | None = None,
-    score: Callable[[Calibration, Sequence[Row]], list[dict[str, Any]]] | None = None,
+    score: Callable[[Calibration, Sequence[Row]], Scored] | None = None,
     uploaded: bool = False,
+    retry: bool = False,
 ) -> Iterator[Progress]:
     """Score every row of a list (see `listing.rows`) into `out`, a JSON line each; yields Progress a batch.
 
     A prompt is painted first, with the model's default steps and guidance and its seed, and scored from the
     sampler's latents; its row keeps the picture, small, as a data URI (as every row of an `uploaded` list does). A row
     that cannot be read becomes {"id", "error"}. An `out` from an interrupted scan of the same list, model and
-    calibration is continued: nothing is scored twice, no row is lost. `devices`: several, each with a process that
-    loads `model` (name, folder or hub id), `loading` being more of `load`'s options; () for this process alone. `score`
-    takes the place of `score_rows` on this backbone; an `uploaded` list may not name files of this machine, and its
-    results name none. RudderError for another model's calibration, or an `out` that belongs to something else.
+    calibration is continued: nothing is scored twice, no row is lost; `retry` first tries again what failed. `devices`:
+    several, each with a process that loads `model` (name, folder or hub id), `loading` being more of `load`'s options;
+    () for this process alone. `score` takes the place of `score_rows` on this backbone; an `uploaded` list may not name
+    files of this machine, and its results name none. RudderError for another model's calibration, a list without rows,
+    a second scan into `out`, or an `out` that belongs to something else, which another list is, and this one once it
+    has changed.
     """
     calibration.check(backbone)
     out = Path(out)
-    head = heading(calibration, title(source))
-    done = _resume(out, head)
-    listed = rows(source, uploaded)
-    for past, row in zip(_ids(out, done), listed, strict=False):
-        if past != row.id:
-            raise RudderError(
-                f"{out.name} has {shorten(past)!r} where the list now has {shorten(row.id)!r}: the list has changed, "
-                "choose another --out."
-            )
     sources = [source] if isinstance(source, str | Path) else source
-    hub = any(str(one).startswith(HUB) for one in sources)
-    total = 0 if hub else count(source)  # a data set from the hub is not read twice
-    with out.open("a", encoding="utf-8") as file:
-        if done == 0 and file.tell() == 0:
-            file.write(json.dumps(head) + "\n")
-        for scored in _scored(
-            score or partial(score_rows, backbone, pictures=uploaded),
-            calibration,
-            listed,
-            batch,
-            devices,
-            partial(load, model or backbone.name, **(loading or {})),
-        ):
-            for row in scored:
-                if uploaded:
-                    row.pop("path", None)
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
-            done += len(scored)
-            yield Progress(done, total, "scoring")
+    if any(str(one).startswith(HUB) for one in sources):  # a data set from the hub is not read twice
+        total, told, notes = 0, hashlib.sha256("\n".join(map(str, sources)).encode()).hexdigest()[:16], []
+    else:
+        total, told, notes = survey(source, uploaded)
+    head = {**heading(calibration, title(source)), "list": told} | ({"notes": notes} if notes else {})
+    score = score or partial(score_rows, backbone, pictures=uploaded)
+    opened = partial(load, model or backbone.name, **(loading or {}))
+    with owned(out):
+        try:
+            scored_by = partial(_scored, score, calibration, batch=batch, devices=devices, opened=opened)
+            if retry and out.is_file() and out.stat().st_size:
+                yield from _retried(out, head, rows(source, uploaded), scored_by, uploaded, total)
+            listed = rows(source, uploaded)
+            done = resumed(out, head, listed)
+            if done == 0:
+                with writing(out):
+                    out.write_bytes(encoded(head))
+            for some, scored in scored_by(listed=listed):
+                with writing(out), out.open("ab") as file:
+                    file.write(b"".join(_written(row, line, uploaded) for row, line in zip(some, scored, strict=True)))
+                done += len(scored)
+                yield Progress(done, total, "scoring")
+        finally:
+            places.forget()
 
 
 def count(source: Source) -> int:
     """How many rows a list has: one pass without opening a picture."""
-    return sum(1 for _ in rows(source))
+    return survey(source)[0]
 
 
-def header(path: str | Path) -> dict[str, Any]:
-    """What a scan's file says of itself: source, model, probe, threshold; RudderError for another file."""
-    with Path(path).open(encoding="utf-8", errors="replace") as file:
-        return _checked_head(file.readline(), Path(path))
-
-
-def results(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The rows of a finished or interrupted scan, one by one; RudderError for a file that is none."""
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8") as file:
-            _checked_head(file.readline(), path)
-            for line in file:
-                if line.endswith("\n"):
-                    yield json.loads(line)
-    except (OSError, ValueError) as error:
-        if isinstance(error, RudderError):
-            raise
-        raise RudderError(f"{shorten(path)} is no scan Rudder wrote ({shorten(error)}): scan again.") from error
-
-
-def score_rows(
-    backbone: Backbone, calibration: Calibration, some: Sequence[Row], pictures: bool = False
-) -> list[dict[str, Any]]:
+def score_rows(backbone: Backbone, calibration: Calibration, some: Sequence[Row], pictures: bool = False) -> Scored:
     """The results of a few rows, in order: scores of those that can be read, errors of the others.
 
     Painted prompts keep their picture, with `pictures` the others do, too.
@@ -131,17 +111,41 @@ def score_rows(
         try:
             opened.append((index, open_row(row)))
         except RudderError as error:
-            told[index] = {"id": row.id, "error": str(error)}
-    if opened:
-        verdicts = calibration.verdicts(calibration.score(backbone, [picture for _, picture in opened]))
-        for (index, picture), verdict in zip(opened, verdicts, strict=True):
-            told[index] = _line(some[index], verdict) | ({"picture": small(picture)} if pictures else {})
-    if prompts:
-        made = _painted(backbone, [some[i] for i in prompts])
+            told[index] = {"error": str(error)}
+
+    def shown(batch: Sequence[tuple[int, Image.Image]]) -> Scored:
+        verdicts = calibration.verdicts(calibration.score(backbone, [picture for _, picture in batch]))
+        kept = [pictures or not _written_down(some[index].path) for index, _ in batch]
+        return [
+            _line(some[index], verdict, picture if keep else None)
+            for (index, picture), verdict, keep in zip(batch, verdicts, kept, strict=True)
+        ]
+
+    def painted(batch: Sequence[int]) -> Scored:
+        steps, guidance = (backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale"))
+        recipe = Recipe(model=backbone.name, num_inference_steps=steps, guidance_scale=guidance)
+        asked = [some[index] for index in batch]
+        made = finish(sample(backbone, recipe, prompts=[r.prompt for r in asked], seeds=[r.seed for r in asked]))
         verdicts = calibration.verdicts(calibration.score(backbone, made.latents))
-        for index, verdict, image in zip(prompts, verdicts, made.images, strict=True):
-            told[index] = _line(some[index], verdict) | {"picture": small(image)}
-    return [told[index] for index in range(len(some))]
+        return [_line(*each) for each in zip(asked, verdicts, made.images, strict=True)]
+
+    told |= zip((index for index, _ in opened), _each(shown, opened), strict=True)
+    told |= zip(prompts, _each(painted, prompts), strict=True)
+    return [{"id": some[index].id, **told[index]} for index in range(len(some))]
+
+
+def _each(measure: Callable[[Sequence[Any]], Scored], batch: Sequence[Any]) -> Scored:
+    """What is measured of a batch at once or, where that fails, one by one: a bad entry spoils no other."""
+    if not batch:
+        return []
+    try:
+        return measure(batch)
+    except Cancelled:
+        raise
+    except RudderError as error:
+        if len(batch) == 1:
+            return [{"error": str(error)}]
+        return [line for one in batch for line in _each(measure, [one])]
 
 
 def small(image: Image.Image) -> str:
@@ -153,9 +157,12 @@ def small(image: Image.Image) -> str:
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _line(row: Row, verdict: Verdict) -> dict[str, Any]:
+def _line(row: Row, verdict: Verdict, picture: Image.Image | None) -> dict[str, Any]:
+    if not math.isfinite(verdict.score):
+        return {
+            "error": f"{shorten(row.id)} has a score that is no number: check the picture, then the model's weights."
+        }
     line = {
-        "id": row.id,
         "verdict": verdict.label,
         "score": round(verdict.score, 6),
         "spread": round(verdict.spread, 6),
@@ -165,46 +172,74 @@ def _line(row: Row, verdict: Verdict) -> dict[str, Any]:
     if row.prompt is not None and row.path is None:
         line |= {"prompt": row.prompt, "seed": row.seed}
     extra = {"path": row.path, "member": row.member, "label": row.label}
+    extra["picture"] = None if picture is None else small(picture)
     return line | {key: value for key, value in extra.items() if value is not None}
 
 
-def _painted(backbone: Backbone, some: Sequence[Row]) -> Result:
-    """The rows' prompts as the model paints them."""
-    steps, guidance = (backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale"))
-    recipe = Recipe(model=backbone.name, num_inference_steps=steps, guidance_scale=guidance)
-    return finish(sample(backbone, recipe, prompts=[r.prompt for r in some], seeds=[r.seed for r in some]))
+def _written(row: Row, line: dict[str, Any], uploaded: bool) -> bytes:
+    """A result as it is kept: with the mark of its row, without a path that is nobody's business or no text."""
+    if uploaded or not _written_down(row.path):
+        line.pop("path", None)
+    return encoded(line if "error" in line else line | {"mark": row.mark()})
+
+
+def _written_down(path: str | None) -> bool:
+    """Whether a path can be kept as text, which the names of files need not be."""
+    return path is None or not any("\ud800" <= c <= "\udfff" for c in path)
+
+
+def _retried(
+    out: Path,
+    head: dict[str, Any],
+    listed: Iterator[Row],
+    again: Callable[..., Iterator[tuple[Sequence[Row], Scored]]],
+    uploaded: bool,
+    total: int,
+) -> Iterator[Progress]:
+    """Score anew what failed, then put the results in the errors' places: all of them, or none if it is stopped."""
+    done = 0
+    with tempfile.TemporaryFile() as fresh:
+        for some, scored in again(listed=(row for _, row in failures(out, head, listed) if row is not None)):
+            fresh.writelines(_written(row, line, uploaded) for row, line in zip(some, scored, strict=True))
+            done += len(some)
+            yield Progress(done, total, "trying again what failed")
+        fresh.seek(0)
+        with replacing(out, KIND, OURS) as part, part.open("wb") as file:
+            file.write(encoded(head))
+            file.writelines(fresh.readline() if "error" in line else encoded(line) for line in results(out))
 
 
 def _scored(
-    score: Callable[[Calibration, Sequence[Row]], list[dict[str, Any]]],
+    score: Callable[[Calibration, Sequence[Row]], Scored],
     calibration: Calibration,
     listed: Iterator[Row],
     batch: int,
     devices: Sequence[str],
     opened: Callable[..., Backbone],
-) -> Iterator[list[dict[str, Any]]]:
-    """Batches of results in the list's order, from this process or from one per device."""
+) -> Iterator[tuple[Sequence[Row], Scored]]:
+    """Batches of rows and their results in the list's order, from this process or from one per device."""
     if not devices:
         while some := list(islice(listed, batch)):
-            yield score(calibration, some)
+            yield some, score(calibration, some)
         return
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     for device in devices:
         queue.put(device)
-    waiting: deque[Future] = deque()
+    waiting: deque[tuple[Sequence[Row], Future]] = deque()
     with ProcessPoolExecutor(
         len(devices), context, initializer=_start_worker, initargs=(opened, calibration, queue)
     ) as pool:
         while True:
             while len(waiting) < AHEAD * len(devices) and (some := list(islice(listed, batch))):
-                waiting.append(pool.submit(_work, some))
+                waiting.append((some, pool.submit(_work, some)))
             if not waiting:
                 return
-            yield waiting.popleft().result()
+            some, result = waiting.popleft()
+            yield some, result.result()
 
 
-_worker: Callable[[Sequence[Row]], list[dict[str, Any]]]
+_worker: Callable[[Sequence[Row]], Scored]
 
 
 def _start_worker(opened: Callable[..., Backbone], calibration: Calibration, queue: Any) -> None:
@@ -213,55 +248,5 @@ def _start_worker(opened: Callable[..., Backbone], calibration: Calibration, que
     _worker = lambda some: score_rows(backbone, calibration, some)  # noqa: E731
 
 
-def _work(some: Sequence[Row]) -> list[dict[str, Any]]:
+def _work(some: Sequence[Row]) -> Scored:
     return _worker(some)
-
-
-def heading(calibration: Calibration, source: str) -> dict[str, Any]:
-    """The first line of a scan: what was scored, by which model and probe, and what its threshold means."""
-    return {
-        "rudder_scan": FORMAT,
-        "source": source,
-        "model": calibration.model,
-        "fingerprint": calibration.fingerprint,
-        "probe": vars(calibration.probe),
-        "draws": calibration.draws,
-        "seed": calibration.seed,
-        "threshold": calibration.threshold,
-        "false_positives": round(calibration.false_positives, 5),
-        "ordinary": len(calibration.ordinary),
-        "domain": calibration.domain is not None,
-    }
-
-
-def _checked_head(line: str, path: Path) -> dict[str, Any]:
-    try:
-        head = json.loads(line)
-        if head["rudder_scan"] == FORMAT:
-            return head
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise RudderError(f"{shorten(path.name)} is no scan Rudder wrote: choose another file.")
-
-
-def _resume(out: Path, head: dict[str, Any]) -> int:
-    """How many rows are done; a last line cut off by a kill is removed."""
-    if not out.is_file() or out.stat().st_size == 0:
-        return 0
-    with out.open("r+b") as file:
-        former = _checked_head(file.readline().decode("utf-8", "replace"), out)
-        for key, value in head.items():
-            if key != "source" and former.get(key) != value:
-                raise RudderError(f"{out.name} was scanned with another {key}: choose another --out.")
-        done, end = 0, file.tell()
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            done, end = done + 1, end + len(line)
-        file.truncate(end)
-    return done
-
-
-def _ids(out: Path, done: int) -> Iterator[str]:
-    if done:
-        yield from (str(row["id"]) for row in results(out))

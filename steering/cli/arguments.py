@@ -5,7 +5,6 @@ What can be wrong with it is told from headers and folders, before `backbone_for
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RudderError, shorten, unknown
+from ..files import replacing
 from ..png import read_png, write_png
 from ..recipe import STRIP_LIMIT, Recipe, Window
 from ..vectors import told
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ..backbones.base import Backbone
     from ..backbones.registry import Outline
     from ..concepts import ConceptVector
+
+
+PNG = re.compile(rb"\x89PNG\r\n\x1a\n")
 
 
 @dataclass(frozen=True)
@@ -221,18 +224,6 @@ def numbered(path: Path, index: int | None) -> Path:
     return path if index is None else path.with_name(f"{path.stem}-{index:03d}{path.suffix or '.png'}")
 
 
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Folders made on the way; an OSError becomes one sentence."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise RudderError(
-            f"{path} cannot be written ({error.strerror or error}): choose another place with --out."
-        ) from error
-
-
 def film(images: Sequence[Image.Image], strengths: Sequence[float], scale: int) -> Image.Image:
     """One row of frames, each pixel enlarged `scale` times, its strength written below."""
     from PIL import Image, ImageDraw, ImageFont
@@ -275,6 +266,7 @@ def warned(backbone: Backbone, recipe: Recipe) -> list[str]:
 
 
 def saved(image: Image.Image, path: Path, recipe: Recipe, vectors: dict[str, ConceptVector] | None = None) -> Path:
-    with writing(path):
-        write_png(image, path, recipe, vectors)
+    """The picture with its recipe, in its place once it is written."""
+    with replacing(path, "PNG", PNG) as part:
+        write_png(image, part, recipe, vectors)
     return path

@@ -1,7 +1,7 @@
 """The command line: `rudder ...`, the same as `python -m steering ...`.
 
 Exit codes: 0 done, 1 unexpected, 2 bad input (one sentence on stderr, or {"error": ...} on stdout with
---json), 130 interrupted.
+--json) or no row that could be scored, 130 interrupted.
 torch is imported by the commands that need it, so that --help answers at once.
 """
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import RudderError, shorten
-from .arguments import backbone_for, known_prompt, model_named, slug, vector_path, writing
+from .arguments import backbone_for, known_prompt, model_named, slug, vector_path
 from .console import emit, ended, table
 from .options import Attention, Device, Dtype, Json, Kernels, Model, Pooling
 
@@ -108,8 +108,7 @@ def concept_learn(
         vector = vector.replace(
             provenance={**vector.provenance, "references": dict(zip(("concept", "baseline"), told, strict=True))}
         )
-    with writing(path):
-        vector.save(path)
+    vector.save(path)
     text = f"{path}: {name}, from {len(shown)} pictures" + (f" less {len(without)}" if without else "")
     why = f"\n{vector.recommended['why']}" if search else ""
     tried = example(path, known_prompt(model, options["baseline_prompt"]))

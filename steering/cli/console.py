@@ -68,7 +68,8 @@ def say(text: str) -> None:
 
 def emit(value: Any, as_json: bool, text: str | None = None) -> None:
     """The result on stdout: `value` as JSON, or `text` for people."""
-    print(json.dumps(value, ensure_ascii=False, indent=2) if as_json or text is None else text, flush=True)
+    told = json.dumps(value, ensure_ascii=False, indent=2) if as_json or text is None else text
+    print(told.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)  # names need not be text
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

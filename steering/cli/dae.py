@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -10,8 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import RudderError
+from ..files import replacing
 from .console import emit, say, table
 from .options import Json
+
+WEIGHTS, NOTHING = re.compile(rb""), re.compile(rb"(?!)")  # numbers alone: known by the name of their file
 
 app = typer.Typer(
     help="The toy laboratory: a two-layer ReLU denoising autoencoder that stores pictures, or learns what they share.",
@@ -59,10 +63,8 @@ def train(
     dae = dae.ordered()
     told = numbers(dae, pictures, settings)
     if out is not None:
-        try:
-            write(dae, class_representations(dae, pictures), out)
-        except OSError as error:
-            raise RudderError(f"{out} cannot be written ({error.strerror}): choose another place.") from error
+        with replacing(out, "toy's weights (.bin)", WEIGHTS if out.suffix == ".bin" else NOTHING) as part:
+            write(dae, class_representations(dae, pictures), part)
     value = {"regime": regime(told, settings), **told, "seconds": round(perf_counter() - started, 2)}
     emit({**value, "warning": warning or None}, json_, _lines(value))
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import RudderError
-from .arguments import backbone_for, flat, model_named, slug, writing
-from .console import emit, ended, progress, table
+from ..errors import RudderError, shorten
+from ..files import check_target, replacing
+from .arguments import backbone_for, flat, model_named, slug
+from .console import emit, ended, progress, say, table
 from .options import Attention, Device, Dtype, Json, Kernels, Model, What
 
 if TYPE_CHECKING:
+    from ..audit.listing import Row
     from ..backbones.base import Backbone
     from ..calibration import Calibration
 
@@ -21,8 +24,12 @@ EVALUATE = "Example:  rudder evaluate --model tiny-sd --what all --json --out ev
 SCAN = (
     "[bold]Examples[/]\n\nA folder:  rudder scan pictures/ --out results.jsonl --html report.html --csv table.csv\n\n"
     "Several at once:  rudder scan one.png two.zip more/\n\n"
-    "Prompts:  rudder scan prompts.txt   (or a .csv with columns id, prompt, seed, label)"
+    "Prompts:  rudder scan prompts.txt   (or a .csv with columns id, prompt, seed, label)\n\n"
+    "What failed, once more:  rudder scan pictures/ --out results.jsonl --retry-errors\n\n"
+    "A results file belongs to one list, model and calibration; another list needs another --out."
 )
+EVALUATION = re.compile(rb'\{\s*"(prompts|steering|detection|editability|frechet)')
+SAID = 5  # rows that could not be read and are named on stderr
 SCORE = "Example:  rudder score picture.png more/ --json"
 CALIBRATE = (
     "[bold]Examples[/]\n\n"
@@ -51,6 +58,8 @@ def evaluate(
     from ..checks import whole
 
     limit = None if limit is None else whole("The limit", limit, 1, 1_000_000)
+    if out:
+        check_target(out, "evaluation", EVALUATION)
     model_named(model)
     from .. import evaluation
 
@@ -66,14 +75,14 @@ def evaluate(
             with progress(f"measuring {name}") as report:
                 values |= measure(backbone, seed=seed, limit=limit, progress=report)
     if out:
-        with writing(out):
-            out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        with replacing(out, "evaluation", EVALUATION) as part:
+            part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     rows = [(block, *pair) for block, measured in values.items() for pair in flat(measured)]
     emit(values, json_, table(["block", "measure", "value"], rows))
 
 
 def score(
-    images: Annotated[list[Path], typer.Argument(help="Pictures: files, folders or zips.")],
+    images: Annotated[list[str], typer.Argument(help="Pictures: files, folders, zips, or lists of paths.")],
     model: Model = None,
     calibration: Annotated[
         Path | None, typer.Option(help="A calibration file (the one that ships for the model).")
@@ -85,35 +94,43 @@ def score(
     json_: Json = False,
 ) -> None:
     """Is a picture memorised? Its spikiness under a calibration, and how many ordinary pictures it exceeds."""
-    from ..images import files_of, open_images
+    from ..audit.listing import open_row, readable
+    from ..audit.listing import rows as listed
 
-    files = [file for path in images for file in files_of(path)]
+    readable(images)
     model_named(model)
     _there(calibration)
     backbone = backbone_for(model, device, dtype, attention)
     used = _calibrated(backbone, calibration)
-    rows = []
-    for path in files:
-        for image in open_images(path):
-            (told,) = used.verdicts(used.score(backbone, [image]))
-            rows.append({"path": str(path), **vars(told)})
-            if profile:
-                rows[-1]["profile"] = used.profile(backbone, image)
+    rows, failed, notes = [], [], []
+    for row in listed(images, notes=notes):
+        try:
+            picture = open_row(_pictured(row, "rudder scan"))
+            (told,) = used.verdicts(used.score(backbone, [picture]))
+        except RudderError as error:
+            failed.append({"path": _place(row), "error": str(error)})
+            continue
+        rows.append({"path": _place(row), **vars(told)})
+        if profile:
+            rows[-1]["profile"] = used.profile(backbone, picture)
+    _warn(notes, [row["error"] for row in failed], len(failed))
     shown = [(row["path"], row["score"], row["spread"], row["sentence"]) for row in rows]
-    value = {"pictures": rows, "threshold": used.threshold, "probe": vars(used.probe), "draws": used.draws}
+    value = {"pictures": rows, "errors": failed, "threshold": used.threshold, "probe": vars(used.probe)}
+    value["draws"] = used.draws
     text = table(["picture", "spikiness", "+-", "verdict"], shown)
     for row in rows if profile else ():
         heads = ["site", *(f"t={t}" for t in row["profile"]["timesteps"])]
         cells = [[site, *v] for site, v in zip(row["profile"]["sites"], row["profile"]["values"], strict=True)]
         text += f"\n\n{row['path']} (0: median ordinary, 1: median memorised picture)\n" + table(heads, cells)
     emit(value, json_, text)
+    _none_scored(len(rows), len(failed))
 
 
 def scan(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, zips, pictures, .csv or .jsonl of paths or prompts, .txt of prompts, or hf:DATASET."
+            help="Folders, zips, pictures; .csv, .tsv, .jsonl, .json or .txt of paths or prompts; or hf:DATASET."
         ),
     ],
     model: Model = None,
@@ -125,51 +142,63 @@ def scan(
     ] = None,
     batch: Annotated[int, typer.Option(help="Pictures at once.")] = 16,
     workers: Annotated[int, typer.Option(help="Processes, each with the model on a device of its own.")] = 1,
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="First try again what failed before.")] = False,
     device: Device = "cpu",
     dtype: Dtype = None,
     attention: Attention = Kernels.sdpa,
     json_: Json = False,
 ) -> None:
-    """Audit many pictures or prompts for memorisation. Started again with the same --out, it goes on."""
+    """Audit many pictures or prompts for memorisation. Started again with the same --out, it goes on.
+
+    A list is read as spreadsheets, data set hubs and training tools write it: any delimiter, old encodings, columns
+    such as prompt, caption, text, path or file_name in any case. A row that cannot be read says why in the results; if
+    no row could be scored, the exit code is 2.
+    """
     from ..audit.listing import readable
     from ..checks import whole
 
     batch, workers = whole("The batch", batch, 1, 1024), whole("The number of workers", workers, 1, 64)
-    for source in sources:
-        readable(source)
+    readable(sources)
     model_named(model)
     _there(calibration)
-    from ..audit.report import write_report
-    from ..audit.scan import results
+    from ..audit import report, results, sheet
     from ..audit.scan import scan as run
-    from ..audit.sheet import write_csv
 
+    _apart([out, html, csv], sources)
+    for path, kind, ours in (
+        (out, results.KIND, results.OURS),
+        (html, report.KIND, report.OURS),
+        (csv, sheet.KIND, sheet.OURS),
+    ):
+        if path:
+            check_target(path, kind, ours)
     backbone = backbone_for(model, device, dtype, attention)
     used = _calibrated(backbone, calibration)
     many = workers > 1
     devices = [f"cuda:{i}" if device == "cuda" else device for i in range(workers)] if many else ()
-    with writing(out):
-        loading = {"dtype": dtype and dtype.value, "attention": attention.value}
-        found = run(
-            backbone, used, sources, out, batch=batch, devices=devices, model=model or "tiny-sd", loading=loading
-        )
-        ended(found, "scanning")
-    told = {"rows": 0, "memorized": 0, "no_verdict": 0, "errors": 0}
-    for row in results(out):
+    options = {"batch": batch, "devices": devices, "model": model or "tiny-sd", "retry": retry_errors,
+               "loading": {"dtype": dtype and dtype.value, "attention": attention.value}}  # fmt: skip
+    ended(run(backbone, used, sources, out, **options), "scanning")
+    told, wrong = {"rows": 0, "memorized": 0, "no_verdict": 0, "errors": 0}, []
+    for row in results.results(out):
         told["rows"] += 1
         told["errors"] += "error" in row
         told["memorized"] += bool(row.get("memorized"))
         told["no_verdict"] += "score" in row and row["memorized"] is None
+        if "error" in row and len(wrong) < SAID:
+            wrong.append(row["error"])
+    notes = results.header(out).get("notes", [])
+    _warn(notes, wrong, told["errors"])
     if html:
-        with writing(html):
-            write_report(out, html)
+        report.write_report(out, html)
     if csv:
-        with writing(csv):
-            write_csv(out, csv)
+        sheet.write_csv(out, csv)
     value = {"out": str(out), "html": str(html) if html else None, "csv": str(csv) if csv else None, **told}
+    value["notes"] = notes
     text = f"{out}: {told['rows']} rows, {told['memorized']} memorised, {told['no_verdict']} without a verdict (unlike "
     text += f"anything the calibration knew), {told['errors']} could not be read"
     emit(value, json_, "\n".join([text, *(str(path) for path in (html, csv) if path)]))
+    _none_scored(told["rows"] - told["errors"], told["errors"])
 
 
 def calibrate(
@@ -177,8 +206,8 @@ def calibrate(
     memorized: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Pictures known to be memorised: files, folders or zips; or a .txt, .csv or .jsonl of their prompts, "
-            "which are painted; repeat for several."
+            help="What is known to be memorised: pictures, folders, zips, lists, whose prompts are painted; repeat for "
+            "several."
         ),
     ] = None,
     ordinary: Annotated[
@@ -201,39 +230,76 @@ def calibrate(
     json_: Json = False,
 ) -> None:
     """Find where in a model memorised pictures are spikiest, on one half of the pictures; report on the other."""
-    from ..audit.listing import is_list, readable
-    from ..images import files_of
+    from ..audit.listing import readable
 
     if bool(memorized) != bool(ordinary):
         raise RudderError("Both groups are needed: give --memorized and --ordinary, or neither for tiny-sd.")
-    files, lists = {}, {}
-    for group, given in ((True, memorized or ()), (False, ordinary or ())):
-        lists[group] = [path for path in given if is_list(path)]
-        for path in lists[group]:
-            readable(path)
-        files[group] = [file for path in given if path not in lists[group] for file in files_of(path)]
+    for some in (memorized, ordinary):
+        readable(some or [])
     model_named(model)
     from ..audit.samples import samples as of_lists
+    from ..calibration import OURS
     from ..calibration import calibrate as run
-    from ..calibration import listed
     from ..evaluation.detection import samples
 
     backbone = backbone_for(model, device, dtype, attention)
     path = out or Path(f"{slug(backbone.name)}-calibration.json")
+    check_target(path, "calibration", OURS)
     kept = painted or path.with_name(f"{path.stem}-pictures")
-    if memorized:
-        found = [sample for group in files for sample in listed(files[group], group)]
-        for group in lists:
-            if lists[group]:
-                found += ended(of_lists(backbone, lists[group], group, kept), "painting samples")
+    if memorized and ordinary:
+        found = []
+        for some, flag in ((memorized, True), (ordinary, False)):
+            notes, wrong = [], []
+            made = ended(of_lists(backbone, some, flag, kept, notes=notes, wrong=wrong), "painting samples")
+            _warn(notes, wrong[:SAID], len(wrong))
+            if not made:
+                raise RudderError(f"None of the {len(wrong):,} pictures given could be read: {wrong[0]}")
+            found += made
     else:
         with progress("painting samples") as report:
             found = samples(backbone, seed=seed, progress=report, by_heart=by_heart)
     made = ended(run(backbone, found, draws=draws, seed=seed), "calibrating")
-    with writing(path):
-        made.save(path)
+    made.save(path)
     value = {"path": str(path), "probe": vars(made.probe), "threshold": made.threshold, **made.report}
     emit(value, json_, f"{path}\n" + table(["measure", "value"], flat(value)))
+
+
+def _pictured(row: Row, verb: str) -> Row:
+    """The row; RudderError for a prompt, which shows nothing yet."""
+    if not row.error and row.path is None and row.data is None:
+        raise RudderError(f"{shorten(row.id)} is a prompt, no picture: paint and score prompts with `{verb}`.")
+    return row
+
+
+def _place(row: Row) -> str:
+    """Where a row's picture lies: its path, that within a zip behind it."""
+    return "/".join(part for part in (row.path, row.member) if part) or row.id
+
+
+def _warn(notes: list[str], wrong: list[str], count: int) -> None:
+    """Say what was left out or guessed, and the first of what could not be read."""
+    for line in (*notes, *wrong[:SAID]):
+        say(line)
+    if count > SAID:
+        say(f"and {count - SAID:,} more that could not be read")
+
+
+def _none_scored(scored: int, failed: int) -> None:
+    """Exit code 2 where there is no score at all, said on stderr: results are told all the same."""
+    if not scored:
+        say(f"rudder: None of the {failed:,} rows could be scored: the results say why, row by row.")
+        raise typer.Exit(2)
+
+
+def _apart(outputs: list[Path | None], sources: list[str]) -> None:
+    """RudderError where two files of a run would be one."""
+    places: dict[Path, str] = {Path(source).resolve(): "the list" for source in sources if not source.startswith("hf:")}
+    for path, name in zip(outputs, ("--out", "--html", "--csv"), strict=True):
+        if path is None:
+            continue
+        if path.resolve() in places:
+            raise RudderError(f"{name} and {places[path.resolve()]} are one file, {shorten(path)}: name another one.")
+        places[path.resolve()] = name
 
 
 def _there(calibration: Path | None) -> None:

@@ -27,9 +27,11 @@ import numpy as np
 from PIL import Image
 
 from .. import __version__
+from ..audit.listing import JSON, TABLES, TEXT
 from ..audit.listing import rows as listed
 from ..audit.report import EXACT, STYLE, body, write_report
-from ..audit.scan import header, heading, results, scan
+from ..audit.results import header, heading, results
+from ..audit.scan import scan
 from ..audit.sheet import write_csv
 from ..checks import text, whole
 from ..cli.console import progress
@@ -57,9 +59,10 @@ RudderAudit.mount({ element, props, trigger, watch });
 WORDS = """
 <div class="rd-lede">
   <h2>What does the model have by heart?</h2>
-  <p>Bring pictures, zips of pictures, or lists of prompts (.txt with one a line, or .csv and .jsonl with a column
-  <code>prompt</code> and, if you like, <code>id</code>, <code>seed</code> and <code>label</code>). Prompts are painted
-  first. Each row gets its spikiness and a verdict; the results are yours to download.</p>
+  <p>Bring pictures, zips of pictures, or lists of prompts (.txt with one a line, or .csv, .tsv, .jsonl and .json with a
+  column <code>prompt</code>, <code>caption</code> or <code>text</code> and, if you like, <code>id</code>,
+  <code>seed</code> and <code>label</code>). Prompts are painted first. Each row gets its spikiness and a verdict; the
+  results are yours to download.</p>
 </div>
 """
 GREETING = (
@@ -89,7 +92,7 @@ def audit_panel(studio: Studio, progress_script: str) -> Audit:
         source = gr.File(
             label="Pictures, zips or lists of prompts",
             file_count="multiple",
-            file_types=["image", ".zip", ".txt", ".csv", ".jsonl"],
+            file_types=["image", ".zip", *TABLES, *JSON, *TEXT],
             height=132,
             elem_id="rd-audit-source",
         )
@@ -143,7 +146,7 @@ def audit(studio: Studio, session: Session, sources: Sequence[str] | None) -> It
         raise RudderError(UNCALIBRATED)
     if not sources:
         raise RudderError("There is nothing to scan yet: choose pictures, zips of pictures, or lists of prompts.")
-    total = _counted(sources)
+    total, notes = _counted(sources)
     out = session.folder() / f"scan-{secrets.token_hex(4)}.jsonl"
     started = time.monotonic()
     with session.task("audit") as stop:
@@ -162,13 +165,15 @@ def audit(studio: Studio, session: Session, sources: Sequence[str] | None) -> It
     unlike = sum("score" in r and r["memorized"] is None for r in told)
     ending = "Stopped: " if done < total else ""
     yield (
-        f"{ending}{len(told)} rows, {flagged} memorised, {unlike} unlike anything calibrated, {bad} could not be read.",
+        f"{ending}{len(told)} rows, {flagged} memorised, {unlike} unlike anything calibrated, {bad} could not be read."
+        + "".join(f" {note}" for note in notes),
         out,
     )
 
 
-def _counted(sources: Sequence[str]) -> int:
-    """How many rows uploaded files have; RudderError where files, bytes or rows are too many."""
+def _counted(sources: Sequence[str]) -> tuple[int, list[str]]:
+    """How many rows uploaded files have, and what of them was left out or guessed; RudderError where files, bytes or
+    rows are too many."""
     if len(sources) > LIMITS.files:
         raise RudderError(f"There are {len(sources):,} files: choose at most {LIMITS.files}, or put them into a zip.")
     size = sum(Path(source).stat().st_size for source in sources)
@@ -176,12 +181,13 @@ def _counted(sources: Sequence[str]) -> int:
         raise RudderError(
             f"The files have {size / 2**20:.0f} MB, the page takes {LIMITS.total_bytes / 2**20:.0f}: choose fewer."
         )
-    total = sum(1 for _ in islice(listed(sources, uploaded=True), ROWS_LIMIT + 1))
+    notes: list[str] = []
+    total = sum(1 for _ in islice(listed(sources, uploaded=True, notes=notes), ROWS_LIMIT + 1))
     if total > ROWS_LIMIT:
         raise RudderError(
             f"There are over {ROWS_LIMIT:,} rows, more than the page takes: use `rudder scan` on the command line."
         )
-    return total
+    return total, notes
 
 
 def steered(studio: Studio, sent: Any) -> list[Any]:
