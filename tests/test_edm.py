@@ -346,10 +346,10 @@ def test_learning_and_scoring(edm, free, red):
 def test_conditions(edm, free, folder, tmp_path):
     assert torch.equal(edm.condition(["dog", "", " Red  APPLE", "2", "0"]), torch.eye(4)[[1, 3, 2, 2, 0], :3])
     assert edm.guides and edm.unknown_words("a spaceship") == []
-    with pytest.raises(RudderError, match="no class in random-edm named 'dig': did you mean 'dog'"):
+    with pytest.raises(RudderError, match="no class named 'dig': did you mean 'dog'"):
         edm.condition(["dig"])
     for text in ("3", "-1", "1.5", "²"):
-        with pytest.raises(RudderError, match="no class in random-edm"):
+        with pytest.raises(RudderError, match="no class (3|named)"):
             edm.condition([text])
     assert free.condition(["", ""]).shape == (2, 0) and not free.guides
     with pytest.raises(RudderError, match="paints without words or classes: leave 'a cat' out"):
@@ -357,9 +357,9 @@ def test_conditions(edm, free, folder, tmp_path):
     by_number = load(make_tiny_edm(tmp_path / "numbered", classes=[], null_class=False))
     assert not by_number.guides
     assert torch.equal(by_number.condition(["1"]), torch.eye(3)[[1]])
-    with pytest.raises(RudderError, match="by class only: name one of the numbers from 0 to 2"):
+    with pytest.raises(RudderError, match="by class only: name a number from 0 to 2"):
         by_number.condition([""])
-    with pytest.raises(RudderError, match="no class 'dog'.*numbers from 0 to 2"):
+    with pytest.raises(RudderError, match="no class named 'dog'.*number from 0 to 2"):
         by_number.condition(["dog"])
     unguided = load(make_tiny_edm(tmp_path / "unguided", null_class=False))
     with pytest.raises(RudderError, match="by class only: name one of cat, dog, red apple"):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor, nn
 
+    from .classes import Classes
+
     Predict = Callable[[Tensor, Any], Tensor]  # noisy latents and their level to the (guided) prediction
 
 LABELS = ("composition", "shape", "style", "detail")
@@ -63,6 +65,7 @@ class Backbone(Protocol):
     `guides`: whether an empty text is a condition of its own, so that guidance can set the two apart; where it is,
     `conditional_first` says which half of a guided batch comes first, as in diffusers' own pipeline: the last bit of a
     sum may depend on a row's place.
+    `classes`: None where texts are prompts; else what they name, a count of 0 for a model that is told nothing.
     `defaults`: "num_inference_steps", "guidance_scale"; and by what a site is for, tuples of names: "sites" (steered at
     unless told otherwise), "more_sites" (tried beside them), "scored" (where spikiness is looked for). Of a checkpoint
     with a preset also its "window", "timesteps" and "probe" (see presets.py).
@@ -78,6 +81,7 @@ class Backbone(Protocol):
     latent_shape: tuple[int, int, int]
     defaults: dict[str, Any]
     guides: bool
+    classes: Classes | None
     conditional_first: bool
     lock: threading.RLock
 

@@ -36,6 +36,12 @@ class Classes:
     count: int
     labels: Mapping[int, str]
 
+    def choices(self, most: int = 12) -> str:
+        """The first of what a text may name, as a sentence ends with it."""
+        named = list(self.labels.values())
+        more = f" and {len(named) - most} more" if len(named) > most else ""
+        return f"one of {', '.join(named[:most])}{more}" if named else f"a number from 0 to {self.count - 1}"
+
     def number(self, text: str) -> int:
         """The class of a name, a synonym (both in any case) or a number; RudderError where it is none, or several."""
         asked = _folded(text)

@@ -24,6 +24,7 @@ from torch import Tensor
 from ..errors import RudderError, shorten, unknown
 from ..files import read_json
 from .base import LABELS, Site
+from .classes import Classes
 from .edm_network import Block, Config, Denoiser, check_tensors, filled
 from .layout import EDM_FAMILY, REMEDY, check_folder, fingerprint, names, settings
 
@@ -147,11 +148,12 @@ class EDM:
         if not isinstance(info.get("null_class", False), bool):
             raise RudderError(f"rudder.json's 'null_class' should be true or false: {REMEDY}.")
         self.guides = info.get("null_class", False) and self.config.label_dim > 0
-        self.classes = tuple(names(info, "classes"))
-        self._numbers = {_plain(name): number for number, name in enumerate(self.classes)}
-        if len(self.classes) not in (0, self.config.label_dim) or len(self._numbers) != len(self.classes):
+        labels = names(info, "classes")
+        self.classes = Classes(self.config.label_dim, dict(enumerate(labels)))
+        different = len({label.casefold() for label in labels})
+        if len(labels) not in (0, self.config.label_dim) or different != len(labels):
             raise RudderError(
-                f"rudder.json names {len(self.classes)} classes ({len(self._numbers)} of them different) where the "
+                f"rudder.json names {len(labels)} classes ({different} of them different) where the "
                 f"network has {self.config.label_dim}: give each one a name of its own."
             )
         self._sigmas = ramp(1 - torch.arange(TIMESTEPS, dtype=torch.float64) / (TIMESTEPS - 1), self.config)
@@ -211,26 +213,15 @@ class EDM:
 
     def _class(self, text: str) -> int | None:
         """The number of the class that a text names; None for the null class, or where there are no classes."""
-        count, plain = self.config.label_dim, _plain(text)
-        if not count:
-            if plain:
+        if not self.classes.count:
+            if text.strip():
                 raise RudderError(f"{self.name} paints without words or classes: leave {shorten(text)!r} out.")
             return None
-        if not plain:
-            if not self.guides:
-                raise RudderError(f"{self.name} paints by class only: name one of {self._choices()}.")
-            return None
-        if plain in self._numbers:
-            return self._numbers[plain]
-        if re.fullmatch(r"[0-9]{1,6}", plain) and int(plain) < count:
-            return int(plain)
-        if self.classes:
-            raise unknown(f"class in {self.name}", text, self.classes)
-        raise RudderError(f"There is no class {shorten(text)!r} in {self.name}: name one of {self._choices()}.")
-
-    def _choices(self) -> str:
-        few = ", ".join(self.classes[:12]) + (f" and {len(self.classes) - 12} more" if len(self.classes) > 12 else "")
-        return few or f"the numbers from 0 to {self.config.label_dim - 1}"
+        if text.strip():
+            return self.classes.number(text)
+        if not self.guides:
+            raise RudderError(f"{self.name} paints by class only: name {self.classes.choices()}.")
+        return None
 
     def unknown_words(self, text: str) -> list[str]:
         """[]: a text that names no class is refused by `condition`."""
@@ -293,7 +284,3 @@ class EDM:
     def schedule(self, num_inference_steps: int) -> Heun:
         """The paper's deterministic sampler over that many steps: 2 n - 1 evaluations."""
         return heun(self.config, num_inference_steps)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).lower()

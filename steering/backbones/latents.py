@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from ..errors import RudderError, shorten
+from .classes import Classes
 from .ddim import DDIM, carried, clean, ddim
 from .layout import REMEDY
 from .precision import check_latents, check_pixels
@@ -57,6 +58,7 @@ class LatentModel:
     """The part of a Backbone that has nothing to do with its network: pictures, noise and DDIM over an autoencoder."""
 
     conditional_first = False
+    classes: Classes | None = None
 
     def __init__(
         self,

@@ -27,8 +27,8 @@ MOST_STEPS, MOST_GUIDANCE = 100, 20
 class Controls:
     """The components whose values make a Panel, in the order of `values`."""
 
-    prompt_a: gr.Textbox
-    prompt_b: gr.Textbox
+    prompt_a: gr.Component
+    prompt_b: gr.Component
     compare: gr.Checkbox
     concept: gr.HTML
     seed: gr.Number
@@ -85,37 +85,31 @@ def start_panel(studio: Studio) -> Panel:
     )
 
 
-def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox]:
-    """Two prompts with the examples the model has of each kind; the second one can be switched off.
+def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Component, gr.Component, gr.Checkbox]:
+    """Two prompts, or classes, with the examples the model has of each kind; the second one can be switched off. A
+    model that is told nothing has neither.
 
     A line under each says what is known of the very prompt: that is known of the model's own examples only.
     """
-    boxes = []
-    kinds = {"a": ("ordinary", "Prompt"), "b": ("memorized", "Prompt to compare with")}
+    boxes, classes = [], studio.backbone.classes
+    word = "Prompt" if classes is None else "Class"
+    kinds = {"a": ("ordinary", word), "b": ("memorized", f"{word} to compare with")}
     lists = {kind: [entry["key"] for entry in entries] for kind, entries in studio.prompts.items()}
-    with gr.Group(elem_classes="rd-card"):
-        gr.HTML("<h2>Prompts</h2>", elem_classes="rd-title")
+    with gr.Group(elem_classes="rd-card", visible=classes is None or classes.count > 0):
+        gr.HTML(f"<h2>{'Prompts' if classes is None else 'Classes'}</h2>", elem_classes="rd-title")
         for column, (kind, label) in kinds.items():
             entries = studio.prompts[kind]
             if column == "b":
                 compare = gr.Checkbox(
                     "b" in panel.prompts,
-                    label=f"Compare with a {'memorised' if entries else 'second'} prompt",
+                    label=f"Compare with a {'memorised' if entries else 'second'} {word.lower()}",
                     elem_id="rd-compare",
                     show_label=False,
                 )
             off = "" if column in panel.prompts else " is-off"
             with gr.Group(elem_classes=f"rd-prompt-box is-{column}{off}", elem_id=f"rd-box-{column}"):
                 text = panel.prompts.get(column, "")
-                box = gr.Textbox(
-                    text,
-                    label=label,
-                    lines=2,
-                    max_lines=4,
-                    elem_id=f"rd-prompt-{column}",
-                    placeholder="no prompt",
-                    container=True,
-                )
+                box = _asked(studio, text, label, f"rd-prompt-{column}")
                 known = gr.HTML(
                     text,
                     html_template=KNOWN,
@@ -137,6 +131,19 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Textbox, gr.Textbox, 
             boxes.append(box)
     compare.change(None, compare, None, js="(on) => Rudder.compare(on)", api_visibility="private")
     return boxes[0], boxes[1], compare
+
+
+def _asked(studio: Studio, text: str, label: str, name: str) -> gr.Component:
+    """What a picture is asked for by: a box for a prompt, or a list of the model's classes."""
+    classes = studio.backbone.classes
+    if classes is None:
+        return gr.Textbox(
+            text, label=label, lines=2, max_lines=4, elem_id=name, placeholder="no prompt", container=True
+        )
+    usual = [("none", "")] if studio.backbone.guides or not classes.count else []
+    named = [(str(classes.labels.get(number, number)), str(classes.labels.get(number, number)))
+             for number in range(classes.count)]  # fmt: skip
+    return gr.Dropdown([*usual, *named], value=text, label=label, elem_id=name, filterable=True)
 
 
 def concept_items(studio: Studio, session: Session | None = None) -> list[dict[str, Any]]:
@@ -201,9 +208,11 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
             lock = gr.Checkbox(True, label="Keep", info="", elem_id="rd-lock", min_width=84, scale=1)
             dice = gr.Button("Roll", elem_id="rd-dice", size="sm", min_width=70, scale=1)
         steps = gr.Slider(1, MOST_STEPS, panel.steps, step=1, label="Steps", elem_id="rd-steps", buttons=[])
+        guides = studio.backbone.guides
         guidance = gr.Slider(
-            0, MOST_GUIDANCE, panel.guidance, step=0.5, label="Guidance", elem_id="rd-guidance", buttons=[]
-        )
+            0, MOST_GUIDANCE, panel.guidance, step=0.5, label="Guidance", elem_id="rd-guidance", buttons=[],
+            visible=guides,
+        )  # fmt: skip
         with gr.Accordion("Advanced", open=False, elem_id="rd-advanced"):
             span = {"minimum": 0, "maximum": 1, "step": 0.01, "buttons": []}
             start = gr.Slider(value=panel.window[0], label="Steer from", elem_id="rd-start", **span)
@@ -224,13 +233,21 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
                 info="Where the vector is added. None chosen: where it was found to work best.",
             )
             halves = gr.Radio(
-                [("both", "both"), ("with the prompt", "conditional")],
+                [("both", "both"), ("with the prompt", "conditional"), ("opposite signs", "opposite")],
                 value=panel.halves,
                 label="Guidance half",
-                info="Guidance predicts with and without the prompt: steer both, or the first alone.",
+                info="Guidance predicts with and without the prompt: steer both, the first alone, or the other "
+                "backwards.",
                 elem_id="rd-halves",
+                visible=guides,
             )
-            negative = gr.Textbox(panel.negative, label="Negative prompt", elem_id="rd-negative", lines=1)
+            negative = gr.Textbox(
+                panel.negative,
+                label="Negative prompt",
+                elem_id="rd-negative",
+                lines=1,
+                visible=guides and studio.backbone.classes is None,
+            )
     dice.click(
         None,
         None,
