@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks.page import QUIET, find_chromium
 from tests.tiny import make_tiny_sd, pictures
+from tests.tiny_edm import make_tiny_edm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,11 +69,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def app(browser: object, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app's address; started once, on a free port."""
+    """The app's address; started once, on a free port, with the home's model and, second, a random EDM."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     log = tmp_path_factory.mktemp("app") / "log"
+    second = make_tiny_edm(tmp_path_factory.mktemp("second") / "random-edm")
     environment = {
         **os.environ,
         "RUDDER_HOME": str(home),
@@ -82,7 +84,11 @@ def app(browser: object, home: Path, tmp_path_factory: pytest.TempPathFactory) -
     }
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
+            [sys.executable, "app.py", "--model", "tiny-sd", "--model", str(second)],
+            cwd=ROOT,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
         )
     address = f"http://127.0.0.1:{port}"
     try:

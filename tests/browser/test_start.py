@@ -109,7 +109,7 @@ def test_a_folder_opens_at_once_and_offers_only_what_is_its_own(browser: object,
 def test_the_page_names_its_model_and_what_it_knows(visit):
     one = visit()
     shipped = outline("tiny-sd")
-    assert one.page.inner_text(".rd-model-line b") == shipped.name
+    assert one.page.inner_text(".rd-models a[aria-current]") == shipped.name
     links = {link.inner_text(): link.get_attribute("href") for link in one.page.locator(".rd-model-links a").all()}
     assert {"Paper", "README", "Code", "Licence", "Credits", "Model card"} == set(links)
     for title, place in links.items():

@@ -39,7 +39,8 @@ def learn(visit, tmp_path, name: str) -> None:
             path = tmp_path / f"{name}-{kind}-{count}.png"
             picture.save(path)
             paths[kind].append(path)
-    visit.page.click("#rd-own button:has-text('Your own set')")
+    if not visit.page.is_visible("#rd-own-pictures button"):  # a model without concepts has it unfolded
+        visit.page.click("#rd-own button:has-text('Your own set')")
     for kind in paths:
         set_files(visit, f"#rd-own-{kind} button", paths[kind])
         visit.page.wait_for_selector(f"#rd-own-{kind} :text('{name}-{kind}')")
