@@ -16,10 +16,18 @@ _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2,
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
+def shipped() -> Path:
+    """The folder of the models/ and assets/ that came with this code: inside the package where a wheel was installed,
+    beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    carried = package / "_shipped"
+    return carried if carried.is_dir() else package.parent
+
+
 def home() -> Path:
-    """The folder that holds models/ and assets/: $RUDDER_HOME, else the one that holds the package."""
+    """The folder whose models/ and assets/ are used: $RUDDER_HOME, else what came with this code."""
     override = os.environ.get("RUDDER_HOME")
-    return Path(override).expanduser() if override else Path(__file__).resolve().parents[1]
+    return Path(override).expanduser() if override else shipped()
 
 
 def read_json(path: Path) -> dict[str, Any]:

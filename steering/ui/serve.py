@@ -6,12 +6,12 @@ import argparse
 import logging
 import os
 import sys
-from pathlib import Path
 
 from ..backbones.registry import DEFAULT, outline
 from ..errors import RudderError
 from ..threads import settle
 from .door import Door
+from .shell import ASSETS
 
 UPLOAD = "20mb"  # one file
 
@@ -66,7 +66,7 @@ def serve(arguments: list[str] | None = None) -> None:
             max_file_size=UPLOAD,
             show_error=False,
             footer_links=[],
-            favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"),
+            favicon_path=str(ASSETS / "rudder.svg"),
             ssr_mode=False,
             prevent_thread_lock=True,
             _frontend=False,  # else Gradio gives up when a busy machine needs 3 s for the first answer
