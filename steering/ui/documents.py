@@ -60,7 +60,7 @@ def add_routes(app: Starlette, card: Path | None) -> None:
 
 
 def allowed(place: str) -> Path | None:
-    """The file or folder of the checkout (in a wheel: of what it carries) that a path names, or None where it is not meant to be read."""
+    """The file or folder of the checkout, or of what a wheel carries, that a path names; None where it is not meant."""
     if "\0" in place:
         return None
     path = (ROOT / place).resolve()
