@@ -266,7 +266,6 @@ def _pushes(run: _Run, steering: Steering, steps: range, factors: tuple[float, .
             f"The window from {window.start:g} to {window.end:g} holds none of the {count} steps: widen it "
             "or take more steps."
         )
-    where = {"device": backbone.device, "dtype": backbone.dtype}
     scale = torch.tensor(factors).view(-1, 1, 1, 1)
     count = max(len(factors), len(run.condition) // (2 if run.guided else 1))
     made: dict[tuple[int, ...], dict[Site, Tensor]] = {}
@@ -283,7 +282,9 @@ def _pushes(run: _Run, steering: Steering, steps: range, factors: tuple[float, .
                     total[name] = total[name] + v if name in total else v
             names = find_sites(backbone, total)
             made[rows] = {
-                site: _halved(scale * total[site.name], run.guided, steering.halves, count).to(**where)
+                site: _halved(scale * total[site.name], run.guided, steering.halves, count).to(
+                    backbone.device, backbone.dtype
+                )
                 for site in names
             }
         pushes[i] = made[rows]

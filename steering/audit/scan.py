@@ -6,7 +6,7 @@ import base64
 import json
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from io import BytesIO
@@ -42,7 +42,7 @@ def scan(
     model: str = "",
     score: Callable[[Calibration, Sequence[Row]], list[dict[str, Any]]] | None = None,
     uploaded: bool = False,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Score every row of a list (see `listing.rows`) into `out`, a JSON line each; yields Progress a batch.
 
     A prompt is painted first, with the model's default steps and guidance and its seed, and scored from the
@@ -78,10 +78,10 @@ def scan(
             devices,
             model or backbone.name,
         ):
-            for row in scored:
+            for told in scored:
                 if uploaded:
-                    row.pop("path", None)
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    told.pop("path", None)
+                file.write(json.dumps(told, ensure_ascii=False) + "\n")
             file.flush()
             done += len(scored)
             yield Progress(done, total, "scoring")
@@ -171,7 +171,7 @@ def _painted(backbone: Backbone, some: Sequence[Row]) -> Result:
     """The rows' prompts as the model paints them."""
     steps, guidance = (backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale"))
     recipe = Recipe(model=backbone.name, num_inference_steps=steps, guidance_scale=guidance)
-    return finish(sample(backbone, recipe, prompts=[r.prompt for r in some], seeds=[r.seed for r in some]))
+    return finish(sample(backbone, recipe, prompts=[r.prompt or "" for r in some], seeds=[r.seed for r in some]))
 
 
 def _scored(

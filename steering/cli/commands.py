@@ -184,8 +184,8 @@ def steer(
     if factors is None:
         image = watched(sample(backbone, recipe, steering), "steering").images[0]
     else:
-        frames = watched(strip(backbone, recipe, steering, factors), "painting the strip").images
-        image = film(frames, factors, scale)
+        painted = watched(strip(backbone, recipe, steering, factors), "painting the strip").images
+        image = film(painted, factors, scale)
     pictures: list[dict[str, Any]] = [{"path": str(saved(image, path, recipe, own)), "seed": recipe.seed}]
     if factors is not None:
         pictures[0]["strengths"] = list(factors)
@@ -234,7 +234,7 @@ def concept_learn(
     model_named(model)
     shown, without = gathered(images), gathered(baseline)
     backbone = backbone_for(model, device)
-    options = {"prompt": prompt, "baseline_prompt": baseline_prompt, "sites": site or None,
+    options: dict[str, Any] = {"prompt": prompt, "baseline_prompt": baseline_prompt, "sites": site or None,
                "timesteps": timestep or TIMESTEPS, "draws": draws, "seed": seed}  # fmt: skip
     if search:
         from ..tuning import tune

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -50,7 +50,8 @@ def evaluate(
     model_named(model)
     from .. import evaluation
 
-    backbone, values = backbone_for(model, device), {}
+    backbone = backbone_for(model, device)
+    values: dict[str, Any] = {}
     measures = {
         "prompts": evaluation.prompts,
         "steering": evaluation.steering,
@@ -201,7 +202,7 @@ def calibrate(
     with writing(path):
         made.save(path)
     value = {"path": str(path), "probe": vars(made.probe), "threshold": made.threshold, **made.report}
-    emit(value, json_, f"{path}\n" + table(["measure", "value"], flat(value)))
+    emit(value, json_, f"{path}\n" + table(["measure", "value"], list(flat(value))))
 
 
 def _there(calibration: Path | None) -> None:
