@@ -17,8 +17,9 @@ _HOME = {
     "spikiness": "spikiness", "Probe": "spikiness", "Spikiness": "spikiness",
     "Calibration": "calibration", "Sample": "calibration", "Verdict": "calibration", "calibrate": "calibration",
     "Response": "editability", "response": "editability",
-    "Recipe": "recipe", "Window": "recipe", "write_png": "png", "read_png": "png", "read_png_vectors": "png",
-    "Steering": "sampling", "Step": "sampling", "Result": "sampling", "Prefix": "sampling",
+    "Recipe": "recipe", "Window": "recipe", "Use": "recipe",
+    "write_png": "png", "read_png": "png", "read_png_vectors": "png",
+    "Steering": "plan", "Term": "plan", "Step": "sampling", "Result": "sampling", "Prefix": "sampling",
     "sample": "sampling", "strip": "sampling", "finish": "sampling",
     "Limits": "images", "open_images": "images",
 }  # fmt: skip

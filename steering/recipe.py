@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .checks import PROMPT_LIMIT, number, strength, text, whole
@@ -17,7 +17,8 @@ CONCEPTS_LIMIT = 16
 STRIP_LIMIT = 64
 SITES_LIMIT = 256
 SEED_LIMIT = 2**63
-HALVES = ("both", "conditional")
+HALVES = ("both", "conditional", "opposite")
+OPERATORS = ("add", "norm", "erase")
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,31 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Use:
+    """How one concept of several is used: by which operator, and in a window and at sites of its own (None: the
+    recipe's)."""
+
+    operator: str = "add"
+    window: Window | None = None
+    sites: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.operator not in OPERATORS:
+            raise unknown("operator", self.operator, OPERATORS)
+        if isinstance(self.window, Mapping):
+            object.__setattr__(self, "window", _window(self.window))
+        if self.window is not None and not isinstance(self.window, Window):
+            raise RudderError("A concept's window must be two fractions, a start and an end, such as 0.5 and 0.95.")
+        object.__setattr__(self, "sites", None if self.sites is None else _sites(self.sites))
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides a picture.
 
-    `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once; `halves` says
-    which half of guidance is steered. Values are checked on creation; RudderError names the first that will
-    not do.
+    `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once; `halves` says which
+    half of guidance is steered; `uses`, () or one a concept, says what sets a concept apart. Values are checked on
+    creation; RudderError names the first that will not do.
     """
 
     model: str = "tiny-sd"
@@ -61,6 +81,7 @@ class Recipe:
     window: Window = field(default_factory=Window)
     sites: tuple[str, ...] | None = None
     halves: str = "both"
+    uses: tuple[Use, ...] = ()
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
@@ -78,11 +99,15 @@ class Recipe:
         put("sites", None if self.sites is None else _sites(self.sites))
         if self.halves not in HALVES:
             raise unknown("choice of guidance halves", self.halves, HALVES)
+        put("uses", _uses(self.uses, len(self.concepts)))
 
     def to_json(self) -> str:
-        """A JSON object with every field and the format number."""
+        """A JSON object with every field and the format number; "uses" only where some concept is set apart."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["window"] = {"start": self.window.start, "end": self.window.end}
+        values["window"] = asdict(self.window)
+        values["uses"] = [asdict(use) for use in self.uses]
+        if not self.uses:
+            del values["uses"]
         return json.dumps({"rudder": FORMAT, **values}, ensure_ascii=False)
 
     @classmethod
@@ -117,6 +142,22 @@ def _concepts(value: Any) -> tuple[tuple[str, float], ...]:
     if len(pairs) > CONCEPTS_LIMIT:
         raise RudderError(f"{len(pairs)} concepts are too many at once: use at most {CONCEPTS_LIMIT}.")
     return tuple((text("A concept's name", name, 200, empty=False), strength(name, s)) for name, s in pairs)
+
+
+def _uses(value: Any, count: int) -> tuple[Use, ...]:
+    """One for each concept; () where all are used alike."""
+    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
+        raise RudderError("Uses must be given as a list, one for each concept.")
+    uses = tuple(use if isinstance(use, Use) else _use(use) for use in value)
+    if uses and len(uses) != count:
+        raise RudderError(f"{len(uses)} uses are given for {count} concepts: give one each, or none.")
+    return uses if any(use != Use() for use in uses) else ()
+
+
+def _use(value: Any) -> Use:
+    if not isinstance(value, Mapping) or not set(value) <= {f.name for f in fields(Use)}:
+        raise RudderError("A concept's use has an operator, a window and sites, and nothing else.")
+    return Use(**value)
 
 
 def _window(value: Mapping[str, Any]) -> Window:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,49 +16,15 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-from .activations import find_sites, push
+from .activations import change
 from .backbones.base import Backbone, Schedule, Site, repeated
 from .checks import strength
-from .errors import Cancelled, RudderError, shorten, unknown
-from .recipe import HALVES, STRIP_LIMIT, Recipe, Window
-from .vectors import ConceptVector
+from .errors import Cancelled, RudderError
+from .plan import Change, Steering, plan
+from .recipe import STRIP_LIMIT, Recipe
 
 BATCH_LIMIT = 256
 PER_SAMPLE = ("prompt", "seed")  # of a prefix's key: tuples with an entry a sample
-
-
-@dataclass(frozen=True)
-class Steering:
-    """Which vectors at what strengths, in which window of steps, at which sites (None: all a vector has).
-
-    `halves`: "both" adds to the unconditional and the conditional half of a guided batch, "conditional" to
-    the latter.
-    """
-
-    vectors: tuple[tuple[ConceptVector, float], ...] = ()
-    window: Window = field(default_factory=Window)
-    sites: tuple[str, ...] | None = None
-    halves: str = "both"
-
-    def __post_init__(self) -> None:
-        pairs = tuple((vector, strength(vector.name, s)) for vector, s in self.vectors)
-        object.__setattr__(self, "vectors", pairs)
-        object.__setattr__(self, "sites", None if self.sites is None else tuple(self.sites))
-        if self.halves not in HALVES:
-            raise unknown("choice of guidance halves", self.halves, HALVES)
-
-    @classmethod
-    def from_recipe(cls, recipe: Recipe, vectors: Mapping[str, ConceptVector], halves: str | None = None) -> Steering:
-        """The steering a recipe describes; `vectors` holds its concepts by name, else RudderError."""
-        for name, _ in recipe.concepts:
-            if name not in vectors:
-                raise unknown("concept", name, vectors)
-        pairs = tuple((vectors[name], s) for name, s in recipe.concepts)
-        return cls(pairs, recipe.window, recipe.sites, halves or recipe.halves)
-
-    def scaled(self, factor: float) -> Steering:
-        """The same with every strength times `factor`."""
-        return replace(self, vectors=tuple((vector, s * factor) for vector, s in self.vectors))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +92,13 @@ def sample(
     `stop` is set.
     """
     seeds, prompts = _batch(recipe, seeds, prompts)
-    n, steps = recipe.num_inference_steps, (steering or recipe).window.steps(recipe.num_inference_steps)
+    n = recipe.num_inference_steps
+    steps = steering.steps(n) if steering else recipe.window.steps(n)
     run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
     factors = (1.0,) if factors is None else tuple(strength("the batch", s) for s in factors)
     if len(factors) not in (1, len(seeds)):
         raise RudderError(f"{len(factors)} factors are given for {len(seeds)} samples: give one each.")
-    pushes = _pushes(run, steering, steps, factors) if steering else {}
+    changes = run.plan(steering, factors, len(seeds)) if steering else {}
     key = _key(backbone, recipe, seeds, prompts, steps.start)
     first = 0 if prefix is None else steps.start
     if prefix is None:
@@ -145,7 +112,7 @@ def sample(
             yield replace(step, previews=tuple(step.previews[row] for row in rows)) if step.previews else step
         prefix = Prefix(x[rows], key)
     x = _resumed(prefix, key)
-    for i, latents, clean in _walk(run, x, range(steps.start, n), pushes):
+    for i, latents, clean in _walk(run, x, range(steps.start, n), changes):
         x = latents
         yield _step(backbone, i + 1 - first, n - first, clean, preview_every)
     yield Result(backbone.decode(x), x.clone(), prefix)
@@ -170,10 +137,10 @@ def strip(
     factors = tuple(strength("the strip", s) for s in strengths)
     if not 0 < len(factors) <= STRIP_LIMIT:
         raise RudderError(f"A strip of {len(factors)} strengths is asked for: give between 1 and {STRIP_LIMIT}.")
-    n, steps = recipe.num_inference_steps, steering.window.steps(recipe.num_inference_steps)
+    n, steps = recipe.num_inference_steps, steering.steps(recipe.num_inference_steps)
     seeds, prompts = _batch(recipe, None, None)
     run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
-    pushes = _pushes(run, steering, steps, factors)
+    changes = run.plan(steering, factors, len(factors))
     key = _key(backbone, recipe, seeds, prompts, steps.start)
     total, done = n - (steps.start if prefix else 0), 0
     if prefix is None:
@@ -184,7 +151,7 @@ def strip(
         prefix = Prefix(x.clone(), key)
     x = _resumed(prefix, key).expand(len(factors), -1, -1, -1)
     run = replace(run, condition=run.condition.repeat_interleave(len(factors), dim=0))
-    for _, latents, clean in _walk(run, x, range(steps.start, n), pushes):
+    for _, latents, clean in _walk(run, x, range(steps.start, n), changes):
         x, done = latents, done + 1
         yield _step(backbone, done, total, clean[:1], preview_every)
     yield Result(backbone.decode(x), x.clone(), prefix)
@@ -214,6 +181,11 @@ class _Run:
     def guided(self) -> bool:
         return _guided(self.backbone, self.recipe)
 
+    def plan(self, steering: Steering, factors: Sequence[float], count: int) -> dict[int, dict[Site, Change]]:
+        """What steers `count` samples in each step."""
+        n = self.recipe.num_inference_steps
+        return plan(self.backbone, steering, self.schedule, n, factors, count, self.guided)
+
     def predict(self, x: Tensor, level: Any) -> Tensor:
         """The network's prediction at noisy latents, guided where the run is."""
         if not self.guided:
@@ -223,9 +195,9 @@ class _Run:
 
 
 def _walk(
-    run: _Run, x: Tensor, steps: range, pushes: Mapping[int, Mapping[Site, Tensor]]
+    run: _Run, x: Tensor, steps: range, changes: Mapping[int, Mapping[Site, Change]]
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Denoise over `steps`, pushing pushes[i] in step i; yields (i, latents, predicted x_0).
+    """Denoise over `steps`, changing activations by changes[i] in step i; yields (i, latents, predicted x_0).
 
     Hooks and inference mode live inside one step and never across a yield, which may change threads.
     """
@@ -233,7 +205,7 @@ def _walk(
         if run.stop is not None and run.stop.is_set():
             count = run.recipe.num_inference_steps
             raise Cancelled(f"Stopped after {i} of {count} steps: start again when you like.")
-        with torch.inference_mode(), push(run.backbone, pushes[i]) if i in pushes else nullcontext():
+        with torch.inference_mode(), change(run.backbone, changes[i]) if i in changes else nullcontext():
             x, clean = run.schedule.step(i, x, run.predict)
         yield i, x, clean
 
@@ -242,61 +214,6 @@ def _step(backbone: Backbone, index: int, total: int, clean: Tensor, preview_eve
     """The report of one step; every `preview_every` steps (0: never) with the pictures of `clean`."""
     wanted = preview_every > 0 and index % preview_every == 0 and index < total
     return Step(index, total, tuple(backbone.decode(clean)) if wanted else ())
-
-
-def _pushes(run: _Run, steering: Steering, steps: range, factors: tuple[float, ...]) -> dict[int, dict[Site, Tensor]]:
-    """What to add in each step: {step: {site: sum of s_k v_k, [B, C, 1 or H, 1 or W]}}; {} if all are 0.
-
-    Computed before the run, once per distinct set of nearest learned timesteps.
-    """
-    backbone = run.backbone
-    terms = [(vector, s) for vector, s in steering.vectors if s != 0 and any(factors)]
-    for vector, _ in steering.vectors:
-        vector.check(backbone)
-    chosen = None if steering.sites is None else find_sites(backbone, steering.sites)
-    for site in chosen or ():
-        for vector, _ in steering.vectors:
-            if site.name not in vector.vectors:
-                raise unknown(f"site in the vector {shorten(vector.name)!r}", site.name, vector.vectors)
-    if not terms:
-        return {}
-    if not steps:
-        window, count = steering.window, run.recipe.num_inference_steps
-        raise RudderError(
-            f"The window from {window.start:g} to {window.end:g} holds none of the {count} steps: widen it "
-            "or take more steps."
-        )
-    scale = torch.tensor(factors).view(-1, 1, 1, 1)
-    count = max(len(factors), len(run.condition) // (2 if run.guided else 1))
-    made: dict[tuple[int, ...], dict[Site, Tensor]] = {}
-    pushes = {}
-    for i in steps:
-        t = int(run.schedule.timesteps[i])
-        rows = tuple(vector.nearest(t) for vector, _ in terms)
-        if rows not in made:
-            total: dict[str, Tensor] = {}
-            for (vector, s), row in zip(terms, rows, strict=True):
-                for name in vector.vectors if chosen is None else [site.name for site in chosen]:
-                    v = s * vector.vectors[name][row]
-                    v = v[:, None, None] if v.ndim == 1 else v
-                    total[name] = total[name] + v if name in total else v
-            names = find_sites(backbone, total)
-            made[rows] = {
-                site: _halved(scale * total[site.name], run.guided, steering.halves, count).to(
-                    backbone.device, backbone.dtype
-                )
-                for site in names
-            }
-        pushes[i] = made[rows]
-    return pushes
-
-
-def _halved(v: Tensor, guided: bool, halves: str, count: int) -> Tensor:
-    """[1 or B, ...] to [2 B, ...] for [unconditional, conditional]; one row for all broadcasts by itself."""
-    if not guided or (halves == "both" and len(v) == 1):
-        return v
-    v = v.expand(count, *v.shape[1:])
-    return torch.cat([v if halves == "both" else torch.zeros_like(v), v])
 
 
 def _batch(recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] | None) -> tuple[tuple, tuple]:

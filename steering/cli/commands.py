@@ -172,7 +172,8 @@ def steer(
     meant = terms(asked, carried, model_named(recipe.model).name, recommended=not strengths)
     recipe = settled(recipe, meant, window, site, halves and halves.value, fresh=source is None)
     backbone = backbone_for(recipe.model, device)
-    from ..sampling import Steering, sample, strip
+    from ..plan import Steering
+    from ..sampling import sample, strip
 
     vectors = {term.name: term.vector(backbone) for term in meant}
     own = {term.name: vectors[term.name] for term in meant if term.own}

@@ -14,8 +14,9 @@ from ..backbones.base import Backbone
 from ..concepts import library
 from ..errors import RudderError
 from ..files import home, read_json
+from ..plan import Steering, Term
 from ..recipe import Recipe, Window
-from ..sampling import Prefix, Steering, finish, sample
+from ..sampling import Prefix, finish, sample
 from ..vectors import ConceptVector
 from . import judge as judging
 
@@ -129,7 +130,7 @@ def responses(
     sites = None if advice["sites"] is None else tuple(advice["sites"])
     prefixes: dict[int, Prefix] = {}
     for factor in factors:
-        term, images = (vector, factor * advice["strength"]), []
+        term, images = Term(vector, factor * advice["strength"]), []
         steering = Steering((term,), Window(*advice["window"]), sites, advice["halves"])
         for start in range(0, len(texts), BATCH):
             rows = slice(start, start + BATCH)

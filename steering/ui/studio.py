@@ -23,8 +23,9 @@ from ..editability import Response, response
 from ..errors import unknown
 from ..files import read_json
 from ..pace import Pace, measure, reader
+from ..plan import Steering
 from ..recipe import Recipe, Window
-from ..sampling import Prefix, Result, Steering, Step, sample, strip
+from ..sampling import Prefix, Result, Step, sample, strip
 from ..spikiness import Spikiness
 from ..tuning import BUDGET, tune
 from .gpu import SECONDS, call_on_gpu, on_gpu, zero_gpu
