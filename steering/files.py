@@ -49,11 +49,11 @@ def safetensors_header(file: BinaryIO, size: int, title: str, remedy: str) -> di
     Raises RudderError for a pickle, a Git LFS pointer, a truncated file, or offsets that contradict shapes.
     """
     start = file.read(8)
-    if start[:2] in _PICKLE_STARTS or start[:4] in _PICKLE_STARTS:
+    length = int.from_bytes(start, "little") if len(start) == 8 else 0
+    if length > HEADER_LIMIT and start.startswith(_PICKLE_STARTS):  # a header of 640 bytes begins like a pickle, too
         raise RudderError(f"{title} is a Python pickle or zip, which Rudder never opens: {remedy}.")
     if start == b"version ":
         raise RudderError(f"{title} is a Git LFS pointer, not the weights: run `git lfs pull` in the checkout.")
-    length = int.from_bytes(start, "little") if len(start) == 8 else 0
     if not 2 <= length <= HEADER_LIMIT:
         raise RudderError(f"{title} is not a safetensors file: {remedy}.")
     if 8 + length > size:
