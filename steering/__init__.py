@@ -21,6 +21,7 @@ _HOME = {
     "write_png": "png", "read_png": "png", "read_png_vectors": "png",
     "Steering": "plan", "Term": "plan", "Step": "sampling", "Result": "sampling", "Prefix": "sampling",
     "sample": "sampling", "strip": "sampling", "finish": "sampling",
+    "Inverted": "inversion", "invert": "inversion", "mask_text": "masks",
     "Limits": "images", "open_images": "images",
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .backbones.base import Backbone, Site
+from .backbones.base import Backbone, Site, in_order
 from .errors import RudderError, shorten, unknown
 from .recipe import HALVES
 
@@ -56,15 +56,15 @@ def add(backbone: Backbone, vectors: Mapping[str, Tensor], halves: str = "both")
     """Add tensors at sites during this thread's forward passes: h + v (paper, section on steering).
 
     `vectors[site]` is [C], [B, C], [B, C, 1, 1] or [B, C, H, W] with B = 1, the batch, or half of it (then it
-    serves each half of a guided batch [unconditional, conditional]). `halves="conditional"` leaves the first half
-    alone, "opposite" subtracts there. Raises RudderError for an unknown site, a shape that does not fit it, or
-    values that are not finite.
+    serves each half of a guided batch, see `base.in_order`). `halves="conditional"` leaves the other half alone,
+    "opposite" subtracts there. Raises RudderError for an unknown site, a shape that does not fit it, or values that
+    are not finite.
     """
     if halves not in HALVES:
         raise unknown("choice of guidance halves", halves, HALVES)
     sites = find_sites(backbone, vectors)
     shaped = {site: _shaped(backbone, site, vectors[site.name]) for site in sites}
-    with change(backbone, {site: _adder(vector, halves) for site, vector in shaped.items()}):
+    with change(backbone, {site: _adder(backbone, vector, halves) for site, vector in shaped.items()}):
         yield
 
 
@@ -200,11 +200,11 @@ def _shaped(backbone: Backbone, site: Site, vector: Tensor) -> Tensor:
     return v.to(device=backbone.device, dtype=backbone.dtype)
 
 
-def _adder(v: Tensor, halves: str) -> Callable[[Tensor], Tensor]:
-    return lambda h: h + _fit(v, h, halves)
+def _adder(backbone: Backbone, v: Tensor, halves: str) -> Callable[[Tensor], Tensor]:
+    return lambda h: h + _fit(backbone, v, h, halves)
 
 
-def _fit(v: Tensor, h: Tensor, halves: str) -> Tensor:
+def _fit(backbone: Backbone, v: Tensor, h: Tensor, halves: str) -> Tensor:
     """Bring [B, C, *, *] to the batch of h [N, C, H, W]."""
     batch, size = v.shape[0], h.shape[0]
     if halves != "both":
@@ -213,7 +213,7 @@ def _fit(v: Tensor, h: Tensor, halves: str) -> Tensor:
                 f"A batch of {size} cannot be split into guidance halves for {batch} vectors: use 'both'."
             )
         v = v.expand(size // 2, *v.shape[1:])
-        return torch.cat([torch.zeros_like(v) if halves == "conditional" else -v, v])
+        return torch.cat(in_order(backbone, torch.zeros_like(v) if halves == "conditional" else -v, v))
     if batch in (1, size):
         return v
     if size != 2 * batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
@@ -36,6 +36,21 @@ class Limits:
     side: int = 768
 
 
+class OnDisk(Sequence):
+    """Pictures that stay in their files until they are asked for, one or a slice of them: any number in flat memory."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = tuple(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [_from_disk(path) for path in self.paths[place]]
+        return _from_disk(self.paths[place])
+
+
 def open_images(files: Source | Iterable[Source], limits: Limits = Limits()) -> list[Image.Image]:
     """Pictures from paths, open files, (name, bytes) pairs or zips of such, in order, as RGB.
 
@@ -57,13 +72,14 @@ def open_images(files: Source | Iterable[Source], limits: Limits = Limits()) -> 
     return images
 
 
-def gathered(given: Pictures | None, limits: Limits = Limits()) -> list[Image.Image]:
-    """Pictures however they are given: as PIL images, as what `open_images` takes, as folders, or several of these.
+def gathered(given: Pictures | None, limits: Limits = Limits()) -> Sequence[Image.Image]:
+    """Pictures however they are given: as PIL images, as what `open_images` takes, as folders, or several of these; an
+    OnDisk stays what it is.
 
     RudderError for what is not there, and as `open_images`.
     """
-    if given is None:
-        return []
+    if given is None or isinstance(given, OnDisk):
+        return [] if given is None else given
     flat: list[Any] = []
     for item in _several(given):
         flat += files_of(item) if isinstance(item, (str, os.PathLike)) else [item]
@@ -117,6 +133,15 @@ def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Ima
         raise RudderError(f"{name} is damaged ({shorten(error)}): save it again or leave it out.") from error
     rgb.thumbnail((limits.side, limits.side), Image.Resampling.LANCZOS)
     return rgb
+
+
+def _from_disk(path: Path) -> Image.Image:
+    """A picture of Rudder's own, as it was written; RudderError where it is gone or damaged."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise RudderError(f"{path} cannot be read ({shorten(error)}): delete it, so that it is made again.") from error
 
 
 def original(image: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .activations import find_sites
-from .backbones.base import Backbone, Schedule, Site
+from .backbones.base import Backbone, Schedule, Site, in_order
 from .checks import strength
 from .errors import RudderError, shorten, unknown
 from .recipe import HALVES, OPERATORS, Recipe, Use, Window
@@ -164,7 +164,7 @@ def _spreader(
     backbone: Backbone, halves: str, factors: Sequence[float], count: int, guided: bool
 ) -> Callable[[Tensor, bool], Tensor]:
     """A function that brings [...] or [C, ...] to the batch on the model's device: [1, C or 1, *, *] where every row
-    gets the same, else [N, ...] as [unconditional, conditional]; and, if asked, multiplies it by the rows' factors."""
+    gets the same, else [N, ...] in the order of its halves; and, if asked, multiplies it by the rows' factors."""
     rows = torch.tensor(factors).view(-1, 1, 1, 1)
     without, given = FACTORS[halves] if guided else (1.0, 1.0)
 
@@ -174,7 +174,7 @@ def _spreader(
             v = rows * v
             if (without, given) != (1.0, 1.0) or (guided and len(v) > 1):
                 v = v.expand(count, *v.shape[1:])
-                v = torch.cat([without * v, given * v])
+                v = torch.cat(in_order(backbone, without * v, given * v))
         return v.to(device=backbone.device, dtype=backbone.dtype)
 
     return spread

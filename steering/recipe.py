@@ -9,6 +9,7 @@ from typing import Any
 
 from .checks import PROMPT_LIMIT, number, strength, text, whole
 from .errors import RudderError, shorten, unknown
+from .masks import TEXT_LIMIT, mask_image
 
 FORMAT = 1
 STEPS_LIMIT = 500
@@ -67,8 +68,9 @@ class Recipe:
     """Everything that decides a picture.
 
     `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once; `halves` says which
-    half of guidance is steered; `uses`, () or one a concept, says what sets a concept apart. Values are checked on
-    creation; RudderError names the first that will not do.
+    half of guidance is steered; `uses`, () or one a concept, says what sets a concept apart; `mask` ("" for none, else
+    masks.mask_text) keeps changes inside it. Values are checked on creation; RudderError names the first that will not
+    do.
     """
 
     model: str = "tiny-sd"
@@ -82,6 +84,7 @@ class Recipe:
     sites: tuple[str, ...] | None = None
     halves: str = "both"
     uses: tuple[Use, ...] = ()
+    mask: str = ""
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
@@ -100,14 +103,16 @@ class Recipe:
         if self.halves not in HALVES:
             raise unknown("choice of guidance halves", self.halves, HALVES)
         put("uses", _uses(self.uses, len(self.concepts)))
+        put("mask", text("The mask", self.mask, TEXT_LIMIT))
+        if self.mask:
+            mask_image(self.mask)
 
     def to_json(self) -> str:
-        """A JSON object with every field and the format number; "uses" only where some concept is set apart."""
+        """A JSON object with every field and the format number; "uses" and "mask" only where there are any."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["window"] = asdict(self.window)
         values["uses"] = [asdict(use) for use in self.uses]
-        if not self.uses:
-            del values["uses"]
+        values = {key: value for key, value in values.items() if value or key not in ("uses", "mask")}
         return json.dumps({"rudder": FORMAT, **values}, ensure_ascii=False)
 
     @classmethod
