@@ -1,5 +1,5 @@
 # make app    the page on http://localhost:7860, with the embedded model
-# make test   ruff and the tests, browser tests included where there is a Chromium
+# make test   ruff, mypy and the tests, browser tests included where there is a Chromium
 # make bench  measure speed into benchmarks/results.json
 # make tables put the committed measurements into README.md and the model card
 # make figures  draw the toy laboratory's figures and measure its numbers anew
@@ -28,6 +28,7 @@ app: $(BIN)/.app
 test: $(BIN)/.dev chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 lint format: $(BIN)/.dev
@@ -112,4 +113,4 @@ $(BIN)/.train: $(BIN)/.app training/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .backbones.base import Backbone, Site, in_order
 from .errors import RudderError, shorten, unknown
@@ -92,7 +93,7 @@ def attention_over_tokens(backbone: Backbone) -> Iterator[list[Tensor]]:
     if not layers:
         raise RudderError(f"{backbone.name} has no cross-attention to read: use a model with prompts.")
 
-    def before(module, inputs, named):
+    def before(module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if threading.current_thread() is not owner:
             return
         hidden = inputs[0] if inputs else named["hidden_states"]
@@ -119,11 +120,13 @@ def find_sites(backbone: Backbone, names: Iterable[str]) -> list[Site]:
     return [sites[name] for name in names]
 
 
-def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor | None], owner: threading.Thread):
+def _register(
+    backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor | None], owner: threading.Thread
+) -> RemovableHandle:
     action = _as_map(site, action)
     if site.part == "input":
 
-        def before(module, inputs):
+        def before(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
             if threading.current_thread() is not owner:
                 return None
             changed = action(inputs[0])
@@ -133,7 +136,7 @@ def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor 
 
     if site.part == "estimate":
 
-        def predicted(module, inputs, output):
+        def predicted(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
             if threading.current_thread() is not owner:
                 return None
             h = _tensor(output) - backbone.carried(*inputs[:2])
@@ -142,7 +145,7 @@ def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor 
 
         return backbone.network.register_forward_hook(predicted)
 
-    def after(module, inputs, output):
+    def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         if threading.current_thread() is not owner:
             return None
         changed = action(_tensor(output))

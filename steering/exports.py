@@ -26,9 +26,9 @@ def sheet(grid: Grid, scale: int = 1, caption: str = "") -> Image.Image:
     scale = whole("The enlargement", scale, 1, 32)
     first = grid.cells[0][0].image
     w, h = first.width * scale, first.height * scale
-    font = ImageFont.load_default(max(11, min(18, w // 9)))
-    small = ImageFont.load_default(max(9, min(14, w // 11)))
-    line, note = int(LINE * font.size), int(LINE * small.size)
+    sizes = max(11, min(18, w // 9)), max(9, min(14, w // 11))
+    font, small = (ImageFont.load_default(size) for size in sizes)
+    line, note = (int(LINE * size) for size in sizes)
     labels = [_wrapped(text, font, 2 * w) for text in grid.down] if grid.axis else []
     left = MARGIN + (max(font.getlength(one) for lines in labels for one in lines) + MARGIN if labels else 0)
     top = MARGIN + (line if caption else 0) + line
@@ -93,7 +93,7 @@ def _measured(cell: Cell) -> str:
     return f"{cell.distance:.3f}{score}"
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
     """The text in lines of at most that many pixels, four of them at most."""
     lines = [""]
     for word in shorten(text, 200).split():

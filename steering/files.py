@@ -24,10 +24,18 @@ _START = 4096  # bytes by which a file is known to be Rudder's own
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
+def shipped() -> Path:
+    """The folder of the models/ and assets/ that came with this code: inside the package where a wheel was installed,
+    beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    carried = package / "_shipped"
+    return carried if carried.is_dir() else package.parent
+
+
 def home() -> Path:
-    """The folder that holds models/ and assets/: $RUDDER_HOME, else the one that holds the package."""
+    """The folder whose models/ and assets/ are used: $RUDDER_HOME, else what came with this code."""
     override = os.environ.get("RUDDER_HOME")
-    return Path(override).expanduser() if override else Path(__file__).resolve().parents[1]
+    return Path(override).expanduser() if override else shipped()
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -117,11 +125,11 @@ def safetensors_header(file: BinaryIO, size: int, title: str, remedy: str) -> di
     Raises RudderError for a pickle, a Git LFS pointer, a truncated file, or offsets that contradict shapes.
     """
     start = file.read(8)
-    if start[:2] in _PICKLE_STARTS or start[:4] in _PICKLE_STARTS:
+    length = int.from_bytes(start, "little") if len(start) == 8 else 0
+    if length > HEADER_LIMIT and start.startswith(_PICKLE_STARTS):  # a header of 640 bytes begins like a pickle, too
         raise RudderError(f"{title} is a Python pickle or zip, which Rudder never opens: {remedy}.")
     if start == b"version ":
         raise RudderError(f"{title} is a Git LFS pointer, not the weights: run `git lfs pull` in the checkout.")
-    length = int.from_bytes(start, "little") if len(start) == 8 else 0
     if not 2 <= length <= HEADER_LIMIT:
         raise RudderError(f"{title} is not a safetensors file: {remedy}.")
     if 8 + length > size:

@@ -48,7 +48,8 @@ def screenshot(rng: np.random.Generator, side: int) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     accent = tuple(int(c) for c in rng.integers(30, 220, 3))
     draw.rectangle((0, 0, big, big // 12), fill=accent)
-    font = ImageFont.load_default(size=float(rng.integers(big // 30, big // 14)))
+    size = float(rng.integers(big // 30, big // 14))
+    font = ImageFont.load_default(size)
     y = big // 9
     while y < big - big // 10:
         line = " ".join(rng.choice(WORDS, int(rng.integers(2, 8))))
@@ -57,7 +58,7 @@ def screenshot(rng: np.random.Generator, side: int) -> Image.Image:
             draw.rectangle((big // 2, y, big // 2 + big // 4, y + big // 18), fill=accent)
         if rng.random() < 0.2:
             draw.line((0, y, big, y), fill="#888888", width=3)
-        y += int(font.size * rng.uniform(1.2, 2.2))
+        y += int(size * rng.uniform(1.2, 2.2))
     return picture.resize((side, side), Image.Resampling.LANCZOS)
 
 

@@ -163,8 +163,8 @@ def grid(
         kept = _shared(first, steering, some)
         before, result = done, None
         prompts, seeds, every = zip(*asked, strict=True)
-        batch = {"prompts": prompts, "seeds": seeds, "factors": every, "prefix": prefixes.get(kept)}
-        for item in sample(backbone, first, steering, **batch, stop=stop):
+        for item in sample(backbone, first, steering, prompts=prompts, seeds=seeds, factors=every,
+                           prefix=prefixes.get(kept), stop=stop):  # fmt: skip
             if isinstance(item, Step):
                 done = before + item.index / item.total * sum(work(recipe, len(factors)) for recipe in some)
                 yield Progress(round(done), round(total), "painting the grid")

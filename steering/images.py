@@ -58,9 +58,9 @@ def open_images(files: Source | Iterable[Source], limits: Limits = Limits()) -> 
     EXIF rotation is applied. Raises RudderError naming the file for anything too large, too many, damaged or
     no picture at all.
     """
-    sources = [files] if isinstance(files, (str, os.PathLike, tuple)) or hasattr(files, "read") else list(files)
-    images, total = [], 0
-    for name, data in _unpacked(sources, limits):
+    images: list[Image.Image] = []
+    total = 0
+    for name, data in _unpacked(_several(files), limits):
         total += len(data)
         if len(images) >= limits.files:
             raise RudderError(f"There are more than {limits.files} pictures: choose at most {limits.files}.")
@@ -80,16 +80,20 @@ def gathered(given: Pictures | None, limits: Limits = Limits()) -> Sequence[Imag
     """
     if given is None or isinstance(given, OnDisk):
         return [] if given is None else given
-    if isinstance(given, (Image.Image, str, os.PathLike, tuple)) or hasattr(given, "read"):
-        given = [given]
     flat: list[Any] = []
-    for item in given:
+    for item in _several(given):
         flat += files_of(item) if isinstance(item, (str, os.PathLike)) else [item]
     found: list[Image.Image] = []
     for opened, some in groupby(flat, lambda item: isinstance(item, Image.Image)):
         run = list(some)
         found += run if opened else open_images(run, limits)
     return found
+
+
+def _several(given: Any) -> list[Any]:
+    """One source or picture as a list of it, several as they are."""
+    one = isinstance(given, (Image.Image, str, os.PathLike, tuple)) or hasattr(given, "read")
+    return [given] if one else list(given)
 
 
 def files_of(path: str | os.PathLike[str]) -> list[Path]:

@@ -88,6 +88,7 @@ def _decode_png(file: BinaryIO, title: str) -> PngImagePlugin.PngImageFile:
     if size > PNG_BYTES_LIMIT:
         raise RudderError(f"{title} has {size:,} bytes: choose a PNG of at most {PNG_BYTES_LIMIT:,}.")
     image = Image.open(file, formats=["PNG"])
+    assert isinstance(image, PngImagePlugin.PngImageFile)
     if image.width * image.height > PNG_PIXELS_LIMIT:
         raise RudderError(
             f"{title} is {image.width}x{image.height} pixels, too many to be Rudder's: choose another PNG."

@@ -21,7 +21,7 @@ from .concepts import ConceptVector, Progress, learn
 from .errors import Cancelled
 from .images import Pictures, gathered
 from .pace import about, measure
-from .plan import Steering
+from .plan import Steering, Term
 from .recipe import Recipe, Window
 from .sampling import Result, sample
 from .sight import Sight, features, sight_of
@@ -251,7 +251,7 @@ def _painted(
     steering = Steering(window=recipe.window)
     if vector is not None:
         sites = tuple(at or _sites(backbone, setting.where))
-        steering = Steering(((vector, 1.0),), recipe.window, sites, setting.halves)
+        steering = Steering((Term(vector, 1.0),), recipe.window, sites, setting.halves)
     run = sample(backbone, recipe, steering, prompts=[p for p, _ in rows], seeds=[s for _, s in rows],
                  factors=list(strengths), stop=stop)  # fmt: skip
     for item in run:

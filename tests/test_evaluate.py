@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from steering import evaluation, judge
+from steering import evaluation
 from steering.concepts import library
 from steering.errors import RudderError
-from steering.evaluation import common
+from steering.evaluation import common, judge
 from steering.evaluation.editability import onset
 from steering.evaluation.shape import agreement, edges, shape_kept
 from steering.files import home

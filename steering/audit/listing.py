@@ -87,6 +87,8 @@ def open_row(row: Row) -> Image.Image:
     name = shorten(row.member or (Path(row.path).name if row.path else row.id))
     if row.data is not None:
         return decode_image(name, row.data, LIMITS)
+    if row.path is None:
+        raise RudderError(f"{name} names no picture: give it a path.")
     try:
         data = _content(row, LIMITS.file_bytes + 1)
     except Exception as error:  # zipfile and the file system raise a dozen kinds; each becomes one sentence

@@ -50,7 +50,7 @@ def histogram(values: np.ndarray, verdicts: Sequence[str], threshold: float, mea
     told = np.array(verdicts)
     counts = {name: np.histogram(values[told == name], BINS, (low, high))[0] for name in ORDER}
     edges = np.linspace(low, high, BINS + 1)
-    most = int(sum(counts.values()).max())
+    most = int(np.sum(list(counts.values()), axis=0).max())
     rise = lambda n: 100 * math.sqrt(n / most)  # noqa: E731
     wide, bars = 100 / BINS, []
     for place in range(BINS):

@@ -87,7 +87,8 @@ def body(scanned: str | Path, embedded: bool = False) -> str:
     """The report as one <article>; `embedded` in Rudder's page: a level lower, with buttons to steer a row's prompt
     (data-prompt and data-seed; the page listens). RudderError for a file that is no scan."""
     head = header(scanned)
-    scores, verdicts, labels, unread, bad = [], [], [], [], 0
+    scores, verdicts, labels, bad = [], [], [], 0
+    unread: list[dict[str, Any]] = []
     top: list[tuple[float, int, dict[str, Any]]] = []
     for index, row in enumerate(results(scanned)):
         if "error" in row:

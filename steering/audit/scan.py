@@ -8,7 +8,7 @@ import math
 import multiprocessing
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from io import BytesIO
@@ -49,7 +49,7 @@ def scan(
     score: Callable[[Calibration, Sequence[Row]], Scored] | None = None,
     uploaded: bool = False,
     retry: bool = False,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Score every row of a list (see `listing.rows`) into `out`, a JSON line each; yields Progress a batch.
 
     A prompt is painted first, with the model's default steps and guidance and its seed, and scored from the

@@ -31,7 +31,9 @@ def discover_sites(transformer: DiTTransformer2DModel) -> dict[str, Site]:
     depth, side = len(transformer.transformer_blocks), config.sample_size // config.patch_size
     for i, block in enumerate(transformer.transformer_blocks):
         path = f"transformer.transformer_blocks.{i}"
-        width, hidden = block.ff.net[2].out_features, block.ff.net[2].in_features
+        last = block.get_submodule("ff.net.2")
+        assert isinstance(last, nn.Linear)
+        width, hidden = last.out_features, last.in_features
         for name, module, channels in (
             (f"blocks.{i}.attention", f"{path}.attn1", width),
             (f"blocks.{i}.hidden", f"{path}.ff.net.0", hidden),

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 RHO = 7.0  # how much denser the steps lie at low noise (the paper's eq. 5)
 TIMESTEPS = 1000
-_SIDE = re.compile(r"(\d+)x\d+_")
 
 
 def ramp(positions: Tensor, config: Config) -> Tensor:
@@ -80,10 +79,10 @@ def discover_sites(network: Denoiser) -> dict[str, Site]:
     config = network.config
     depth = len(config.channel_mult)
     for half in ("enc", "dec"):
-        for key, module in network.model.get_submodule(half).items():
+        for key, module in getattr(network.model, half).items():
             if not isinstance(module, Block):
                 continue
-            name, side = f"{half}.{key}", int(_SIDE.match(key)[1])
+            name, side = f"{half}.{key}", int(key.partition("x")[0])
             level = (config.img_resolution // side).bit_length() - 1
             label = LABELS[int((len(LABELS) - 1) * (depth - 1 - level) / max(depth - 1, 1) + 0.5)]
 

@@ -71,8 +71,8 @@ class Config:
             put(name, whole(f"The configuration's {name}", getattr(self, name), low, high))
         for name, high in (("channel_mult", 16), ("attn_resolutions", 1024)):
             put(name, _wholes(f"The configuration's {name}", getattr(self, name), high))
-        for name, low, high in (("dropout", 0, 1), ("sigma_data", 1e-3, 1e3), ("sigma_min", 1e-6, 1e3)):
-            put(name, number(f"The configuration's {name}", getattr(self, name), low, high))
+        for name, least, most in (("dropout", 0, 1), ("sigma_data", 1e-3, 1e3), ("sigma_min", 1e-6, 1e3)):
+            put(name, number(f"The configuration's {name}", getattr(self, name), least, most))
         put("sigma_max", number("The configuration's sigma_max", self.sigma_max, self.sigma_min, 1e5))
         if not 1 <= len(self.channel_mult) <= 8 or self.img_resolution % 2 ** (len(self.channel_mult) - 1):
             raise RudderError(
@@ -101,6 +101,8 @@ class Config:
 class Conv(nn.Module):
     """A convolution [B, cin, H, W] to [B, cout, H', W'], padded to keep its size, after the picture has been doubled
     or halved by the filter f: depth-wise, f x f / sum^2, times 4 on the way up. `fused` halves after it instead."""
+
+    resample_filter: Tensor
 
     def __init__(
         self, cin: int, cout: int, kernel: int, up: bool = False, down: bool = False,
@@ -144,7 +146,7 @@ class Block(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.in_channels, self.out_channels = cin, cout
-        resampled = {"up": up, "down": down, "resample_filter": variant.resample_filter}
+        resampled: dict[str, Any] = {"up": up, "down": down, "resample_filter": variant.resample_filter}
         self.norm0, self.conv0 = norm(cin), Conv(cin, cout, 3, **resampled)
         self.affine = nn.Linear(embedding, cout)
         self.norm1, self.dropout, self.conv1 = norm(cout), nn.Dropout(dropout), Conv(cout, cout, 3)
@@ -157,7 +159,7 @@ class Block(nn.Module):
         h = self.conv0(silu(self.norm0(x))) + self.affine(embedding)[:, :, None, None]
         h = self.conv1(self.dropout(silu(self.norm1(h))))
         x = (h + (x if self.skip is None else self.skip(x))) * SKIP
-        if self.qkv is None:
+        if self.qkv is None or self.norm2 is None or self.proj is None:
             return x
         q, k, v = self.qkv(self.norm2(x)).unflatten(1, (-1, 3)).flatten(3).transpose(1, 3).unbind(2)  # [B, HW, C]
         seen = scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
@@ -180,6 +182,8 @@ class Positional(nn.Module):
 
 class Fourier(nn.Module):
     """A number [N] as cosines and sines [N, C] of C/2 random frequencies."""
+
+    freqs: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -246,7 +250,8 @@ class SongUNet(nn.Module):
         if self.map_label is not None and labels is not None:
             embedding = embedding + self.map_label(labels.to(x.dtype) * self.map_label.in_features**0.5)
         embedding = silu(self.map_layer1(silu(self.map_layer0(embedding))))
-        skips, picture = [], x
+        skips: list[Tensor] = []
+        picture = x
         for name, part in self.enc.items():
             if name.endswith("aux_residual"):
                 x = picture = skips[-1] = (x + part(picture)) * SKIP

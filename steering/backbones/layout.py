@@ -42,8 +42,9 @@ def _latent_side(network: str) -> Callable[[Mapping[str, dict[str, Any]]], int |
     def side(configs: Mapping[str, dict[str, Any]]) -> int | None:
         size, blocks = configs[network].get("sample_size"), configs["vae"].get("block_out_channels")
         size = size[0] if isinstance(size, list) and size else size
-        whole = isinstance(size, int) and isinstance(blocks, list) and blocks
-        return size * 2 ** (len(blocks) - 1) if whole else None
+        if isinstance(size, int) and isinstance(blocks, list) and blocks:
+            return size * 2 ** (len(blocks) - 1)
+        return None
 
     return side
 

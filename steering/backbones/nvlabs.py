@@ -65,6 +65,7 @@ class _Module(_Record):
     """A module that is torch's own (ModuleDict): its state."""
 
     __slots__ = ("state",)
+    state: dict[str, Any]
 
     def __new__(cls) -> _Module:
         self = super().__new__(cls)
@@ -79,6 +80,8 @@ class _Persistent(_Record):
     """A module of NVlabs': the name of its class and its state. Its source code is dropped unread."""
 
     __slots__ = ("class_name", "state")
+    class_name: str
+    state: dict[str, Any]
 
     def __new__(cls, meta: Any) -> _Persistent:
         self = super().__new__(cls)
@@ -93,6 +96,9 @@ class _Storage(_Record):
     the machine, what is stored, its key, the count and the bytes themselves."""
 
     __slots__ = ("raw", "dtype", "count")
+    raw: memoryview
+    dtype: torch.dtype
+    count: int
 
     def __new__(cls, data: Any) -> _Storage:
         stream = io.BytesIO(_kind(data, bytes, "a tensor's bytes"))
@@ -117,6 +123,11 @@ class _Tensor(_Record):
     """A tensor over a storage, whose numbers from `first` on it spans; RudderError where its shape reaches past it."""
 
     __slots__ = ("storage", "first", "span", "size", "stride")
+    storage: _Storage
+    first: int
+    span: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
 
     def __new__(cls, storage: Any, first: Any, size: Any, stride: Any, *rest: Any) -> _Tensor:
         self = super().__new__(cls)
@@ -152,6 +163,7 @@ class _Dtype(_Record):
     """numpy's number type of a scalar: its code, such as "f8"; the state says the order of the bytes."""
 
     __slots__ = ("code",)
+    code: str
 
     def __new__(cls, code: Any, *rest: Any) -> _Dtype:
         self = super().__new__(cls)
@@ -361,7 +373,7 @@ def _load(kind: type[pickle.Unpickler], stream: io.BytesIO, title: str) -> Any:
     try:
         for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
             tuples += operation.name.startswith("TUPLE")
-            if count >= OPERATIONS or tuples > TUPLES or (operation.name.endswith("PUT") and argument > count):
+            if count >= OPERATIONS or tuples > TUPLES or (operation.name.endswith("PUT") and (argument or 0) > count):
                 raise RudderError(f"{title} is a larger pickle than a network needs: {REMEDY}.")
         end = stream.tell()
         stream.seek(start)

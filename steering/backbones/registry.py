@@ -138,7 +138,7 @@ def load(
     import torch
 
     where, kind = _device(device), _dtype(dtype)
-    options = {
+    options: dict[str, Any] = {
         "name": folder.stem if single else asked if _is_hub_id(asked, folder) else info.name,
         "device": where,
         "dtype": kind or (torch.float16 if where.type == "cuda" else torch.float32),
@@ -203,8 +203,8 @@ def _info(folder: Path) -> ModelInfo:
         guessed = STABLE_DIFFUSION.name
     family = str(info.get("family", guessed or STABLE_DIFFUSION.name))
     known = FAMILIES.get(family)
-    parts = known.parts if known else ()
-    present = index.is_file() and all(weights_of(folder, known, part).is_file() for part in parts)
+    whole = known is None or all(weights_of(folder, known, part).is_file() for part in known.parts)
+    present = index.is_file() and whole
     return ModelInfo(
         name=str(info.get("name", folder.name)),
         family=family,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import RudderError, shorten
 from ..files import fingerprint, read_json, safetensors_header
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 CLIP, OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."
 LEVELS = range(4)
+Network = TypeVar("Network")
 AGAIN = "fetch the file again from its source"
 SCALING = 0.18215  # of the latents, in every 1.x and 2.x
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000,
@@ -118,6 +119,7 @@ def from_file(
     is missing, damaged or not finite, or a tokenizer that is not to be had."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders import single_file_utils as convert
+    from torch import nn
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from .precision import for_autoencoder
@@ -133,7 +135,7 @@ def from_file(
         else convert.convert_ldm_clip_checkpoint(tensors)
     )  # fmt: skip
     named = {key.removeprefix("text_model."): value for key, value in named.items()}
-    _fill(text.to(dtype), named, path, dtype)
+    _fill(nn.Module.to(text, dtype), named, path, dtype)
     reading("vae")
     vae = _empty(AutoencoderKL, known.vae)
     named = _converted(path, lambda: convert.convert_ldm_vae_checkpoint(_tensors(path, VAE), known.vae))
@@ -154,7 +156,7 @@ def from_file(
         name=name,
         network=network,
         vae=vae.to(device),
-        text_encoder=text.to(device),
+        text_encoder=nn.Module.to(text, device),
         tokenizer=tokenizer,
         scheduler=_scheduler(path, velocity),
         fingerprint=fingerprint([beside] if beside.is_file() else [], [path]),
@@ -169,9 +171,9 @@ def predicts_velocity(network: UNet2DConditionModel) -> bool:
     """
     import torch
 
-    where = {"device": network.device, "dtype": network.dtype}
-    x = torch.randn(1, network.config.in_channels, 32, 32, generator=torch.Generator().manual_seed(0)).to(**where)
-    nothing = torch.zeros(1, 77, network.config.cross_attention_dim, **where)
+    x = torch.randn(1, network.config.in_channels, 32, 32, generator=torch.Generator().manual_seed(0))
+    x = x.to(network.device, network.dtype)
+    nothing = torch.zeros(1, 77, network.config.cross_attention_dim, device=x.device, dtype=x.dtype)
     with torch.no_grad():
         made = network(x, 999, encoder_hidden_states=nothing, return_dict=False)[0]
     return bool(torch.corrcoef(torch.stack([x.flatten(), made.flatten()]).float())[0, 1] < 0.5)
@@ -209,8 +211,9 @@ def _cached_tokenizer() -> Path | None:
     for repo, start in TOKENIZERS:
         for names in (("tokenizer.json",), ("vocab.json", "merges.txt")):
             files = [try_to_load_from_cache(repo, start + name) for name in names]
-            if all(isinstance(file, str) for file in files):
-                return Path(files[0]).parent
+            there = [file for file in files if isinstance(file, str)]
+            if len(there) == len(files):
+                return Path(there[0]).parent
     return None
 
 
@@ -319,7 +322,7 @@ def _converted(path: Path, convert: Callable[[], dict[str, Tensor]]) -> dict[str
         raise RudderError(f"{path.name} could not be converted ({shorten(error)}): {AGAIN}.") from error
 
 
-def _empty(kind: Any, config: Mapping[str, Any]) -> nn.Module:
+def _empty(kind: type[Network], config: Mapping[str, Any]) -> Network:
     """A network without weights, which costs no time and no memory."""
     import torch
 

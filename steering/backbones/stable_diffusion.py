@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -45,7 +45,7 @@ def discover_sites(network: UNet2DConditionModel, size: tuple[int, int]) -> dict
     def put(name: str, path: str, part: str, channels: int, size: tuple[int, int], label: str) -> None:
         sites[name] = Site(name, path, part, channels, size, label)
 
-    def block(path: str, module: nn.Module, size: tuple[int, int], label: str) -> int:
+    def block(path: str, module: Any, size: tuple[int, int], label: str) -> int:
         channels = 0
         for i, resnet in enumerate(module.resnets):
             channels = resnet.out_channels
@@ -62,7 +62,8 @@ def discover_sites(network: UNet2DConditionModel, size: tuple[int, int]) -> dict
     for i, module in enumerate(network.down_blocks):
         block(f"down_blocks.{i}", module, sizes[-1], label_at(depth - 1 - i, depth))
         if module.downsamplers is not None:
-            sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+            height, width = sizes[-1]
+            sizes.append(((height + 1) // 2, (width + 1) // 2))
     if network.mid_block is not None:
         channels = block("mid_block", network.mid_block, sizes[-1], LABELS[0])
         put("mid_block", "mid_block", "output", channels, sizes[-1], LABELS[0])

@@ -75,7 +75,7 @@ def request(
     negative: str | None,
 ) -> Recipe:
     """The recipe of `source` if given, else the model's own settings, with what is not None put in."""
-    given = {
+    given: dict[str, Any] = {
         "prompt": prompt,
         "seed": seed,
         "num_inference_steps": steps,
@@ -118,7 +118,7 @@ def terms(
     for name, value in asked:
         if name in carried:
             vector = carried[name]
-            head = {"name": vector.name, "advice": vector.advice, "sites": vector.sites}
+            head: dict[str, Any] = {"name": vector.name, "advice": vector.advice, "sites": vector.sites}
             source: ConceptVector | Path = vector
         else:
             source = vector_path(name, model)
@@ -229,8 +229,8 @@ def film(images: Sequence[Image.Image], strengths: Sequence[float], scale: int) 
     from PIL import Image, ImageDraw, ImageFont
 
     width, height = images[0].width * scale, images[0].height * scale
-    font, gap = ImageFont.load_default(max(10, min(16, width // 6))), max(2, width // 32)
-    label = int(font.size * 1.8)
+    size, gap = max(10, min(16, width // 6)), max(2, width // 32)
+    font, label = ImageFont.load_default(size), int(size * 1.8)
     sheet = Image.new("RGB", (len(images) * (width + gap) - gap, height + label), "white")
     draw = ImageDraw.Draw(sheet)
     for k, (image, value) in enumerate(zip(images, strengths, strict=True)):

@@ -188,8 +188,8 @@ def steer(
     if factors is None:
         image = watched(sample(backbone, recipe, steering), "steering").images[0]
     else:
-        frames = watched(strip(backbone, recipe, steering, factors), "painting the strip").images
-        image = film(frames, factors, scale)
+        painted = watched(strip(backbone, recipe, steering, factors), "painting the strip").images
+        image = film(painted, factors, scale)
     pictures: list[dict[str, Any]] = [{"path": str(saved(image, path, recipe, own)), "seed": recipe.seed}]
     if factors is not None:
         pictures[0]["strengths"] = list(factors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -94,8 +94,14 @@ def concept_learn(
         kept = references or path.with_name(f"{path.stem}-references")
         both = ended(paint_references(backbone, rows[0] + rows[1], kept), "painting references")
         shown, without = OnDisk(both.paths[:count]), OnDisk(both.paths[count:])
-    options = {"prompt": _read_under(prompt, prompts), "baseline_prompt": _read_under(baseline_prompt, against),
-               "sites": site or None, "timesteps": timestep or None, "draws": draws, "seed": seed}  # fmt: skip
+    options: dict[str, Any] = {
+        "prompt": _read_under(prompt, prompts),
+        "baseline_prompt": _read_under(baseline_prompt, against),
+        "sites": site or None,
+        "timesteps": timestep or None,
+        "draws": draws,
+        "seed": seed,
+    }
     if search:
         from ..tuning import tune
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,7 +63,8 @@ def evaluate(
     model_named(model)
     from .. import evaluation
 
-    backbone, values = backbone_for(model, device, dtype, attention), {}
+    backbone = backbone_for(model, device, dtype, attention)
+    values: dict[str, Any] = {}
     measures = {
         "prompts": evaluation.prompts,
         "steering": evaluation.steering,
@@ -261,7 +262,7 @@ def calibrate(
     made = ended(run(backbone, found, draws=draws, seed=seed), "calibrating")
     made.save(path)
     value = {"path": str(path), "probe": vars(made.probe), "threshold": made.threshold, **made.report}
-    emit(value, json_, f"{path}\n" + table(["measure", "value"], flat(value)))
+    emit(value, json_, f"{path}\n" + table(["measure", "value"], list(flat(value))))
 
 
 def _pictured(row: Row, verb: str) -> Row:

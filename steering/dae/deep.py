@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -165,7 +165,7 @@ def experiment(train_: bool = False) -> Iterator[dict[str, Any]]:
         for depth in DEPTHS:
             for noise in NOISES:
                 for seed in SEEDS[kind]:
-                    yield row(pictures, Plan(kind, depth, noise, seed=seed, **OWN[kind]))
+                    yield row(pictures, replace(OWN[kind], depth=depth, noise=noise, seed=seed))
 
 
 def row(pictures: Pictures, plan: Plan) -> dict[str, Any]:
@@ -231,9 +231,9 @@ def relative(h: torch.Tensor) -> torch.Tensor:
 SCORES = {"std": spikiness, "std_over_mean": relative, "top_share": top_share}
 # what trains each set: few pictures in the span of the data are quick
 OWN = {
-    "memorising": {"steps": 4000, "rate": 0.01, "lam": 0.0025},
-    "generalising": {"steps": 1500, "rate": 0.002, "lam": 1e-4},
-    "hybrid": {"steps": 1500, "rate": 0.002, "lam": 1e-4},
+    "memorising": Plan("memorising", steps=4000, rate=0.01, lam=0.0025),
+    "generalising": Plan("generalising", steps=1500, rate=0.002, lam=1e-4),
+    "hybrid": Plan("hybrid", steps=1500, rate=0.002, lam=1e-4),
 }
 
 

@@ -34,7 +34,7 @@ def samples() -> plt.Figure:
     pictures = load("fashion")
     rows, mean = multinoise.inner(pictures.train), multinoise.inner(pictures.mean[None])[0]
     figure = plt.figure(figsize=(13, 5.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(8.6, 4.4))
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(8.6, 4.4))
     grid = left.subplots(4, SHOWN)
     axis = right.subplots()
     for k, (name, (title, ink)) in enumerate(TITLES.items()):

@@ -96,8 +96,9 @@ def loss(dae: DAE, x: torch.Tensor, sigma: float, lam: float = 0.0) -> float:
 
     Exact up to quadrature (see `moments`); time and memory grow as n p^2, so prefer `sampled_loss` for large n.
     """
-    x = checked(x, dae.d).double().numpy()
-    return second_moment_risk(dae.encoder.double().numpy(), dae.decoder.double().numpy(), x, sigma) + penalty(dae, lam)
+    rows = checked(x, dae.d).double().numpy()
+    risk = second_moment_risk(dae.encoder.double().numpy(), dae.decoder.double().numpy(), rows, sigma)
+    return risk + penalty(dae, lam)
 
 
 def sampled_loss(

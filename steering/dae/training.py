@@ -120,7 +120,8 @@ def train(x: torch.Tensor, settings: Settings, parts: int = 0) -> Iterator[Step]
     scale = float(np.square(data).sum(1).mean())
     w1 = (0.01 * rng.standard_normal((data.shape[1], settings.p))).astype(np.float32)
     w2 = w1 if settings.tied else w1.copy()
-    total, started, losses = settings.steps, time.perf_counter(), []
+    total, started = settings.steps, time.perf_counter()
+    losses: list[float] = []
     rule = Rule(settings.rule, [w1] if settings.tied else [w1, w2])
     step, part = 0, -(-total // parts) if parts else 0
     while step < total:
@@ -170,7 +171,7 @@ def subspace(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     varied = rows.any(0)  # the pixels that are not the same in every picture
     distinct = np.unique(rows, axis=0) if len(rows) < 2 * rows.shape[1] else rows
     if len(distinct) + SPARE >= varied.sum():
-        return None if varied.all() or not varied.any() else np.eye(len(varied), dtype=np.float32)[:, varied]
+        return None if varied.all() or not varied.any() else np.eye(varied.size, dtype=np.float32)[:, varied]
     return _spared(distinct, rng)
 
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from ..backbones.base import Backbone
-from ..concepts import ConceptInfo, library
+from ..concepts import library
 from ..errors import RudderError
 from ..files import home, read_json
-from ..plan import Steering
+from ..plan import Steering, Term
 from ..recipe import Recipe, Window
-from ..sampling import finish, sample
+from ..sampling import Prefix, finish, sample
 from ..vectors import ConceptVector
 from . import judge as judging
 
@@ -105,14 +106,16 @@ def triples(grammar: dict) -> tuple[list[tuple], list[tuple]]:
 
 def learned(backbone: Backbone, names: Sequence[str] = STYLES) -> dict[str, ConceptVector]:
     """The shipped vectors of these concepts. RudderError when one is not learned for this model."""
-    shipped: dict[str, ConceptInfo] = library(backbone.name)
+    shipped, found = library(backbone.name), {}
     for name in names:
-        if name not in shipped or shipped[name].vector_path is None:
+        path = shipped[name].vector_path if name in shipped else None
+        if path is None:
             raise RudderError(
                 f"The concept {name!r} has no vector for {backbone.name}: `python -m training.concepts vectors` "
                 "learns it."
             )
-    return {name: ConceptVector.load(shipped[name].vector_path, backbone) for name in names}
+        found[name] = ConceptVector.load(path, backbone)
+    return found
 
 
 def responses(
@@ -125,9 +128,9 @@ def responses(
     """The same prompts and seeds at each factor of the recommended strength, as the vector advises, in batches."""
     advice = vector.advice
     sites = None if advice["sites"] is None else tuple(advice["sites"])
-    prefixes: dict[int, object] = {}
+    prefixes: dict[int, Prefix] = {}
     for factor in factors:
-        term, images = (vector, factor * advice["strength"]), []
+        term, images = Term(vector, factor * advice["strength"]), []
         steering = Steering((term,), Window(*advice["window"]), sites, advice["halves"])
         for start in range(0, len(texts), BATCH):
             rows = slice(start, start + BATCH)
@@ -151,11 +154,11 @@ def repeats_of(memorised: Sequence[Memorised], level: int) -> int | None:
     return int(np.median(known)) if known else None
 
 
-def share(flags: np.ndarray) -> float | None:
+def share(flags: ArrayLike) -> float | None:
     """The mean, four digits; None where nothing was measured, since JSON has no NaN."""
-    flags = np.asarray(flags, float)
-    flags = flags[~np.isnan(flags)]
-    return rounded(np.mean(flags)) if len(flags) else None
+    values = np.asarray(flags, float)
+    values = values[~np.isnan(values)]
+    return rounded(float(np.mean(values))) if len(values) else None
 
 
 def rounded(value: float) -> float | None:

@@ -123,7 +123,7 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
     scored, seconds = spiky.mean, (perf_counter() - started) / len(held)
     painted = np.array([s.prompt is not None for s in held])
     made = [s for s in held if s.prompt is not None]
-    given = calibration.score(backbone, [s.picture for s in made], prompts=[s.prompt for s in made]).mean
+    given = calibration.score(backbone, [s.picture for s in made], prompts=[s.prompt or "" for s in made]).mean
     rivals = {}
     for place, (name, rival) in enumerate(RIVALS.items()):
         progress(place, len(RIVALS), rival.title)

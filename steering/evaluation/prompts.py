@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -149,7 +150,8 @@ def _loose(backbone: Backbone, judge: judging.Judge, seed: int, count: int, prog
     texts = [text for group in groups.values() for text in group]
     seeds = [50_000 + seed + i for i in range(len(texts))]
     made = pictures_of(backbone, texts, seeds, lambda n: progress(n, len(texts), "painting loose captions"))
-    read, found, start = judge.read(made), {}, 0
+    read, start = judge.read(made), 0
+    found: dict[str, Any] = {}
     memorised = [m.picture for m in memorized_set(backbone.name)]
     for name, group in groups.items():
         rows = slice(start, start + len(group))

@@ -57,7 +57,9 @@ def attention_entropy(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarr
     Memorised prompts spread attention over their trigger tokens instead of resting on the first one. The
     source weighs layers and steps by inspection of Stable Diffusion; here all count the same.
     """
-    return _gathered(backbone, samples, lambda run: _mean(step.entropy for step in run), attention=True)
+    return _gathered(
+        backbone, samples, lambda run: _mean(step.entropy for step in run if step.entropy is not None), attention=True
+    )
 
 
 def latent_update(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarray:
@@ -132,7 +134,7 @@ def trajectory(backbone: Backbone, samples: Sequence[Sample], attention: bool = 
         ):
             after, _ = schedule.step(i, x, predict)
             without, given = pairs[0]
-            entropy = _entropy(weights, len(x)) if attention else None
+            entropy = None if weights is None else _entropy(weights, len(x))
         yield Moment(given - without, after - x, entropy)
         x = after
 
@@ -166,17 +168,19 @@ def _batches(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
 
 def _start(backbone: Backbone, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
     """x_T [n, C, H, W] of the samples' seeds and their condition [2 n, L, D]."""
-    if any(s.prompt is None or s.seed is None for s in samples):
+    prompts = [s.prompt for s in samples if s.prompt is not None]
+    seeds = [s.seed for s in samples if s.seed is not None]
+    if min(len(prompts), len(seeds)) < len(samples):
         raise RudderError("This detector needs the prompt and seed of every picture: leave out those without.")
-    prompts = [s.prompt for s in samples]
     condition = torch.cat([backbone.condition([""] * len(prompts)), backbone.condition(prompts)])
-    return initial(backbone, [s.seed for s in samples]), condition
+    return initial(backbone, seeds), condition
 
 
 @torch.inference_mode()
 def _pair(backbone: Backbone, x: Tensor, t: Any, condition: Tensor) -> tuple[Tensor, Tensor]:
     """Unconditional and conditional prediction."""
-    return backbone.denoise(torch.cat([x, x]), t, condition).chunk(2)
+    without, given = backbone.denoise(torch.cat([x, x]), t, condition).chunk(2)
+    return without, given
 
 
 def _entropy(weights: list[Tensor], count: int) -> Tensor:

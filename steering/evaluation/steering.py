@@ -86,7 +86,7 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
             "shape": {
                 "agreement": share(np.concatenate([s["agreement"] for s in shapes])),
                 "asked_for_in_the_prompt": share(np.concatenate([s["asked"] for s in shapes])),
-                "chance_95_percent": share([s["chance"] for s in shapes]),
+                "chance_95_percent": share([float(s["chance"]) for s in shapes]),
             },
             "style_taken_memorized": curve["memorized"]["style_taken"][AT],
             "picture_kept_memorized": curve["memorized"]["picture_kept"][AT],

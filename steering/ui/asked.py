@@ -89,7 +89,8 @@ def title_of(studio: Studio, prompt: str) -> str:
 
 def strip_of(concept: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """What the slider needs of a strip: its strengths, those named on the axis, and the ends."""
-    strip = positions(*told["range"], told["strength"])
+    low, high = told["range"]
+    strip = positions(low, high, told["strength"])
     ticks = sorted({strip[0], 0.0, round(told["strength"] / 2, 6), round(float(told["strength"]), 6), strip[-1]})
     return {
         "concept": concept,

@@ -100,7 +100,7 @@ def audit_panel(studio: Studio, progress_script: str) -> Audit:
         start = gr.Button("Scan", variant="primary", elem_id="rd-audit-start", min_width=120)
         stop = gr.Button("Stop", variant="secondary", elem_id="rd-audit-stop", min_width=90)
         progress = gr.HTML({}, html_template=PROGRESS, js_on_load=progress_script, elem_id="rd-audit-progress")
-    hidden = {"visible": False, "size": "sm", "min_width": 130}
+    hidden: dict[str, Any] = {"visible": False, "size": "sm", "min_width": 130}
     with gr.Row(elem_id="rd-audit-files"):
         rows = gr.DownloadButton("Results (.jsonl)", elem_id="rd-audit-rows", **hidden)
         sheet = gr.DownloadButton("Table (.csv)", elem_id="rd-audit-sheet", **hidden)
@@ -213,13 +213,13 @@ def wire(studio: Studio, tab: Audit, session: gr.State, controls: Controls, bus:
                     said = {"text": item.message, "busy": True, "done": item.done, "total": item.total}
                     yield said, *nothing, gr.skip()
                     continue
-                said, out = item
+                summary, out = item
                 sheet, page = out.with_suffix(".csv"), out.with_suffix(".html")
                 write_csv(out, sheet)
                 write_report(out, page)
                 files = [gr.DownloadButton(value=str(path), visible=True) for path in (out, sheet, page)]
                 shown = {"text": "", "report": body(out, embedded=True), "example": False}
-                yield {"text": said, "busy": False}, shown, *files, gr.skip()
+                yield {"text": summary, "busy": False}, shown, *files, gr.skip()
 
         yield from notices.guarded(items(), lambda told: ({"text": "", "busy": False}, *nothing, told))
 

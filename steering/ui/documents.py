@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-ROOT = Path(__file__).resolve().parents[2]
+from ..files import shipped
+
+ROOT = shipped()
 PAPER = "https://arxiv.org/abs/2512.20963"
 ROOMS = ("steering", "training", "benchmarks", "tests", "docs", "models", "assets/readme")  # and files beside them
 KINDS = {".md", ".py", ".js", ".css", ".toml", ".txt", ".png"}
@@ -58,7 +60,7 @@ def add_routes(app: Starlette, card: Path | None, at: str = "") -> None:
 
 
 def allowed(place: str) -> Path | None:
-    """The file or folder below the checkout that a path names, or None where it is not meant to be read."""
+    """The file or folder of the checkout, or of what a wheel carries, that a path names; None where it is not meant."""
     if "\0" in place:
         return None
     path = (ROOT / place).resolve()

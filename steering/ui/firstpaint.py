@@ -23,7 +23,7 @@ from .. import __version__
 from ..cli.console import progress
 from ..concepts import Progress
 from ..errors import RudderError, unknown
-from ..evaluation.showcase import FACTORS, Pair, cells, pairs, table
+from ..evaluation.showcase import FACTORS, Cell, Pair, cells, pairs, table
 from ..files import home, read_json
 from ..recipe import Recipe
 from .asked import Panel, prefix_key
@@ -97,10 +97,13 @@ def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator
             f"{studio.backbone.name} has no prompts or no learned concepts of its own to search: choose --ordinary, "
             "--memorized and --concept."
         )
+    measured: list[Cell] = []
     for item in cells(studio.backbone, learned, prompts, range(SEED, SEED + seeds)):
         if isinstance(item, Progress):
             yield item
-    ranked = pairs(item)
+        else:
+            measured = item
+    ranked = pairs(measured)
     best: tuple[Pair, dict[str, Any]] | None = None
     for place, pair in enumerate(ranked[:FINALISTS]):
         yield Progress(place, FINALISTS, f"painting {pair.ordinary} + {pair.concept}")
@@ -112,6 +115,7 @@ def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator
         if pair.passes and takes and said["b"]["movement"] != "towards":
             best = (pair, said)
             break
+    assert best is not None
     pair, said = best
     told = {name: {key: one[key] for key in ("movement", "evenness", "sentence")} for name, one in said.items()}
     strength = round(pair.factor * learned[pair.concept].advice["strength"], 6)
@@ -120,7 +124,7 @@ def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator
         "factors": list(FACTORS),
         "counts": {"prompts": {kind: len(some) for kind, some in prompts.items()}, "concepts": len(learned)},
         "best": [asdict(one) for one in _best_of_each(ranked)],
-        "cells": table(item),
+        "cells": table(measured),
     }
 
 
@@ -218,12 +222,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         studio = open_studio(asked.model, device="cpu")
         if asked.search:
+            found: dict[str, Any] = {}
             with progress("searching") as report:
                 for item in search(studio, asked.limit, asked.seeds):
                     if isinstance(item, Progress):
                         report(item.done, item.total, item.message)
-            write_search(studio, item, folder())
-            print(f"wrote {folder() / 'search.json'}: {item['chosen']['ordinary']} + {item['chosen']['concept']}")
+                    else:
+                        found = item
+            write_search(studio, found, folder())
+            print(f"wrote {folder() / 'search.json'}: {found['chosen']['ordinary']} + {found['chosen']['concept']}")
         by_hand = bool(prompts or asked.concept)
         strength = None if by_hand else chosen(studio.backbone.fingerprint).get("strength")
         save(studio, default_panel(studio, prompts, asked.concept, asked.seed), folder(), strength)

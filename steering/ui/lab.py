@@ -47,7 +47,7 @@ def asked_settings(sent: Any) -> Settings:
     """What the browser asks to train with, within the page's limits; RudderError for anything else."""
     if not isinstance(sent, dict) or not set(LIMITS) <= set(sent) or not isinstance(sent.get("dataset"), str):
         raise RudderError("The page sent no settings to train with: reload it.")
-    values = {}
+    values: dict[str, Any] = {}
     for key, (low, high) in LIMITS.items():
         value = sent[key]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

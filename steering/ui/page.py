@@ -181,7 +181,7 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
         if isinstance(ticket, int):
             owner.outdate(ticket)
 
-    painting = {
+    painting: dict[str, Any] = {
         "outputs": [stage, notice],
         "concurrency_id": "painting",
         "concurrency_limit": PAINTERS,
@@ -189,7 +189,7 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
         "show_progress": "hidden",
         "api_visibility": "private",
     }
-    at_once = {
+    at_once: dict[str, Any] = {
         "inputs": session,
         "outputs": None,
         "queue": False,

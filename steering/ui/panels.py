@@ -94,7 +94,7 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Component, gr.Compone
     boxes, classes = [], studio.backbone.classes
     word = "Prompt" if classes is None else "Class"
     kinds = {"a": ("ordinary", word), "b": ("memorized", f"{word} to compare with")}
-    lists = {kind: [entry["key"] for entry in entries] for kind, entries in studio.prompts.items()}
+    lists: dict[str, Any] = {kind: [entry["key"] for entry in entries] for kind, entries in studio.prompts.items()}
     with gr.Group(elem_classes="rd-card", visible=classes is None or classes.count > 0):
         gr.HTML(f"<h2>{'Prompts' if classes is None else 'Classes'}</h2>", elem_classes="rd-title")
         for column, (kind, label) in kinds.items():
@@ -163,7 +163,9 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
                 "frames": len(positions(*concept.vector.advice["range"])) if concept.vector else 0,
             }
         )
-    for name, vector in (session.vectors if session else {}).items():
+    if session is None:
+        return items
+    for name, vector in session.vectors.items():
         faces = session.faces.get(name, {})
         items.append(
             {
@@ -214,7 +216,7 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
             visible=guides,
         )  # fmt: skip
         with gr.Accordion("Advanced", open=False, elem_id="rd-advanced"):
-            span = {"minimum": 0, "maximum": 1, "step": 0.01, "buttons": []}
+            span: dict[str, Any] = {"minimum": 0, "maximum": 1, "step": 0.01, "buttons": []}
             start = gr.Slider(value=panel.window[0], label="Steer from", elem_id="rd-start", **span)
             end = gr.Slider(
                 value=panel.window[1],

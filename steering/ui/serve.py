@@ -7,13 +7,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..backbones.registry import DEFAULT, available, outline
 from ..errors import RudderError
 from ..threads import settle
 from .door import Door
+from .shell import ASSETS
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -85,7 +85,7 @@ def serve(arguments: list[str] | None = None) -> None:
             max_file_size=UPLOAD,
             show_error=False,
             footer_links=[],
-            favicon_path=str(Path(__file__).resolve().parents[2] / "assets" / "rudder.svg"),
+            favicon_path=str(ASSETS / "rudder.svg"),
             ssr_mode=False,
             prevent_thread_lock=True,
             _frontend=False,  # else Gradio gives up when a busy machine needs 3 s for the first answer

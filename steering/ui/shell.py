@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from ..files import shipped
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+ASSETS = shipped() / "assets"
 LAB = ("maths", "case", "data", "plots", "words", "panel", "picker", "sides", "figure")
 STAGE_SCRIPTS = ("page.js", "helm.js", "reading.js", "download.js", "large.js", "stage.js")
 SCRIPTS = (

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..checks import strength
 from ..concepts import ConceptVector, Progress
-from ..plan import Steering
+from ..plan import Steering, Term
 from ..recipe import Recipe
 from ..sampling import Prefix, Result, Step, finish
 from .asked import Panel, concept_of, first_strength, mapping, prefix_key, recipe_of, strip_of, title_of
@@ -63,13 +63,13 @@ def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, 
             heads[column] = {"title": title_of(studio, prompt), "prompt": prompt}
         note = _throttled(ticket, "strip", "Painting both pictures" if len(wanted) > 1 else "Painting")
         exact: dict[str, Painted] = {}
-        for item in _exactly(studio, wanted, vector, stop):
-            if isinstance(item, Step):
+        for made in _exactly(studio, wanted, vector, stop):
+            if isinstance(made, Step):
                 yield from note(
-                    item, {column: heads[column] | shown for column, shown in _previews(studio, item, wanted)}
+                    made, {column: heads[column] | shown for column, shown in _previews(studio, made, wanted)}
                 )
             else:
-                exact = item
+                exact = made
         columns = {}
         for column, recipe in wanted.items():
             plain = _unsteered(studio, recipe)
@@ -107,6 +107,7 @@ def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterat
         for wanted in groups.values():
             value = next(iter(wanted.values())).concepts[0][1]
             *_, vector = vector_for(studio, session, next(iter(wanted.values())).concepts[0][0], stop)
+            assert isinstance(vector, ConceptVector)
             note = _throttled(ticket, "exact", f"Computing {value:+.2f}")
             for item in _exactly(studio, wanted, vector, stop):
                 if isinstance(item, Step):
@@ -183,7 +184,8 @@ def _fill(
     if not wanted:
         return
     told = vector.advice
-    strip = positions(*told["range"], told["strength"])
+    low, high = told["range"]
+    strip = positions(low, high, told["strength"])
     found = {column: {0.0: _unsteered(studio, recipe)} for column, recipe in wanted.items()}
     for column, recipe in wanted.items():
         found[column][recipe.concepts[0][1]] = exact[column]
@@ -221,12 +223,13 @@ def _batch(
 ) -> Iterator[Step | Result]:
     """Paint recipes that differ in prompt and seed alone at a strength each, from the prefixes that are at hand."""
     first = rows[0][1]
-    prefixes = [studio.prefixes.get(prefix_key(studio, recipe)) for _, recipe in rows]
+    found = [studio.prefixes.get(prefix_key(studio, recipe)) for _, recipe in rows]
+    prefixes: list[Prefix] = [one for one in found if one is not None]
     return studio.paint(
         first,
-        Steering(((vector, 1.0),), first.window, first.sites, first.halves),
+        Steering((Term(vector, 1.0),), first.window, first.sites, first.halves),
         strengths,
-        None if None in prefixes else Prefix.join(prefixes),
+        Prefix.join(prefixes) if len(prefixes) == len(rows) else None,
         stop=stop,
         prompts=[recipe.prompt for _, recipe in rows],
         seeds=[recipe.seed for _, recipe in rows],

@@ -149,11 +149,12 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
     ) -> Iterator[Step | Result]:
         if prefix is not None:
             prefix = replace(prefix, latents=prefix.latents.to(backbone.device))
-        usual = {"prefix": prefix, "preview_every": PREVIEW_EVERY if previews else 0, "stop": stop}
+        every = PREVIEW_EVERY if previews else 0
         if prompts is None:
-            run = strip(backbone, recipe, steering, strengths, **usual)
+            run = strip(backbone, recipe, steering, strengths, prefix=prefix, preview_every=every, stop=stop)
         else:
-            run = sample(backbone, recipe, steering, prompts=prompts, seeds=seeds, factors=strengths, **usual)
+            run = sample(backbone, recipe, steering, prompts=prompts, seeds=seeds, factors=strengths, prefix=prefix,
+                         preview_every=every, stop=stop)  # fmt: skip
         for item in run:
             if isinstance(item, Result):  # kept in main memory: it may come from another process
                 kept = replace(item.prefix, latents=item.prefix.latents.cpu())
@@ -216,6 +217,7 @@ def vector_for(
                 yield item
             else:
                 vector = item
+        assert vector is not None
         with studio.lock:
             studio.learned[name] = vector
     yield vector
@@ -289,8 +291,9 @@ def _open(path: Path) -> Image.Image:
 
 def _prompts(folder: Path | None) -> dict[str, list[dict[str, str]]]:
     """prompts.json beside the weights, thumbnails as data URIs; both lists empty for models without it."""
-    path = folder / "prompts.json" if folder else None
-    listed = read_json(path) if path and path.is_file() else {}
+    if folder is None or not (folder / "prompts.json").is_file():
+        return {"ordinary": [], "memorized": []}
+    listed = read_json(folder / "prompts.json")
     return {
         kind: [
             {"key": str(entry["prompt"]), "title": str(entry["prompt"]), "picture": _thumb(folder, entry)}
@@ -302,17 +305,17 @@ def _prompts(folder: Path | None) -> dict[str, list[dict[str, str]]]:
 
 def _training(known: Outline) -> list[Image.Image]:
     """The memorised pictures of an embedded model with the index of its training set; [] for others."""
-    path = known.folder / "prompts.json" if known.embedded else None
+    path = known.folder / "prompts.json" if known.folder and known.embedded else None
     if path is None or not path.is_file():
         return []
-    files = [known.folder / str(entry["thumbnail"]) for entry in read_json(path).get("memorized", [])]
+    files = [path.parent / str(entry["thumbnail"]) for entry in read_json(path).get("memorized", [])]
     return [_open(file) for file in files if file.is_file()]
 
 
 def _onset(known: Outline) -> dict[str, Any]:
     """{"curves", "ordinary", "onset"} as an embedded model's evaluation measured them; {} where repetitions are not
     known."""
-    path = known.folder / "evaluation.json" if known.embedded else None
+    path = known.folder / "evaluation.json" if known.folder and known.embedded else None
     told = read_json(path).get("editability", {}) if path is not None and path.is_file() else {}
     if not any(row["repeats"] for row in told.get("curves", [])):
         return {}
