@@ -53,8 +53,8 @@ class Row:
         """12 hex digits that stand for the entry and (`stamped`) its file as it is."""
         place = os.path.abspath(self.path) if self.path and "\0" not in self.path else None
         told = (self.id, place, self.member, self.prompt, self.seed, self.label, self.error)
-        told = (*told, self.stamp) if stamped else told
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+        whole = (*told, self.stamp) if stamped else told
+        return hashlib.sha256(repr(whole).encode()).hexdigest()[:12]
 
 
 def rows(source: Source, uploaded: bool = False, notes: list[str] | None = None) -> Iterator[Row]:
@@ -101,6 +101,7 @@ def open_row(row: Row) -> Image.Image:
 
 def _content(row: Row, most: int) -> bytes | None:
     """At most so many bytes of a row's file; None, without reading, where it says that it has as many or more."""
+    assert row.path is not None
     if row.member is not None:
         archive = places.archive(row.path)
         info = archive.getinfo(row.member)

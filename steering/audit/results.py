@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -176,14 +177,14 @@ def _locked(path: Path) -> BinaryIO | None:
 
 
 def _lock(file: BinaryIO) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt  # Windows
+    if sys.platform == "win32":
+        import msvcrt
 
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except PermissionError as error:
             raise BlockingIOError from error
     else:
+        import fcntl
+
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

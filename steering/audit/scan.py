@@ -65,8 +65,9 @@ def scan(
     calibration.check(backbone)
     out = Path(out)
     sources = [source] if isinstance(source, str | Path) else source
+    notes: list[str] = []
     if any(str(one).startswith(HUB) for one in sources):  # a data set from the hub is not read twice
-        total, told, notes = 0, hashlib.sha256("\n".join(map(str, sources)).encode()).hexdigest()[:16], []
+        total, told = 0, hashlib.sha256("\n".join(map(str, sources)).encode()).hexdigest()[:16]
     else:
         total, told, notes = survey(source, uploaded)
     head = {**heading(calibration, title(source)), "list": told} | ({"notes": notes} if notes else {})
@@ -125,7 +126,7 @@ def score_rows(backbone: Backbone, calibration: Calibration, some: Sequence[Row]
         steps, guidance = (backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale"))
         recipe = Recipe(model=backbone.name, num_inference_steps=steps, guidance_scale=guidance)
         asked = [some[index] for index in batch]
-        made = finish(sample(backbone, recipe, prompts=[r.prompt for r in asked], seeds=[r.seed for r in asked]))
+        made = finish(sample(backbone, recipe, prompts=[r.prompt or "" for r in asked], seeds=[r.seed for r in asked]))
         verdicts = calibration.verdicts(calibration.score(backbone, made.latents))
         return [_line(*each) for each in zip(asked, verdicts, made.images, strict=True)]
 
@@ -235,8 +236,8 @@ def _scored(
                 waiting.append((some, pool.submit(_work, some)))
             if not waiting:
                 return
-            some, result = waiting.popleft()
-            yield some, result.result()
+            first, result = waiting.popleft()
+            yield first, result.result()
 
 
 _worker: Callable[[Sequence[Row]], Scored]

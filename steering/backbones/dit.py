@@ -113,7 +113,7 @@ class DiT(LatentModel):
         config = transformer.config
         shape = (config.in_channels, config.sample_size, config.sample_size)
         super().__init__(name, fingerprint, Denoiser(transformer), vae, scheduler, shape)
-        self.classes = classes
+        self.classes = self._classes = classes
         self._sites = MappingProxyType(discover_sites(transformer))
         self.defaults = defaults(info or {}, self._sites)
 
@@ -165,7 +165,7 @@ class DiT(LatentModel):
         """Names or numbers of classes to numbers [B] int64; "" is the class after the last, which stands for none.
         RudderError for a class that the model does not have."""
         texts = [texts] if isinstance(texts, str) else list(texts)
-        numbers = [self.classes.number(text) if text.strip() else self.classes.count for text in texts]
+        numbers = [self._classes.number(text) if text.strip() else self._classes.count for text in texts]
         return torch.tensor(numbers, device=self.device)
 
     def unknown_words(self, text: str) -> list[str]:

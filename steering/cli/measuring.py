@@ -103,15 +103,17 @@ def score(
     _there(calibration)
     backbone = backbone_for(model, device, dtype, attention)
     used = _calibrated(backbone, calibration)
-    rows, failed, notes = [], [], []
-    for row in listed(images, notes=notes):
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    notes: list[str] = []
+    for given in listed(images, notes=notes):
         try:
-            picture = open_row(_pictured(row, "rudder scan"))
+            picture = open_row(_pictured(given, "rudder scan"))
             (told,) = used.verdicts(used.score(backbone, [picture]))
         except RudderError as error:
-            failed.append({"path": _place(row), "error": str(error)})
+            failed.append({"path": _place(given), "error": str(error)})
             continue
-        rows.append({"path": _place(row), **vars(told)})
+        rows.append({"path": _place(given), **vars(told)})
         if profile:
             rows[-1]["profile"] = used.profile(backbone, picture)
     _warn(notes, [row["error"] for row in failed], len(failed))
@@ -177,10 +179,10 @@ def scan(
     used = _calibrated(backbone, calibration)
     many = workers > 1
     devices = [f"cuda:{i}" if device == "cuda" else device for i in range(workers)] if many else ()
-    options = {"batch": batch, "devices": devices, "model": model or "tiny-sd", "retry": retry_errors,
+    options: dict[str, Any] = {"batch": batch, "devices": devices, "model": model or "tiny-sd", "retry": retry_errors,
                "loading": {"dtype": dtype and dtype.value, "attention": attention.value}}  # fmt: skip
     ended(run(backbone, used, sources, out, **options), "scanning")
-    told, wrong = {"rows": 0, "memorized": 0, "no_verdict": 0, "errors": 0}, []
+    told, wrong = {"rows": 0, "memorized": 0, "no_verdict": 0, "errors": 0}, list[str]()
     for row in results.results(out):
         told["rows"] += 1
         told["errors"] += "error" in row
@@ -250,7 +252,7 @@ def calibrate(
     if memorized and ordinary:
         found = []
         for some, flag in ((memorized, True), (ordinary, False)):
-            notes, wrong = [], []
+            notes, wrong = list[str](), list[str]()
             made = ended(of_lists(backbone, some, flag, kept, notes=notes, wrong=wrong), "painting samples")
             _warn(notes, wrong[:SAID], len(wrong))
             if not made:

@@ -19,6 +19,7 @@ CONCEPTS = '<div class="rd-concepts" role="radiogroup" aria-label="Concepts"></d
 KNOWN = '<p class="rd-known" aria-live="polite"></p>'
 BARE = """<p class="rd-hint">{name} has no concepts yet. Learn one from pictures of yours, or open a vector that
 was learned for it, under “Your own set”.</p>"""
+Asked = gr.Textbox | gr.Dropdown  # a prompt, or a class
 SEED_END = 2**31 - 1
 MOST_STEPS, MOST_GUIDANCE = 100, 20
 
@@ -27,8 +28,8 @@ MOST_STEPS, MOST_GUIDANCE = 100, 20
 class Controls:
     """The components whose values make a Panel, in the order of `values`."""
 
-    prompt_a: gr.Component
-    prompt_b: gr.Component
+    prompt_a: Asked
+    prompt_b: Asked
     compare: gr.Checkbox
     concept: gr.HTML
     seed: gr.Number
@@ -85,7 +86,7 @@ def start_panel(studio: Studio) -> Panel:
     )
 
 
-def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Component, gr.Component, gr.Checkbox]:
+def prompt_panel(studio: Studio, panel: Panel) -> tuple[Asked, Asked, gr.Checkbox]:
     """Two prompts, or classes, with the examples the model has of each kind; the second one can be switched off. A
     model that is told nothing has neither.
 
@@ -133,7 +134,7 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[gr.Component, gr.Compone
     return boxes[0], boxes[1], compare
 
 
-def _asked(studio: Studio, text: str, label: str, name: str) -> gr.Component:
+def _asked(studio: Studio, text: str, label: str, name: str) -> Asked:
     """What a picture is asked for by: a box for a prompt, or a list of the model's classes."""
     classes = studio.backbone.classes
     if classes is None:
