@@ -18,6 +18,7 @@ _HOME = {
     "Calibration": "calibration", "Sample": "calibration", "Verdict": "calibration", "calibrate": "calibration",
     "Response": "editability", "response": "editability",
     "Recipe": "recipe", "Window": "recipe", "write_png": "png", "read_png": "png", "read_png_vectors": "png",
+    "write_picture": "keeping", "read_recipe": "keeping", "read_vectors": "keeping", "Strip": "recipe",
     "Steering": "sampling", "Step": "sampling", "Result": "sampling", "Prefix": "sampling",
     "sample": "sampling", "strip": "sampling", "finish": "sampling",
     "Limits": "images", "open_images": "images",

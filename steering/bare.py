@@ -89,18 +89,35 @@ def inflated(data: bytes, limit: int) -> bytes:
 
 def turned(exif: bytes) -> int:
     """The orientation that EXIF tells, 1 to 8; 1 where it cannot be understood."""
-    exif = exif.removeprefix(b"Exif\0\0")
     try:
-        order = {b"II": "<", b"MM": ">"}[exif[:2]]
-        (at,) = struct.unpack_from(f"{order}I", exif, 4)
-        (count,) = struct.unpack_from(f"{order}H", exif, at)
-        for entry in range(at + 2, at + 2 + 12 * count, 12):
-            tag, kind, many, value = struct.unpack_from(f"{order}HHIH", exif, entry)
+        for tag, kind, many, value in exif_entries(exif.removeprefix(b"Exif\0\0")):
+            value = value >> 16 if exif.removeprefix(b"Exif\0\0")[:2] == b"MM" else value & 0xFFFF
             if (tag, kind, many) == (_ORIENTATION, 3, 1) and 1 <= value <= 8:
                 return value
-    except (KeyError, struct.error):
+    except ValueError:
         pass
     return 1
+
+
+def exif_entries(exif: bytes, at: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+    """(tag, type, count, value or where it stands) of the directory at `at` (None: the first) of EXIF; ValueError where
+    it cannot be followed."""
+    try:
+        order = {b"II": "<", b"MM": ">"}[exif[:2]]
+        (at,) = struct.unpack_from(f"{order}I", exif, 4) if at is None else (at,)
+        (count,) = struct.unpack_from(f"{order}H", exif, at)
+        for place in range(at + 2, at + 2 + 12 * count, 12):
+            yield struct.unpack_from(f"{order}HHII", exif, place)
+    except (KeyError, struct.error) as error:
+        raise ValueError("its EXIF cannot be followed") from error
+
+
+def jpeg_exif(data: bytes) -> bytes:
+    """A JPEG's EXIF, which begins with its byte order; b"" without one."""
+    for marker, segment in _jpeg_segments(data):
+        if marker == 0xE1 and segment[4:10] == b"Exif\0\0":
+            return segment[10:]
+    return b""
 
 
 def _png(data: bytes) -> Bare:
@@ -127,35 +144,42 @@ def _png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
 
 
-def _jpeg(data: bytes) -> Bare:
-    """Application segments up to the first scan go, but for JFIF's and Adobe's, which say what the numbers mean."""
-    kept, profile, turn, frame, at = [data[:2]], {}, 1, b"", 2
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(marker, segment) up to the first scan, with which comes all the rest; ValueError for a file without one."""
+    at = 2
     for _ in range(_PARTS):
         at = data.find(b"\xff", at)
-        while data[at + 1 : at + 2] == b"\xff":  # padding
+        while at >= 0 and data[at + 1 : at + 2] == b"\xff":  # padding
             at += 1
         if at < 0 or at + 4 > len(data):
             raise ValueError("it ends before its pixels")
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        segment = data[at : at + 2 + length]
+        if data[at + 1] == 0xDA:
+            yield 0xDA, data[at:]
+            return
+        length = max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+        yield data[at + 1], data[at : at + 2 + length]
+        at += 2 + length
+    raise ValueError("it is in too many pieces")
+
+
+def _jpeg(data: bytes) -> Bare:
+    """Application segments up to the first scan go, but for JFIF's and Adobe's, which say what the numbers mean."""
+    kept, profile, turn, frame, rest = [data[:2]], {}, 1, b"", b""
+    for marker, segment in _jpeg_segments(data):
         if marker == 0xDA:
-            break
-        if marker == 0xE1 and segment[4:10] == b"Exif\0\0":
+            rest = segment
+        elif marker == 0xE1 and segment[4:10] == b"Exif\0\0":
             turn = turned(segment[4:])
         elif marker == 0xE2 and segment[4:16] == b"ICC_PROFILE\0" and len(segment) > 18:
             profile[segment[16]] = segment[18:]
-        elif not 0xE1 <= marker <= 0xEF and marker != 0xFE or segment[4:9] == b"Adobe":
+        elif (not 0xE1 <= marker <= 0xEF and marker != 0xFE) or segment[4:9] == b"Adobe":
             kept.append(segment)
         frame = segment if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) else frame
-        at += 2 + max(length, 2)
-    else:
-        raise ValueError("it is in too many pieces")
-    rest = data[at:]
     held, scans = 0, 1
     if len(frame) >= 10 and (frame[1] > 0xC1 or (len(rest) > 4 and rest[4] < frame[9])):  # not all in one scan
-        factors = [s >> 4 and (s >> 4) * (s & 15) for s in frame[11 : 11 + 3 * frame[9] : 3]]
+        factors = [(s >> 4) * (s & 15) for s in frame[11 : 11 + 3 * frame[9] : 3]]
         height, width = struct.unpack_from(">HH", frame, 5)
-        held = 2 * height * width * sum(factors) // max(1, max(factors, default=1))  # coefficients of 2 bytes
+        held = 2 * height * width * sum(factors) // max(1, *factors, 1)  # coefficients of 2 bytes
         scans = rest.count(b"\xff\xda")
     icc = b"".join(profile[number] for number in sorted(profile)) or None
     return Bare(b"".join(kept) + rest, icc, turn, held=held, scans=scans)

@@ -1,4 +1,4 @@
-"""One picture's bytes to plain sRGB: in bounded memory, upright, in the colours its profile means, whatever its metadata.
+"""One picture's bytes to plain sRGB: in bounded memory, upright, coloured as its profile means, whatever its metadata.
 
 Pillow decodes. What is large is scaled while it is read where the format can (JPEG), else band by band right after.
 """
@@ -48,6 +48,9 @@ class Limits:
     side: int = 768
 
 
+LIMITS = Limits()
+
+
 class NoPicture(RudderError):
     """Raised for bytes that are no picture of a kind read here."""
 
@@ -57,7 +60,7 @@ def no_picture(name: str) -> NoPicture:
     return NoPicture(f"{name} is not a picture Rudder can read: choose {SPOKEN}.")
 
 
-def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Image:
+def decode_image(name: str, data: bytes, limits: Limits = LIMITS) -> Image.Image:
     """One picture's bytes to RGB within the limits; RudderError naming the file otherwise.
 
     Of several pictures in a file the first is taken. Metadata is never a reason to refuse one, damaged pixels are.

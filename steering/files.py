@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from .errors import RudderError, shorten
 
 HEADER_LIMIT = 4 * 1024 * 1024  # bytes; of the largest models a few hundred thousand
+SIDES_LIMIT = 64  # of one tensor
 JSON_LIMIT = 64 * 1024 * 1024
 FULL_HASH_LIMIT = 256 * 1024 * 1024
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -107,6 +108,8 @@ def _tensor_end(name: str, entry: dict[str, Any], size: int) -> int:
     """Where a tensor ends; ValueError for a shape that is not as long as it says, told once it exceeds the file."""
     begin, end = entry["data_offsets"]
     count = _BYTES[entry["dtype"]]
+    if len(entry["shape"]) > SIDES_LIMIT:
+        raise ValueError(f"tensor {shorten(name)!r} has {len(entry['shape']):,} sides")
     for side in entry["shape"]:
         if not isinstance(side, int) or side < 0:
             raise ValueError(f"tensor {shorten(name)!r} has a side of {shorten(side)}")

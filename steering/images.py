@@ -1,6 +1,6 @@
 """Sets of pictures as people have them: files, folders and zips, with captions and clutter beside the pictures.
 
-What is no picture by its name is left out, and a picture that is damaged too while enough others are left; both are said.
+What is no picture by its name is left out, and what is damaged too while enough is left; both are said.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from .archives import STARTS, members
-from .decoding import SPOKEN, Limits, NoPicture, decode_image, no_picture, original, to_rgb
+from .decoding import LIMITS, SPOKEN, Limits, NoPicture, decode_image, no_picture, original, to_rgb
 from .errors import RudderError, remark, shorten
 
 __all__ = ["Limits", "decode_image", "files_of", "gathered", "is_clutter", "named_images", "open_images", "original",
@@ -44,7 +44,7 @@ _CHECKPOINTS = re.compile(r"checkpoints?([-_ ]?\d+)?", re.IGNORECASE)
 
 
 def open_images(
-    files: Source | Iterable[Source], limits: Limits = Limits(), say: Callable[[str], None] = remark
+    files: Source | Iterable[Source], limits: Limits = LIMITS, say: Callable[[str], None] = remark
 ) -> list[Image.Image]:
     """Pictures from paths of files and folders, open files, (name, bytes) pairs or zips of such, in order, as sRGB.
 
@@ -57,7 +57,7 @@ def open_images(
 
 
 def named_images(
-    files: Source | Iterable[Source], limits: Limits = Limits(), say: Callable[[str], None] = remark
+    files: Source | Iterable[Source], limits: Limits = LIMITS, say: Callable[[str], None] = remark
 ) -> list[tuple[str, Image.Image]]:
     """`open_images` with the name of each picture, without its folders."""
     sources = [files] if isinstance(files, (str, os.PathLike, tuple)) or hasattr(files, "read") else list(files)
@@ -91,9 +91,7 @@ def named_images(
     return good
 
 
-def gathered(
-    given: Pictures | None, limits: Limits = Limits(), say: Callable[[str], None] = remark
-) -> list[Image.Image]:
+def gathered(given: Pictures | None, limits: Limits = LIMITS, say: Callable[[str], None] = remark) -> list[Image.Image]:
     """Pictures however they are given: as PIL images, as what `open_images` takes, or several of these.
 
     RudderError for what is not there, and as `open_images`.
@@ -201,7 +199,7 @@ def _no_picture(path: str, left: list[str]) -> bool:
 
 def _file(path: Path) -> BinaryIO:
     try:
-        return open(path, "rb")  # noqa: SIM115: closed by who asked for it
+        return open(path, "rb")
     except OSError as error:
         raise RudderError(f"{shorten(path.name)} cannot be read ({error.strerror}): choose another file.") from error
 

@@ -19,9 +19,10 @@ from torch import Tensor
 from .activations import find_sites, push
 from .backbones.base import Backbone, Schedule, Site, repeated
 from .checks import strength
-from .errors import Cancelled, RudderError, shorten, unknown
+from .errors import Cancelled, RudderError, remark, shorten, unknown
 from .recipe import HALVES, STRIP_LIMIT, Recipe, Window
 from .vectors import ConceptVector
+from .words import cut_short, large_seeds
 
 BATCH_LIMIT = 256
 PER_SAMPLE = ("prompt", "seed")  # of a prefix's key: tuples with an entry a sample
@@ -125,7 +126,7 @@ def sample(
     Raises RudderError for vectors of another model, unknown sites or a prefix of another run; Cancelled once
     `stop` is set.
     """
-    seeds, prompts = _batch(recipe, seeds, prompts)
+    seeds, prompts = _batch(backbone, recipe, seeds, prompts)
     n, steps = recipe.num_inference_steps, (steering or recipe).window.steps(recipe.num_inference_steps)
     run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
     factors = (1.0,) if factors is None else tuple(strength("the batch", s) for s in factors)
@@ -171,7 +172,7 @@ def strip(
     if not 0 < len(factors) <= STRIP_LIMIT:
         raise RudderError(f"A strip of {len(factors)} strengths is asked for: give between 1 and {STRIP_LIMIT}.")
     n, steps = recipe.num_inference_steps, steering.window.steps(recipe.num_inference_steps)
-    seeds, prompts = _batch(recipe, None, None)
+    seeds, prompts = _batch(backbone, recipe, None, None)
     run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
     pushes = _pushes(run, steering, steps, factors)
     key = _key(backbone, recipe, seeds, prompts, steps.start)
@@ -298,8 +299,11 @@ def _halved(v: Tensor, guided: bool, halves: str, count: int) -> Tensor:
     return torch.cat([v if halves == "both" else torch.zeros_like(v), v])
 
 
-def _batch(recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] | None) -> tuple[tuple, tuple]:
-    """Seeds and prompts of equal number, each checked as the recipe's own are."""
+def _batch(
+    backbone: Backbone, recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] | None
+) -> tuple[tuple, tuple]:
+    """Seeds and prompts of equal number, each checked as the recipe's own are; a Remark on what cannot be read or
+    kept."""
     count = len(seeds if seeds is not None else prompts if prompts is not None else (0,))
     seeds = [recipe.seed] * count if seeds is None else list(seeds)
     prompts = [recipe.prompt] * count if prompts is None else list(prompts)
@@ -308,6 +312,9 @@ def _batch(recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] |
             f"{len(seeds)} seeds and {len(prompts)} prompts are given: give equally many, at most {BATCH_LIMIT}."
         )
     checked = [replace(recipe, seed=s, prompt=p) for s, p in zip(seeds, prompts, strict=True)]
+    for sentence in (cut_short(backbone, {*prompts, recipe.negative_prompt}), large_seeds(seeds)):
+        if sentence:
+            remark(sentence)
     return tuple(one.seed for one in checked), tuple(one.prompt for one in checked)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import RudderError
-from .arguments import backbone_for, flat, model_named, slug, writing
+from .arguments import backbone_for, flat, model_named, slug, unnamed, writing
 from .console import emit, ended, progress, table
 from .options import Device, Json, Model, What
 
@@ -197,7 +197,7 @@ def calibrate(
         with progress("painting samples") as report:
             found = samples(backbone, seed=seed, progress=report, by_heart=by_heart)
     made = ended(run(backbone, found, draws=draws, seed=seed), "calibrating")
-    path = out or Path(f"{slug(backbone.name)}-calibration.json")
+    path = out or unnamed(Path(f"{slug(backbone.name)}-calibration.json"))
     with writing(path):
         made.save(path)
     value = {"path": str(path), "probe": vars(made.probe), "threshold": made.threshold, **made.report}

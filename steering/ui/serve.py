@@ -6,10 +6,11 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from ..backbones.registry import DEFAULT, outline
-from ..errors import RudderError
+from ..errors import Remark, RudderError
 from ..threads import settle
 from .door import Door
 
@@ -34,6 +35,7 @@ def serve(arguments: list[str] | None = None) -> None:
     )
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    warnings.simplefilter("ignore", Remark)  # visitors are told on the page; their words are for no log
     settle()
     try:
         known = outline(asked.model)
