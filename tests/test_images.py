@@ -16,22 +16,8 @@ from PIL import Image
 
 from steering.errors import RudderError
 from steering.images import Limits, gathered, open_images
+from tests.files import saved, zipped
 from tests.tiny import pictures
-
-
-def saved(image: Image.Image, form: str = "PNG", **options) -> bytes:
-    file = BytesIO()
-    image.save(file, format=form, **options)
-    return file.getvalue()
-
-
-def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    file = BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return file.getvalue()
-
 
 PLAIN = saved(pictures(1)[0])
 
