@@ -12,7 +12,10 @@ from .errors import RudderError
 
 def distinct(images: Sequence[Image.Image]) -> list[Image.Image]:
     """The pictures in order, each once however often it stands there."""
-    return list({_key(image): image for image in reversed(images)}.values())[::-1]
+    found: dict[str, Image.Image] = {}
+    for image in images:
+        found.setdefault(_key(image), image)
+    return list(found.values())
 
 
 def compared(images: Sequence[Image.Image], baseline: Sequence[Image.Image]) -> list[str]:

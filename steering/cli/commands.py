@@ -257,7 +257,8 @@ def concept_learn(
     path = out or unnamed(Path(f"{slug(name)}.safetensors"))
     with writing(path):
         vector.save(path)
-    text = f"{path}: {name}, from {len(shown)} pictures" + (f" less {len(without)}" if without else "")
+    made = vector.provenance
+    text = f"{path}: {name}, from {made['images']} pictures" + (f" less {made['baseline_images']}" if without else "")
     why = f"\n{vector.recommended['why']}" if search else ""
     tried = example(path, known_prompt(model, baseline_prompt))
     emit({"path": str(path), **described(vector)}, json_, f"{text}{why}\nTry: {tried}")
