@@ -196,7 +196,7 @@ def _vector(draw: random.Random) -> bytes:
 
     from steering.vectors import ConceptVector
 
-    sites = {name: torch.randn(3, draw.choice([4, 16])) for name in ("a", "b")}
+    sites = {name: torch.tensor([[draw.random()] * draw.choice([4, 16])] * 3) for name in ("a", "b")}
     return ConceptVector("v", sites, (1, 2, 3), {"model": "m", "fingerprint": "f"}).to_bytes()
 
 
