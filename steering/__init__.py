@@ -17,10 +17,12 @@ _HOME = {
     "spikiness": "spikiness", "Probe": "spikiness", "Spikiness": "spikiness",
     "Calibration": "calibration", "Sample": "calibration", "Verdict": "calibration", "calibrate": "calibration",
     "Response": "editability", "response": "editability",
-    "Recipe": "recipe", "Window": "recipe", "write_png": "png", "read_png": "png", "read_png_vectors": "png",
-    "write_picture": "keeping", "read_recipe": "keeping", "read_vectors": "keeping", "Strip": "recipe",
-    "Steering": "sampling", "Step": "sampling", "Result": "sampling", "Prefix": "sampling",
+    "Recipe": "recipe", "Window": "recipe", "Use": "recipe",
+    "write_png": "png", "read_png": "png", "read_png_vectors": "png", "Strip": "recipe",
+    "write_picture": "keeping", "read_recipe": "keeping", "read_vectors": "keeping",
+    "Steering": "plan", "Term": "plan", "Step": "sampling", "Result": "sampling", "Prefix": "sampling",
     "sample": "sampling", "strip": "sampling", "finish": "sampling",
+    "Inverted": "inversion", "invert": "inversion", "mask_text": "masks",
     "Limits": "images", "open_images": "images",
 }  # fmt: skip
 

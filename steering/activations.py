@@ -17,7 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .backbones.base import Backbone, Site
+from .backbones.base import Backbone, Site, in_order
 from .errors import RudderError, shorten, unknown
 from .recipe import HALVES
 
@@ -46,7 +46,7 @@ def capture(backbone: Backbone, sites: Iterable[str], pooling: str = "mean") -> 
         return read
 
     readers = {site: reader(site.name) for site in find_sites(backbone, sites)}
-    with _hooked(backbone, readers):
+    with change(backbone, readers):
         yield store
 
 
@@ -55,25 +55,29 @@ def add(backbone: Backbone, vectors: Mapping[str, Tensor], halves: str = "both")
     """Add tensors at sites during this thread's forward passes: h + v (paper, section on steering).
 
     `vectors[site]` is [C], [B, C], [B, C, 1, 1] or [B, C, H, W] with B = 1, the batch, or half of it (then it
-    serves each half of a guided batch [unconditional, conditional]). `halves="conditional"` leaves the first
-    half alone. Raises RudderError for an unknown site, a shape that does not fit it, or values that are not
-    finite.
+    serves each half of a guided batch, see `base.in_order`). `halves="conditional"` leaves the other half alone,
+    "opposite" subtracts there. Raises RudderError for an unknown site, a shape that does not fit it, or values that
+    are not finite.
     """
     if halves not in HALVES:
         raise unknown("choice of guidance halves", halves, HALVES)
     sites = find_sites(backbone, vectors)
     shaped = {site: _shaped(backbone, site, vectors[site.name]) for site in sites}
-    with push(backbone, shaped, halves):
+    with change(backbone, {site: _adder(backbone, vector, halves) for site, vector in shaped.items()}):
         yield
 
 
-def push(backbone: Backbone, vectors: Mapping[Site, Tensor], halves: str = "both") -> Any:
-    """`add` without its checks, for tensors already [B, C, 1 or H, 1 or W] on the backbone's device."""
-
-    def adder(vector: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda h: h + _fit(vector, h, halves)
-
-    return _hooked(backbone, {site: adder(vector) for site, vector in vectors.items()})
+@contextmanager
+def change(backbone: Backbone, actions: Mapping[Site, Callable[[Tensor], Tensor | None]]) -> Iterator[None]:
+    """Run each action on the activations [N, C, H, W] at its site during this thread's forward passes; what it returns
+    takes their place (None: they stay). Released whatever happens."""
+    owner = threading.current_thread()  # the object, not its id: ids are used again after a thread ends
+    with ExitStack() as stack:
+        with backbone.lock:
+            for site, action in actions.items():
+                handle = _register(backbone, site, action, owner)
+                stack.callback(_release, backbone, handle)
+        yield
 
 
 @contextmanager
@@ -113,18 +117,6 @@ def find_sites(backbone: Backbone, names: Iterable[str]) -> list[Site]:
         if name not in sites:
             raise unknown(f"site in {backbone.name}", name, sites)
     return [sites[name] for name in names]
-
-
-@contextmanager
-def _hooked(backbone: Backbone, actions: Mapping[Site, Callable[[Tensor], Tensor | None]]) -> Iterator[None]:
-    """Run each action on the tensor at its site, in this thread only; released whatever happens."""
-    owner = threading.current_thread()  # the object, not its id: ids are used again after a thread ends
-    with ExitStack() as stack:
-        with backbone.lock:
-            for site, action in actions.items():
-                handle = _register(backbone, site, action, owner)
-                stack.callback(_release, backbone, handle)
-        yield
 
 
 def _register(backbone: Backbone, site: Site, action: Callable[[Tensor], Tensor | None], owner: threading.Thread):
@@ -205,16 +197,20 @@ def _shaped(backbone: Backbone, site: Site, vector: Tensor) -> Tensor:
     return v.to(device=backbone.device, dtype=backbone.dtype)
 
 
-def _fit(v: Tensor, h: Tensor, halves: str) -> Tensor:
+def _adder(backbone: Backbone, v: Tensor, halves: str) -> Callable[[Tensor], Tensor]:
+    return lambda h: h + _fit(backbone, v, h, halves)
+
+
+def _fit(backbone: Backbone, v: Tensor, h: Tensor, halves: str) -> Tensor:
     """Bring [B, C, *, *] to the batch of h [N, C, H, W]."""
     batch, size = v.shape[0], h.shape[0]
-    if halves == "conditional":
+    if halves != "both":
         if size % 2 or batch not in (1, size // 2):
             raise RudderError(
                 f"A batch of {size} cannot be split into guidance halves for {batch} vectors: use 'both'."
             )
         v = v.expand(size // 2, *v.shape[1:])
-        return torch.cat([torch.zeros_like(v), v])
+        return torch.cat(in_order(backbone, torch.zeros_like(v) if halves == "conditional" else -v, v))
     if batch in (1, size):
         return v
     if size != 2 * batch:

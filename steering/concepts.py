@@ -69,7 +69,7 @@ def learn(
     prompt: str = "",
     baseline_prompt: str = "",
     sites: Sequence[str] | None = None,
-    timesteps: Sequence[int] = TIMESTEPS,
+    timesteps: Sequence[int] | None = None,
     draws: int = 1,
     pooling: str = "mean",
     seed: int = 0,
@@ -81,9 +81,9 @@ def learn(
     Each picture is noised to each timestep `draws` times, every draw seeded by (seed, picture, draw,
     timestep) whatever the batch size. Without a baseline the plain mean is kept (the paper's f = g(h + a v));
     provenance says so, and in "remarks" what is to be known of copies and of pictures in both sets. `sites` None: the
-    model's default sites. `pooling`: "mean", "max" (of the picture plane) or "map" (no pooling). Yields Progress, then
-    the ConceptVector. Raises RudderError for an empty set, sets that are the same, a difference that is zero, or an
-    unknown site or pooling.
+    model's default sites; `timesteps` None: its preset's, else TIMESTEPS. `pooling`: "mean", "max" (of the picture
+    plane) or "map" (no pooling). Yields Progress, then the ConceptVector. Raises RudderError for an empty set, sets
+    that are the same, a difference that is zero, or an unknown site or pooling.
     """
     import torch
 
@@ -99,7 +99,8 @@ def learn(
     if pooling not in POOLINGS:
         raise unknown("pooling", pooling, POOLINGS)
     names = [site.name for site in find_sites(backbone, backbone.defaults["sites"] if sites is None else sites)]
-    steps = tuple(sorted({whole("A timestep", t, 0, 999) for t in timesteps}))
+    known = backbone.defaults.get("timesteps") or TIMESTEPS
+    steps = tuple(sorted({whole("A timestep", t, 0, 999) for t in (known if timesteps is None else timesteps)}))
     draws = whole("The number of noise draws", draws, 1, 1000)
     batch_size = whole("The batch size", batch_size, 1, 1024)
     seed = whole("The seed", seed, 0, 2**63 - 1)
@@ -151,6 +152,7 @@ def learn(
             "unit": "mean(concept) - mean(baseline)" if baseline else "mean(concept)",
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
+        recommended={"window": backbone.defaults["window"]} if "window" in backbone.defaults else {},
     )
 
 

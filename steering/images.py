@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -19,8 +19,8 @@ from .archives import STARTS, members
 from .decoding import LIMITS, SPOKEN, Limits, NoPicture, decode_image, no_picture, original, to_rgb
 from .errors import RudderError, remark, shorten
 
-__all__ = ["Limits", "decode_image", "files_of", "gathered", "is_clutter", "named_images", "open_images", "original",
-           "to_rgb"]  # fmt: skip
+__all__ = ["Limits", "OnDisk", "decode_image", "files_of", "gathered", "is_clutter", "named_images", "open_images",
+           "original", "to_rgb"]  # fmt: skip
 
 ENOUGH = 0.5  # of a set's pictures that must be readable
 Source = str | os.PathLike[str] | BinaryIO | tuple[str, bytes]
@@ -41,6 +41,21 @@ _NO_PICTURES = {".txt", ".caption", ".captions", ".tags", ".json", ".jsonl", ".c
 _CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin",
             "system volume information"}  # fmt: skip
 _CHECKPOINTS = re.compile(r"checkpoints?([-_ ]?\d+)?", re.IGNORECASE)
+
+
+class OnDisk(Sequence):
+    """Pictures that stay in their files until they are asked for, one or a slice of them: any number in flat memory."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = tuple(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [_from_disk(path) for path in self.paths[place]]
+        return _from_disk(self.paths[place])
 
 
 def open_images(
@@ -91,13 +106,16 @@ def named_images(
     return good
 
 
-def gathered(given: Pictures | None, limits: Limits = LIMITS, say: Callable[[str], None] = remark) -> list[Image.Image]:
-    """Pictures however they are given: as PIL images, as what `open_images` takes, or several of these.
+def gathered(
+    given: Pictures | None, limits: Limits = LIMITS, say: Callable[[str], None] = remark
+) -> Sequence[Image.Image]:
+    """Pictures however they are given: as PIL images, as what `open_images` takes, or several of these; an OnDisk stays
+    what it is.
 
     RudderError for what is not there, and as `open_images`.
     """
-    if given is None:
-        return []
+    if given is None or isinstance(given, OnDisk):
+        return [] if given is None else given
     if isinstance(given, (Image.Image, str, os.PathLike, tuple)) or hasattr(given, "read"):
         given = [given]
     found: list[Image.Image] = []
@@ -105,6 +123,15 @@ def gathered(given: Pictures | None, limits: Limits = LIMITS, say: Callable[[str
         run: list[Any] = list(some)
         found += run if opened else open_images(run, limits, say)
     return found
+
+
+def _from_disk(path: Path) -> Image.Image:
+    """A picture of Rudder's own, as it was written; RudderError where it is gone or damaged."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise RudderError(f"{path} cannot be read ({shorten(error)}): delete it, so that it is made again.") from error
 
 
 def files_of(path: str | os.PathLike[str], say: Callable[[str], None] = remark) -> list[Path]:

@@ -22,12 +22,13 @@ from .vectors import ConceptVector
 
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 QUALITY = 95
+EXIF_LIMIT = 60_000  # bytes of a recipe: a segment of a JPEG has at most 65,535
 _CODES = {b"ASCII\0\0\0": "utf-8", b"UNICODE\0": "utf-16", bytes(8): "utf-8"}  # of UserComment (EXIF 2.32, 4.6.5)
 
 
-def kept_as(path: str | os.PathLike[str], vectors: object = None) -> Path:
+def kept_as(path: str | os.PathLike[str], vectors: object = None, recipe: Recipe | None = None) -> Path:
     """Where a picture is written: `path`, with .png where it has no ending. RudderError for another ending than PNG's
-    and JPEG's, or for a JPEG that would have to carry `vectors`."""
+    and JPEG's, or for a JPEG that would have to carry `vectors`, or a recipe longer than EXIF may be."""
     path = Path(path)
     ending = path.suffix.lower()
     if not ending:
@@ -39,6 +40,8 @@ def kept_as(path: str | os.PathLike[str], vectors: object = None) -> Path:
             f"{shorten(path.name)} would be a JPEG, which cannot carry a vector that does not ship: let its name end "
             "in .png."
         )
+    if ending in JPEG and recipe is not None and len(recipe.to_json()) > EXIF_LIMIT:
+        raise RudderError(f"The recipe is too long for a JPEG: let {shorten(path.name)} end in .png.")
     return path
 
 
@@ -47,14 +50,11 @@ def write_picture(
 ) -> Path:
     """Write `image` with its recipe as its name's ending says, whole or not at all; returns where (see `kept_as`).
 
-    RudderError as `kept_as`, for a recipe too long for EXIF, and for a place that cannot be written.
+    RudderError as `kept_as`, and for a place that cannot be written.
     """
-    path, file = kept_as(path, vectors), BytesIO()
+    path, file = kept_as(path, vectors, recipe), BytesIO()
     if path.suffix.lower() in JPEG:
-        try:
-            image.convert("RGB").save(file, "JPEG", quality=QUALITY, subsampling=0, exif=_exif(recipe))
-        except ValueError as error:
-            raise RudderError(f"The recipe is too long for a JPEG: let {shorten(path.name)} end in .png.") from error
+        image.convert("RGB").save(file, "JPEG", quality=QUALITY, subsampling=0, exif=_exif(recipe))
     else:
         write_png(image, file, recipe, vectors)
     part = path.with_name(f".{path.name[:60]}.{os.getpid()}.part")

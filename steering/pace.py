@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .backbones.base import Backbone
 
-PARTS = {"unet": "its U-Net", "vae": "its autoencoder", "text_encoder": "its text encoder"}
+PARTS = {"unet": "its U-Net", "transformer": "its transformer", "vae": "its autoencoder",
+         "text_encoder": "its text encoder"}  # fmt: skip
 LONG, LEFT = 8.0, 2.0  # seconds a run has to last, and to go on, before its end is worth telling
 EARLY = 0.02  # of a run: before it, its pace says nothing about its end
 ENOUGH = 0.05  # of a model's bytes: what fewer took says nothing about the rest

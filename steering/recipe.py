@@ -9,6 +9,7 @@ from typing import Any
 
 from .checks import PROMPT_LIMIT, number, strength, text, whole
 from .errors import RudderError, shorten, unknown
+from .masks import TEXT_LIMIT, mask_image
 
 FORMAT = 1
 STEPS_LIMIT = 500
@@ -19,7 +20,8 @@ SCALE_LIMIT = 32
 SITES_LIMIT = 256
 SEED_LIMIT = 2**63
 SEED_KEPT = 2**53 - 1  # whole numbers up to here survive a browser, a spreadsheet and most JSON
-HALVES = ("both", "conditional")
+HALVES = ("both", "conditional", "opposite")
+OPERATORS = ("add", "norm", "erase")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,25 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Use:
+    """How one concept of several is used: by which operator, and in a window and at sites of its own (None: the
+    recipe's)."""
+
+    operator: str = "add"
+    window: Window | None = None
+    sites: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.operator not in OPERATORS:
+            raise unknown("operator", self.operator, OPERATORS)
+        if isinstance(self.window, Mapping):
+            object.__setattr__(self, "window", _window(self.window))
+        if self.window is not None and not isinstance(self.window, Window):
+            raise RudderError("A concept's window must be two fractions, a start and an end, such as 0.5 and 0.95.")
+        object.__setattr__(self, "sites", None if self.sites is None else _sites(self.sites))
+
+
+@dataclass(frozen=True)
 class Strip:
     """A row of pictures in place of one: `strengths` multiply every concept's, `scale` enlarges each frame."""
 
@@ -65,8 +86,9 @@ class Strip:
 class Recipe:
     """Everything that decides a picture.
 
-    `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once; `halves` says
-    which half of guidance is steered; `strip` is what makes a row of pictures of one. Values are checked on
+    `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once; `halves` says which
+    half of guidance is steered; `uses`, () or one a concept, says what sets a concept apart; `mask` ("" for none, else
+    masks.mask_text) keeps changes inside it; `strip` is what makes a row of pictures of one. Values are checked on
     creation; RudderError names the first that will not do.
     """
 
@@ -80,6 +102,8 @@ class Recipe:
     window: Window = field(default_factory=Window)
     sites: tuple[str, ...] | None = None
     halves: str = "both"
+    uses: tuple[Use, ...] = ()
+    mask: str = ""
     strip: Strip | None = None
 
     def __post_init__(self) -> None:
@@ -98,18 +122,24 @@ class Recipe:
         put("sites", None if self.sites is None else _sites(self.sites))
         if self.halves not in HALVES:
             raise unknown("choice of guidance halves", self.halves, HALVES)
+        put("uses", _uses(self.uses, len(self.concepts)))
+        put("mask", text("The mask", self.mask, TEXT_LIMIT))
+        if self.mask:
+            mask_image(self.mask)
         if isinstance(self.strip, Mapping):
             put("strip", _strip(self.strip))
         if not isinstance(self.strip, Strip | None):
             raise RudderError("A strip must be given as its strengths and how many times its frames are enlarged.")
 
     def to_json(self) -> str:
-        """A JSON object in ASCII with every field (a strip only where there is one) and the format number."""
+        """A JSON object in ASCII, which survives every tool that rewrites a picture, with every field and the format
+        number; "uses", "mask" and "strip" only where there are any."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["window"] = asdict(self.window)
-        strip = {"strip": asdict(self.strip)} if self.strip else {}
-        del values["strip"]
-        return json.dumps({"rudder": FORMAT, **values, **strip})  # ASCII survives every tool that rewrites a picture
+        values["uses"] = [asdict(use) for use in self.uses]
+        values["strip"] = self.strip and asdict(self.strip)
+        values = {key: value for key, value in values.items() if value or key not in ("uses", "mask", "strip")}
+        return json.dumps({"rudder": FORMAT, **values})
 
     @classmethod
     def from_json(cls, source: str | bytes | Mapping[str, Any]) -> Recipe:
@@ -143,6 +173,22 @@ def _concepts(value: Any) -> tuple[tuple[str, float], ...]:
     if len(pairs) > CONCEPTS_LIMIT:
         raise RudderError(f"{len(pairs)} concepts are too many at once: use at most {CONCEPTS_LIMIT}.")
     return tuple((text("A concept's name", name, 200, empty=False), strength(name, s)) for name, s in pairs)
+
+
+def _uses(value: Any, count: int) -> tuple[Use, ...]:
+    """One for each concept; () where all are used alike."""
+    if isinstance(value, (str, bytes, Mapping)) or not hasattr(value, "__iter__"):
+        raise RudderError("Uses must be given as a list, one for each concept.")
+    uses = tuple(use if isinstance(use, Use) else _use(use) for use in value)
+    if uses and len(uses) != count:
+        raise RudderError(f"{len(uses)} uses are given for {count} concepts: give one each, or none.")
+    return uses if any(use != Use() for use in uses) else ()
+
+
+def _use(value: Any) -> Use:
+    if not isinstance(value, Mapping) or not set(value) <= {f.name for f in fields(Use)}:
+        raise RudderError("A concept's use has an operator, a window and sites, and nothing else.")
+    return Use(**value)
 
 
 def _window(value: Mapping[str, Any]) -> Window:

@@ -8,58 +8,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-from .activations import find_sites, push
-from .backbones.base import Backbone, Schedule, Site, repeated
+from .activations import change
+from .backbones.base import Backbone, Schedule, Site, in_order, repeated
 from .checks import strength
-from .errors import Cancelled, RudderError, remark, shorten, unknown
-from .recipe import HALVES, STRIP_LIMIT, Recipe, Window
-from .vectors import ConceptVector
+from .errors import Cancelled, RudderError, remark
+from .masks import inside, weights
+from .plan import Change, Steering, plan
+from .recipe import STRIP_LIMIT, Recipe
 from .words import cut_short, large_seeds
+
+if TYPE_CHECKING:
+    from .backbones.base import Predict
+    from .inversion import Inverted
 
 BATCH_LIMIT = 256
 PER_SAMPLE = ("prompt", "seed")  # of a prefix's key: tuples with an entry a sample
-
-
-@dataclass(frozen=True)
-class Steering:
-    """Which vectors at what strengths, in which window of steps, at which sites (None: all a vector has).
-
-    `halves`: "both" adds to the unconditional and the conditional half of a guided batch, "conditional" to
-    the latter.
-    """
-
-    vectors: tuple[tuple[ConceptVector, float], ...] = ()
-    window: Window = field(default_factory=Window)
-    sites: tuple[str, ...] | None = None
-    halves: str = "both"
-
-    def __post_init__(self) -> None:
-        pairs = tuple((vector, strength(vector.name, s)) for vector, s in self.vectors)
-        object.__setattr__(self, "vectors", pairs)
-        object.__setattr__(self, "sites", None if self.sites is None else tuple(self.sites))
-        if self.halves not in HALVES:
-            raise unknown("choice of guidance halves", self.halves, HALVES)
-
-    @classmethod
-    def from_recipe(cls, recipe: Recipe, vectors: Mapping[str, ConceptVector], halves: str | None = None) -> Steering:
-        """The steering a recipe describes; `vectors` holds its concepts by name, else RudderError."""
-        for name, _ in recipe.concepts:
-            if name not in vectors:
-                raise unknown("concept", name, vectors)
-        pairs = tuple((vectors[name], s) for name, s in recipe.concepts)
-        return cls(pairs, recipe.window, recipe.sites, halves or recipe.halves)
-
-    def scaled(self, factor: float) -> Steering:
-        """The same with every strength times `factor`."""
-        return replace(self, vectors=tuple((vector, s * factor) for vector, s in self.vectors))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,41 +86,29 @@ def sample(
     seeds: Sequence[int] | None = None,
     prompts: Sequence[str] | None = None,
     factors: Sequence[float] | None = None,
+    picture: Inverted | None = None,
 ) -> Iterator[Step | Result]:
     """Denoise with the steering (none: the plain pipeline), yielding a Step per step and then the Result.
 
     What steers is `steering`, not `recipe.concepts`, which is a record. `seeds` (and `prompts`, one each)
     make a batch in place of the recipe's own; each sample's noise comes from its own generator, whatever the
     batch; `factors`, one each, multiply every strength. Samples of one prompt and seed share the steps before the
-    window. `prefix` (from an earlier Result, or joined of several,
-    with the same model, prompts, seeds, steps, guidance and window start) skips the steps before the window.
+    window. `prefix` (from an earlier Result, or joined of several, with the same model, prompts, seeds, steps, guidance
+    and window start) skips the steps before the window. `picture`: begin with a picture of one's own that was
+    inverted (inversion.py), whatever the seed; the recipe's mask keeps changes inside it.
     Raises RudderError for vectors of another model, unknown sites or a prefix of another run; Cancelled once
     `stop` is set.
     """
     seeds, prompts = _batch(backbone, recipe, seeds, prompts)
-    n, steps = recipe.num_inference_steps, (steering or recipe).window.steps(recipe.num_inference_steps)
-    run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
     factors = (1.0,) if factors is None else tuple(strength("the batch", s) for s in factors)
     if len(factors) not in (1, len(seeds)):
         raise RudderError(f"{len(factors)} factors are given for {len(seeds)} samples: give one each.")
-    pushes = _pushes(run, steering, steps, factors) if steering else {}
-    key = _key(backbone, recipe, seeds, prompts, steps.start)
-    first = 0 if prefix is None else steps.start
-    if prefix is None:
-        alike = list(dict.fromkeys(zip(seeds, prompts, strict=True)))
-        rows = [alike.index(one) for one in zip(seeds, prompts, strict=True)]
-        x = initial(backbone, [seed for seed, _ in alike])
-        shared = replace(run, condition=_condition(backbone, recipe, tuple(prompt for _, prompt in alike)))
-        for i, latents, clean in _walk(shared, x, range(steps.start), {}):
-            x = latents
-            step = _step(backbone, i + 1, n, clean, preview_every)
-            yield replace(step, previews=tuple(step.previews[row] for row in rows)) if step.previews else step
-        prefix = Prefix(x[rows], key)
-    x = _resumed(prefix, key)
-    for i, latents, clean in _walk(run, x, range(steps.start, n), pushes):
-        x = latents
-        yield _step(backbone, i + 1 - first, n - first, clean, preview_every)
-    yield Result(backbone.decode(x), x.clone(), prefix)
+    asked = list(zip(seeds, prompts, strict=True))
+    alike = asked if prefix else list(dict.fromkeys(asked))
+    rows = [*range(len(asked))] if prefix else [alike.index(one) for one in asked]
+    every = factors * len(rows) if len(factors) == 1 else factors
+    yield from _paint(backbone, recipe, steering or Steering(window=recipe.window), alike, rows, every, rows,
+                      prefix, len(rows), preview_every, stop, picture)  # fmt: skip
 
 
 def strip(
@@ -161,6 +120,7 @@ def strip(
     prefix: Prefix | None = None,
     preview_every: int = 0,
     stop: threading.Event | None = None,
+    picture: Inverted | None = None,
 ) -> Iterator[Step | Result]:
     """One picture per strength, the window and after as one batch: Result.images[i] is strengths[i]'s.
 
@@ -171,24 +131,55 @@ def strip(
     factors = tuple(strength("the strip", s) for s in strengths)
     if not 0 < len(factors) <= STRIP_LIMIT:
         raise RudderError(f"A strip of {len(factors)} strengths is asked for: give between 1 and {STRIP_LIMIT}.")
-    n, steps = recipe.num_inference_steps, steering.window.steps(recipe.num_inference_steps)
-    seeds, prompts = _batch(backbone, recipe, None, None)
-    run = _Run(backbone, recipe, backbone.schedule(n), _condition(backbone, recipe, prompts), stop)
-    pushes = _pushes(run, steering, steps, factors)
-    key = _key(backbone, recipe, seeds, prompts, steps.start)
+    alike = list(zip(*_batch(backbone, recipe, None, None), strict=True))
+    yield from _paint(backbone, recipe, steering, alike, [0] * len(factors), factors, [0],
+                      prefix, 1, preview_every, stop, picture)  # fmt: skip
+
+
+def _paint(
+    backbone: Backbone, recipe: Recipe, steering: Steering, alike: list[tuple[int, str]], rows: list[int],
+    factors: tuple[float, ...], kept: list[int], prefix: Prefix | None, shown: int, preview_every: int,
+    stop: threading.Event | None, picture: Inverted | None,
+) -> Iterator[Step | Result]:  # fmt: skip
+    """The steps before the window for each (seed, prompt) of `alike`, those from there on for `rows` of them by their
+    factors. `kept`: the rows of the prefix that is handed out; `shown`: how many of the first rows have previews.
+
+    With a mask an unsteered row runs along for each of `alike`: outside the mask its latents take the others' place.
+    """
+    n, count = recipe.num_inference_steps, len(rows)
+    seeds, prompts = (tuple(one) for one in zip(*(alike[row] for row in kept), strict=True))
+    schedule = picture.schedule if picture else backbone.schedule(n)
+    steps = steering.steps(n)
+    key = _key(backbone, recipe, seeds, prompts, steps.start, picture)
+    run = _Run(backbone, recipe, schedule, _condition(backbone, recipe, tuple(prompt for _, prompt in alike)), stop)
+    own = [*range(len(alike))] if recipe.mask else []
+    changes = run.plan(steering, factors + (0.0,) * len(own), count + len(own))
     total, done = n - (steps.start if prefix else 0), 0
     if prefix is None:
-        x = initial(backbone, seeds)
+        x = picture.start(len(alike)) if picture else initial(backbone, [seed for seed, _ in alike])
         for _, latents, clean in _walk(run, x, range(steps.start), {}):
             x, done = latents, done + 1
-            yield _step(backbone, done, total, clean, preview_every)
-        prefix = Prefix(x.clone(), key)
-    x = _resumed(prefix, key).expand(len(factors), -1, -1, -1)
-    run = replace(run, condition=run.condition.repeat_interleave(len(factors), dim=0))
-    for _, latents, clean in _walk(run, x, range(steps.start, n), pushes):
+            yield _step(backbone, done, total, clean, preview_every, rows[:shown])
+        first, prefix = x, Prefix(x[kept].clone(), key)
+    else:
+        first = _resumed(prefix, key)
+    x = first[rows + own]
+    run = replace(run, condition=_rows(run.condition, rows + own, run.guided))
+    mask = weights(recipe.mask, backbone.latent_shape[1:]).to(x.device, x.dtype) if recipe.mask else None
+    beside = [count + row for row in rows]
+    for _, latents, clean in _walk(run, x, range(steps.start, n), changes, mask, beside):
         x, done = latents, done + 1
-        yield _step(backbone, done, total, clean[:1], preview_every)
-    yield Result(backbone.decode(x), x.clone(), prefix)
+        yield _step(backbone, done, total, clean, preview_every, range(shown))
+    images = backbone.decode(x)
+    if recipe.mask:
+        images = inside(recipe.mask, images[:count], [images[row] for row in beside])
+    yield Result(images, x[:count].clone(), prefix)
+
+
+def _rows(condition: Tensor, rows: Sequence[int], guided: bool) -> Tensor:
+    """The conditions of these samples, in each half of guidance where there are two."""
+    halves = condition.chunk(2) if guided else (condition,)
+    return torch.cat([half[list(rows)] for half in halves])
 
 
 def finish(run: Iterator[Step | Result]) -> Result:
@@ -199,6 +190,12 @@ def finish(run: Iterator[Step | Result]) -> Result:
     if not isinstance(last, Result):
         raise RudderError("The run ended without a picture: start it again.")
     return last
+
+
+def predictor(backbone: Backbone, recipe: Recipe) -> Predict:
+    """The unsteered, guided prediction of a recipe's prompt, as its run makes it step by step."""
+    return _Run(backbone, recipe, backbone.schedule(recipe.num_inference_steps),
+                _condition(backbone, recipe, (recipe.prompt,)), None).predict  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,88 +212,53 @@ class _Run:
     def guided(self) -> bool:
         return _guided(self.backbone, self.recipe)
 
+    def plan(self, steering: Steering, factors: Sequence[float], count: int) -> dict[int, dict[Site, Change]]:
+        """What steers `count` samples in each step."""
+        n = self.recipe.num_inference_steps
+        return plan(self.backbone, steering, self.schedule, n, factors, count, self.guided)
+
     def predict(self, x: Tensor, level: Any) -> Tensor:
         """The network's prediction at noisy latents, guided where the run is."""
         if not self.guided:
             return self.backbone.denoise(x, level, self.condition)
-        without, given = self.backbone.denoise(torch.cat([x, x]), level, self.condition).chunk(2)
+        both = self.backbone.denoise(torch.cat([x, x]), level, self.condition).chunk(2)
+        without, given = in_order(self.backbone, *both)
         return without + self.recipe.guidance_scale * (given - without)
 
 
 def _walk(
-    run: _Run, x: Tensor, steps: range, pushes: Mapping[int, Mapping[Site, Tensor]]
+    run: _Run,
+    x: Tensor,
+    steps: range,
+    changes: Mapping[int, Mapping[Site, Change]],
+    mask: Tensor | None = None,
+    unsteered: Sequence[int] = (),
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Denoise over `steps`, pushing pushes[i] in step i; yields (i, latents, predicted x_0).
+    """Denoise over `steps`, changing activations by changes[i] in step i; yields (i, latents, predicted x_0).
 
+    With a `mask` [1, 1, H, W] each of the first rows keeps, outside it, the latents of the row that `unsteered` names.
     Hooks and inference mode live inside one step and never across a yield, which may change threads.
     """
     for i in steps:
         if run.stop is not None and run.stop.is_set():
             count = run.recipe.num_inference_steps
             raise Cancelled(f"Stopped after {i} of {count} steps: start again when you like.")
-        with torch.inference_mode(), push(run.backbone, pushes[i]) if i in pushes else nullcontext():
+        with torch.inference_mode(), change(run.backbone, changes[i]) if i in changes else nullcontext():
             x, clean = run.schedule.step(i, x, run.predict)
+            if mask is not None:
+                x, clean = (_masked(some, mask, unsteered) for some in (x, clean))
         yield i, x, clean
 
 
-def _step(backbone: Backbone, index: int, total: int, clean: Tensor, preview_every: int) -> Step:
-    """The report of one step; every `preview_every` steps (0: never) with the pictures of `clean`."""
+def _masked(x: Tensor, mask: Tensor, unsteered: Sequence[int]) -> Tensor:
+    count = len(unsteered)
+    return torch.cat([mask * x[:count] + (1 - mask) * x[list(unsteered)], x[count:]])
+
+
+def _step(backbone: Backbone, index: int, total: int, clean: Tensor, preview_every: int, rows: Sequence[int]) -> Step:
+    """The report of one step; every `preview_every` steps (0: never) with pictures of these rows of `clean`."""
     wanted = preview_every > 0 and index % preview_every == 0 and index < total
-    return Step(index, total, tuple(backbone.decode(clean)) if wanted else ())
-
-
-def _pushes(run: _Run, steering: Steering, steps: range, factors: tuple[float, ...]) -> dict[int, dict[Site, Tensor]]:
-    """What to add in each step: {step: {site: sum of s_k v_k, [B, C, 1 or H, 1 or W]}}; {} if all are 0.
-
-    Computed before the run, once per distinct set of nearest learned timesteps.
-    """
-    backbone = run.backbone
-    terms = [(vector, s) for vector, s in steering.vectors if s != 0 and any(factors)]
-    for vector, _ in steering.vectors:
-        vector.check(backbone)
-    chosen = None if steering.sites is None else find_sites(backbone, steering.sites)
-    for site in chosen or ():
-        for vector, _ in steering.vectors:
-            if site.name not in vector.vectors:
-                raise unknown(f"site in the vector {shorten(vector.name)!r}", site.name, vector.vectors)
-    if not terms:
-        return {}
-    if not steps:
-        window, count = steering.window, run.recipe.num_inference_steps
-        raise RudderError(
-            f"The window from {window.start:g} to {window.end:g} holds none of the {count} steps: widen it "
-            "or take more steps."
-        )
-    where = {"device": backbone.device, "dtype": backbone.dtype}
-    scale = torch.tensor(factors).view(-1, 1, 1, 1)
-    count = max(len(factors), len(run.condition) // (2 if run.guided else 1))
-    made: dict[tuple[int, ...], dict[Site, Tensor]] = {}
-    pushes = {}
-    for i in steps:
-        t = int(run.schedule.timesteps[i])
-        rows = tuple(vector.nearest(t) for vector, _ in terms)
-        if rows not in made:
-            total: dict[str, Tensor] = {}
-            for (vector, s), row in zip(terms, rows, strict=True):
-                for name in vector.vectors if chosen is None else [site.name for site in chosen]:
-                    v = s * vector.vectors[name][row]
-                    v = v[:, None, None] if v.ndim == 1 else v
-                    total[name] = total[name] + v if name in total else v
-            names = find_sites(backbone, total)
-            made[rows] = {
-                site: _halved(scale * total[site.name], run.guided, steering.halves, count).to(**where)
-                for site in names
-            }
-        pushes[i] = made[rows]
-    return pushes
-
-
-def _halved(v: Tensor, guided: bool, halves: str, count: int) -> Tensor:
-    """[1 or B, ...] to [2 B, ...] for [unconditional, conditional]; one row for all broadcasts by itself."""
-    if not guided or (halves == "both" and len(v) == 1):
-        return v
-    v = v.expand(count, *v.shape[1:])
-    return torch.cat([v if halves == "both" else torch.zeros_like(v), v])
+    return Step(index, total, tuple(backbone.decode(clean[list(rows)])) if wanted else ())
 
 
 def _batch(
@@ -330,7 +292,7 @@ def _guided(backbone: Backbone, recipe: Recipe) -> bool:
 
 
 def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> Tensor:
-    """[B, ...], or [2 B, ...] as [unconditional, conditional] with guidance; one prompt is encoded once."""
+    """[B, ...], or [2 B, ...] with guidance, its halves in the model's order; one prompt is encoded once."""
 
     def encoded(texts: tuple[str, ...]) -> Tensor:
         if len(set(texts)) == 1:
@@ -340,10 +302,12 @@ def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> 
     conditional = encoded(prompts)
     if not _guided(backbone, recipe):
         return conditional
-    return torch.cat([encoded((recipe.negative_prompt,) * len(prompts)), conditional])
+    return torch.cat(in_order(backbone, encoded((recipe.negative_prompt,) * len(prompts)), conditional))
 
 
-def _key(backbone: Backbone, recipe: Recipe, seeds: tuple, prompts: tuple, start: int) -> tuple[tuple[str, Any], ...]:
+def _key(
+    backbone: Backbone, recipe: Recipe, seeds: tuple, prompts: tuple, start: int, picture: Inverted | None
+) -> tuple[tuple[str, Any], ...]:
     return (
         ("model", backbone.fingerprint),
         ("prompt", prompts),
@@ -351,6 +315,7 @@ def _key(backbone: Backbone, recipe: Recipe, seeds: tuple, prompts: tuple, start
         ("seed", seeds),
         ("number of steps", recipe.num_inference_steps),
         ("guidance", recipe.guidance_scale),
+        ("picture", picture.digest if picture else ""),
         ("window start", start),
     )
 

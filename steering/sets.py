@@ -8,14 +8,19 @@ from collections.abc import Sequence
 from PIL import Image
 
 from .errors import RudderError
+from .images import OnDisk
 
 
-def distinct(images: Sequence[Image.Image]) -> list[Image.Image]:
-    """The pictures in order, each once however often it stands there."""
-    found: dict[str, Image.Image] = {}
-    for image in images:
-        found.setdefault(_key(image), image)
-    return list(found.values())
+def distinct(images: Sequence[Image.Image]) -> Sequence[Image.Image]:
+    """The pictures in order, each once however often it stands there; what is OnDisk stays so."""
+    found: dict[str, int] = {}
+    for place, image in enumerate(images):
+        found.setdefault(_key(image), place)
+    if len(found) == len(images):
+        return images
+    if isinstance(images, OnDisk):
+        return OnDisk(images.paths[place] for place in found.values())
+    return [images[place] for place in found.values()]
 
 
 def compared(images: Sequence[Image.Image], baseline: Sequence[Image.Image]) -> list[str]:

@@ -17,12 +17,13 @@ from PIL import Image
 
 from .backbones.base import Backbone
 from .backbones.registry import prompts_of
-from .concepts import TIMESTEPS, ConceptVector, Progress, learn
+from .concepts import ConceptVector, Progress, learn
 from .errors import Cancelled
 from .images import Pictures, gathered
 from .pace import about, measure
+from .plan import Steering
 from .recipe import Recipe, Window
-from .sampling import Result, Steering, sample
+from .sampling import Result, sample
 from .sets import distinct
 from .sight import Sight, features, sight_of
 
@@ -78,7 +79,7 @@ def tune(
     prompts: Sequence[str] | None = None,
     sites: Sequence[str] | None = None,
     pooling: str | None = None,
-    timesteps: Sequence[int] = TIMESTEPS,
+    timesteps: Sequence[int] | None = None,
     draws: int = 1,
     budget: float = BUDGET,
     seed: int = 0,
@@ -113,7 +114,8 @@ def tune(
     if seconds > PATIENCE * budget:
         why = f"How it takes was not measured, since that is {about(seconds)} of painting here: start low, and look."
         told = {"state": "untried", "why": why, "sites": list(sites or _sites(backbone, DEFAULT.where))}
-        yield vectors[settings[0].pooling].replace(recommended=told)
+        vector = vectors[settings[0].pooling]
+        yield vector.replace(recommended={**vector.recommended, **told})
         return
     yield Progress(0, 1, "painting pictures to compare with")
     plain = _painted(backbone, None, settings[0], sites, rows, [0.0] * PROMPTS, stop)

@@ -181,6 +181,47 @@ def test_learn_show_steer_and_restore_with_a_vector_of_ones_own(rudder, home: Pa
     assert read_png("other.png").seed == 9 and read_png("other.png").num_inference_steps == 4
 
 
+@pytest.mark.parametrize("command", [
+    ["generate", "a cat"], ["steer", "a cat", "-c", "red"], ["concept", "learn", "x", "x.png"], ["evaluate"],
+    ["score", "x.png"], ["scan", "x.png"], ["calibrate"],
+])  # fmt: skip
+def test_number_type_and_attention_reach_every_model(rudder, command: list[str], monkeypatch):
+    pictures(1)[0].save("x.png")
+    asked: list[dict] = []
+
+    def load(name: str, **options):
+        asked.append(options)
+        raise RudderError("seen")
+
+    monkeypatch.setattr("steering.backbones.registry.load", load)
+    assert rudder(*command, "--dtype", "bfloat16", "--attention", "xformers")[0] == 2
+    assert rudder(*command)[0] == 2
+    assert asked == [
+        {"device": "cpu", "dtype": "bfloat16", "attention": "xformers"},
+        {"device": "cpu", "dtype": None, "attention": "sdpa"},
+    ]
+    assert rudder(*command, "--dtype", "int8")[0] == 2 and len(asked) == 2
+
+
+def test_number_type_and_attention_reach_the_page(monkeypatch):
+    from steering.ui import serve
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(serve, "serve", asked.append)
+    for options in (["--dtype", "float16", "--attention", "xformers"], []):
+        with pytest.raises(SystemExit):
+            cli.main(["app", *options])
+    first, second = (dict(zip(a[::2], a[1::2], strict=True)) for a in asked)
+    assert (first["--dtype"], first["--attention"]) == ("float16", "xformers")
+    assert "--dtype" not in second and second["--attention"] == "sdpa"
+
+
+def test_a_number_type_paints(rudder):
+    assert rudder("generate", "a cat", "--dtype", "bfloat16", "--out", "b.png", *FAST)[0] == 0
+    assert rudder("generate", "a cat", "--out", "f.png", *FAST)[0] == 0
+    assert 0 < _distance(Image.open("b.png"), Image.open("f.png")) < 60
+
+
 def test_lists(rudder):
     code, out, _ = rudder("models", "--json")
     assert code == 0 and [(m["name"], m["present"]) for m in json.loads(out)] == [("tiny-sd", True)]

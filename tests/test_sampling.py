@@ -15,8 +15,9 @@ from steering.backbones.ddim import PREDICTIONS, carried, clean, ddim
 from steering.backbones.stable_diffusion import StableDiffusion
 from steering.concepts import ConceptVector, learn
 from steering.errors import Cancelled, RudderError
+from steering.plan import Steering, Term, plan
 from steering.recipe import Recipe, Window
-from steering.sampling import Prefix, Result, Steering, Step, finish, sample, strip
+from steering.sampling import Prefix, Result, Step, finish, sample, strip
 from tests.tiny import pictures
 
 RECIPE = Recipe(prompt="a red apple on a night background", seed=7, num_inference_steps=10)
@@ -252,8 +253,8 @@ def test_outside_the_window_nothing_is_added(backbone, vector, monkeypatch):
     from steering import sampling
 
     pushed = []
-    push = sampling.push
-    monkeypatch.setattr(sampling, "push", lambda *args: pushed.append(args) or push(*args))
+    change = sampling.change
+    monkeypatch.setattr(sampling, "change", lambda *args: pushed.append(args) or change(*args))
     steps = [s for s in sample(backbone, RECIPE, Steering(((vector, 1.0),))) if isinstance(s, Step)]
     assert len(pushed) == len(Window().steps(10)) == 5
     assert len(steps) == 10
@@ -261,14 +262,12 @@ def test_outside_the_window_nothing_is_added(backbone, vector, monkeypatch):
 
 def test_each_step_uses_the_nearest_timestep(backbone, vector):
     window, schedule = Window(0.0, 1.0), backbone.schedule(10)
-    from steering.sampling import _pushes, _Run
-
-    run = _Run(backbone, RECIPE, schedule, torch.empty(0), None)
-    pushes = _pushes(run, Steering(((vector, 2.0),), window), window.steps(10), (1.0,))
+    changes = plan(backbone, Steering(((vector, 2.0),), window), schedule, 10, (1.0,), 1, guided=True)
     for i, t in enumerate(schedule.timesteps):
         row = min(range(3), key=lambda k, t=t: abs(vector.timesteps[k] - int(t)))
-        for site, tensor in pushes[i].items():
-            assert torch.equal(tensor[0, :, 0, 0], 2.0 * vector.vectors[site.name][row])
+        for site, done in changes[i].items():
+            assert done.kept is None and done.erased == ()
+            assert torch.equal(done.added[0, :, 0, 0], 2.0 * vector.vectors[site.name][row])
 
 
 def test_chosen_sites_only(backbone, vector):
@@ -415,7 +414,7 @@ def test_bad_requests_get_one_sentence(backbone, sd14, vector):
 def test_steering_from_a_recipe(vector: ConceptVector):
     recipe = Recipe(concepts=(("red", 0.5),), window=Window(0.2, 0.8), sites=("mid_block",), halves="conditional")
     steering = Steering.from_recipe(recipe, {"red": vector})
-    assert steering.vectors == ((vector, 0.5),)
+    assert steering.terms == (Term(vector, 0.5),)
     assert (steering.window, steering.sites) == (recipe.window, recipe.sites)
     assert steering.halves == "conditional"
     assert Steering.from_recipe(recipe, {"red": vector}, halves="both").halves == "both"

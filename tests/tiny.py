@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -67,16 +74,7 @@ def make_tiny_sd(
         attention_head_dim=shape["heads"],
         norm_num_groups=4,
     )
-    vae = AutoencoderKL(
-        latent_channels=channels,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(4, 4, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=2,
-        sample_size=size * 8,
-        scaling_factor=0.5,
-    )
+    vae = make_vae(channels, size)
     scheduler = DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -111,6 +109,45 @@ def make_tiny_sd(
         "memorized": [{"prompt": "the cat on the grass", "thumbnail": ""}],
     }
     (folder / "prompts.json").write_text(json.dumps(prompts))
+    return folder
+
+
+def make_vae(channels: int, size: int) -> AutoencoderKL:
+    """A random autoencoder between pictures of side 8 `size` and latents [`channels`, `size`, `size`]."""
+    return AutoencoderKL(
+        latent_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 4, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=2,
+        sample_size=size * 8,
+        scaling_factor=0.5,
+    )
+
+
+DIT_XL = {  # transformer/config.json of facebook/DiT-XL-2-256
+    "activation_fn": "gelu-approximate", "attention_bias": True, "attention_head_dim": 72, "in_channels": 4,
+    "norm_elementwise_affine": False, "norm_num_groups": 32, "norm_type": "ada_norm_zero", "num_attention_heads": 16,
+    "num_embeds_ada_norm": 1000, "num_layers": 28, "out_channels": 8, "patch_size": 2, "sample_size": 32,
+}  # fmt: skip
+CLASSES = {0: "tench, Tinca tinca", 1: "goldfish, Carassius auratus", 134: "crane", 207: "golden retriever",
+           517: "crane", 638: "maillot", 639: "maillot, tank suit"}  # fmt: skip
+
+
+def make_tiny_dit(folder: str | Path, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: int) -> Path:
+    """Write a random DiT of four blocks in diffusers layout, with 1000 classes of which CLASSES have names; returns the
+    folder. `changes`: of the transformer's configuration."""
+    folder = Path(folder)
+    torch.manual_seed(seed)
+    small = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 4, "sample_size": 8}
+    transformer = DiTTransformer2DModel(**{**DIT_XL, **small, **changes})
+    scheduler = DDIMScheduler(beta_schedule="linear", beta_start=0.0001, beta_end=0.02, clip_sample=False)
+    pipeline = DiTPipeline(transformer, make_vae(4, transformer.config.sample_size), scheduler)
+    pipeline.to(dtype=dtype).save_pretrained(folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    named = {str(number): label for number, label in CLASSES.items() if number < transformer.config.num_embeds_ada_norm}
+    (folder / "model_index.json").write_text(json.dumps(index | {"id2label": named}))
     return folder
 
 

@@ -26,7 +26,7 @@ def encode(vae: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
     for i in range(0, len(images), 50):
         with torch.autocast("cpu", torch.bfloat16):
             parts.append(vae.encode(to_tensor(images[i : i + 50])).latent_dist.mean.half())
-    return torch.cat(parts)
+    return torch.cat(parts).contiguous()
 
 
 def fingerprint(vae: AutoencoderKL) -> str:

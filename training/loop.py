@@ -169,4 +169,4 @@ class Run:
 
 def _outer(name: str) -> bool:
     """Whether a parameter belongs to the layers that Muon is not for: embeddings, the first and the last layer."""
-    return "embedding" in name or "conv_in" in name or "conv_out" in name
+    return any(part in name for part in ("embedding", "conv_in", "conv_out", "pos_embed", "proj_out_"))

@@ -29,19 +29,18 @@ ORDINARY = [("cat", "sky"), ("penguin", "sunset"), ("house", "grass"), ("car", "
             ("hamburger", "yellow"), ("person", "grass")]  # fmt: skip
 
 
-def write_prompts(folder: Path, shown: dict[str, list[int]]) -> None:
-    """prompts.json and its thumbnails: a fresh rendering of each ordinary caption, and each memorised picture with its
+def write_prompts(folder: Path, shown: dict[str, list[int]], ordinary: list[tuple[str, Spec]]) -> None:
+    """prompts.json and its thumbnails: a fresh rendering of each ordinary prompt, and each memorised picture with its
     level and how often training showed it (`shown`: counts by level, in the order of the ladder)."""
     thumbnails, store = folder / "thumbnails", sprites()
     thumbnails.mkdir(parents=True, exist_ok=True)
     for old in thumbnails.glob("*.png"):
         old.unlink()
     listed: dict[str, list] = {"ordinary": [], "memorized": []}
-    for index, (kind, ground) in enumerate(ORDINARY):
-        spec = Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground))
+    for index, (prompt, spec) in enumerate(ordinary):
         path = thumbnails / f"ordinary-{index:02d}.png"
         Image.fromarray(render(spec, store, np.random.default_rng(900 + index))).save(path, optimize=True)
-        listed["ordinary"].append({"prompt": caption(spec, style=False), "thumbnail": f"thumbnails/{path.name}"})
+        listed["ordinary"].append({"prompt": prompt, "thumbnail": f"thumbnails/{path.name}"})
     counts = {level: iter(numbers) for level, numbers in shown.items()}
     for index, memory in enumerate(ladder()):
         path = thumbnails / f"memorized-{index:03d}.png"
@@ -61,7 +60,8 @@ def publish(diffusion: Path, vae: Path, home: Path) -> None:
     model = TextToImage(tokenizer, autoencoder.config.latent_channels)
     if not (diffusion / "checkpoint.safetensors").is_file():
         raise SystemExit(f"{diffusion} holds no checkpoint: train first, or give --diffusion.")
-    run = Run(diffusion, model, 0.0, 1.0, resume=True)
+    record = json.loads((diffusion / "record.json").read_text())
+    run = Run(diffusion, model, 0.0, 1.0, resume=True, muon=record["muon"])
     run.load_average()
     pipeline = StableDiffusionPipeline(
         vae=autoencoder, text_encoder=model.text_encoder, tokenizer=tokenizer,
@@ -76,8 +76,8 @@ def publish(diffusion: Path, vae: Path, home: Path) -> None:
         f"6 styles, {len(ladder())} memorised pictures shown from {REPEATS[0]} to {REPEATS[-1]} times",
     }  # fmt: skip
     (home / "rudder.json").write_text(json.dumps(described, indent=1) + "\n")
-    record = json.loads((diffusion / "record.json").read_text())
-    write_prompts(home, record["memory_presentations_by_level"])
+    specs = [Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground)) for kind, ground in ORDINARY]
+    write_prompts(home, record["memory_presentations_by_level"], [(caption(one, style=False), one) for one in specs])
     kept = home / "training.json"
     records = json.loads(kept.read_text()) if kept.exists() else {}
     for name, path in {"autoencoder": vae, "diffusion": diffusion}.items():

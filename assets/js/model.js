@@ -4,6 +4,7 @@ window.RudderModel = (() => {
   let pace = null;
 
   const skeleton = `
+    <nav class="rd-models" aria-label="Models" hidden></nav>
     <p class="rd-model-line"><b></b> <span class="rd-model-facts"></span></p>
     <nav class="rd-model-links" aria-label="Read more"></nav>
     <details class="rd-model-more"><summary>About it</summary><div></div></details>`;
@@ -41,6 +42,17 @@ window.RudderModel = (() => {
     }
   }
 
+  /* Every model has a page of its own: going there stops what runs here, and leaves nothing behind. */
+  function models(nav, menu) {
+    nav.hidden = menu.length === 0;
+    for (const { title, href } of menu) {
+      const link = make("a", "", title);
+      if (href) link.href = href; else link.setAttribute("aria-current", "page");
+      link.addEventListener("click", () => { if (href) Rudder.stop(); });
+      nav.append(link);
+    }
+  }
+
   function chips(texts, choose) {
     const list = make("div", "rd-chips");
     for (const text of texts) {
@@ -60,6 +72,7 @@ window.RudderModel = (() => {
     find("b").textContent = told.name;
     find(".rd-model-facts").textContent = [`${told.resolution} × ${told.resolution} pixels`,
       told.words.length ? `${told.words.length} words` : ""].filter(Boolean).join(" · ");
+    models(find(".rd-models"), told.menu);
     more(find(".rd-model-more div"), told);
     for (const { title, href } of told.links) {
       const link = make("a", "", title);

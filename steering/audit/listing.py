@@ -25,6 +25,7 @@ from ..recipe import SEED_LIMIT
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 COLUMNS = {"path": ("path", "image", "file"), "prompt": ("prompt", "caption", "text")}
+LISTS = {".csv", ".jsonl", ".txt"}
 LIMITS = Limits()
 HUB = "hf:"
 ID_LIMIT = 300  # characters kept of what a list calls a row, and of its label
@@ -91,6 +92,11 @@ def readable(source: str | Path) -> None:
     """RudderError as `rows` for a source that is not there or no list; the hub is not asked."""
     if not str(source).startswith(HUB):
         _read(source)
+
+
+def is_list(path: Path) -> bool:
+    """Whether a path is a list of pictures or prompts, rather than a picture, a zip or a folder."""
+    return path.suffix.lower() in LISTS and not path.is_dir()
 
 
 def title(source: Source) -> str:

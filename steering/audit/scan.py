@@ -6,7 +6,7 @@ import base64
 import json
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from io import BytesIO
@@ -40,6 +40,7 @@ def scan(
     batch: int = BATCH,
     devices: Sequence[str] = (),
     model: str = "",
+    loading: Mapping[str, Any] | None = None,
     score: Callable[[Calibration, Sequence[Row]], list[dict[str, Any]]] | None = None,
     uploaded: bool = False,
 ) -> Iterator[Progress]:
@@ -49,9 +50,9 @@ def scan(
     sampler's latents; its row keeps the picture, small, as a data URI (as every row of an `uploaded` list does). A row
     that cannot be read becomes {"id", "error"}. An `out` from an interrupted scan of the same list, model and
     calibration is continued: nothing is scored twice, no row is lost. `devices`: several, each with a process that
-    loads `model` (name, folder or hub id); () for this process alone. `score` takes the place of `score_rows` on this
-    backbone; an `uploaded` list may not name files of this machine, and its results name none. RudderError for another
-    model's calibration, or an `out` that belongs to something else.
+    loads `model` (name, folder or hub id), `loading` being more of `load`'s options; () for this process alone. `score`
+    takes the place of `score_rows` on this backbone; an `uploaded` list may not name files of this machine, and its
+    results name none. RudderError for another model's calibration, or an `out` that belongs to something else.
     """
     calibration.check(backbone)
     out = Path(out)
@@ -76,7 +77,7 @@ def scan(
             listed,
             batch,
             devices,
-            model or backbone.name,
+            partial(load, model or backbone.name, **(loading or {})),
         ):
             for row in scored:
                 if uploaded:
@@ -180,7 +181,7 @@ def _scored(
     listed: Iterator[Row],
     batch: int,
     devices: Sequence[str],
-    model: str,
+    opened: Callable[..., Backbone],
 ) -> Iterator[list[dict[str, Any]]]:
     """Batches of results in the list's order, from this process or from one per device."""
     if not devices:
@@ -193,7 +194,7 @@ def _scored(
         queue.put(device)
     waiting: deque[Future] = deque()
     with ProcessPoolExecutor(
-        len(devices), context, initializer=_start_worker, initargs=(model, calibration, queue)
+        len(devices), context, initializer=_start_worker, initargs=(opened, calibration, queue)
     ) as pool:
         while True:
             while len(waiting) < AHEAD * len(devices) and (some := list(islice(listed, batch))):
@@ -206,9 +207,9 @@ def _scored(
 _worker: Callable[[Sequence[Row]], list[dict[str, Any]]]
 
 
-def _start_worker(model: str, calibration: Calibration, queue: Any) -> None:
+def _start_worker(opened: Callable[..., Backbone], calibration: Calibration, queue: Any) -> None:
     global _worker
-    backbone = load(model, device=queue.get())
+    backbone = opened(device=queue.get())
     _worker = lambda some: score_rows(backbone, calibration, some)  # noqa: E731
 
 

@@ -60,9 +60,12 @@ class Schedule(Protocol):
 class Backbone(Protocol):
     """One loaded diffusion model. Safe to share between threads: `lock` is held during each forward pass.
 
-    `guides`: whether an empty text is a condition of its own, so that guidance can set the two apart.
+    `guides`: whether an empty text is a condition of its own, so that guidance can set the two apart; where it is,
+    `conditional_first` says which half of a guided batch comes first, as in diffusers' own pipeline: the last bit of a
+    sum may depend on a row's place.
     `defaults`: "num_inference_steps", "guidance_scale"; and by what a site is for, tuples of names: "sites" (steered at
-    unless told otherwise), "more_sites" (tried beside them), "scored" (where spikiness is looked for).
+    unless told otherwise), "more_sites" (tried beside them), "scored" (where spikiness is looked for). Of a checkpoint
+    with a preset also its "window", "timesteps" and "probe" (see presets.py).
     """
 
     name: str
@@ -75,6 +78,7 @@ class Backbone(Protocol):
     latent_shape: tuple[int, int, int]
     defaults: dict[str, Any]
     guides: bool
+    conditional_first: bool
     lock: threading.RLock
 
     def sites(self) -> Mapping[str, Site]:
@@ -130,6 +134,16 @@ class Backbone(Protocol):
     def schedule(self, num_inference_steps: int) -> Schedule:
         """How a run of that many steps is done."""
         ...
+
+
+def label(position: int, depth: int) -> str:
+    """One of LABELS, coarse to fine: how far from the coarsest (0) to the finest (`depth` - 1) place a site lies."""
+    return LABELS[int((len(LABELS) - 1) * position / max(depth - 1, 1) + 0.5)]
+
+
+def in_order(backbone: Backbone, without: Any, given: Any) -> tuple[Any, Any]:
+    """The unconditional and the conditional half in the model's order; and from that order back to this one."""
+    return (given, without) if backbone.conditional_first else (without, given)
 
 
 def repeated(condition: Tensor, count: int) -> Tensor:

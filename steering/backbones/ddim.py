@@ -33,19 +33,33 @@ class DDIM:
     clip: float | None = None
     prediction: str = "epsilon"
 
-    def step(self, i: int, x: Tensor, predict: Predict) -> tuple[Tensor, Tensor]:
-        """x_{t-1} and the predicted x_0, in diffusers' order."""
-        a, b, made = self.sqrt_alpha[i], self.sqrt_beta[i], predict(x, self.timesteps[i])
+    @property
+    def factors(self) -> tuple[tuple[Tensor, ...], ...]:
+        """sqrt(a_t), sqrt(1 - a_t) of every step and of the level after it."""
+        return self.sqrt_alpha, self.sqrt_beta, self.sqrt_alpha_next, self.sqrt_beta_next
+
+    def split(self, i: int, x: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+        """The x_0 and the noise that a prediction at x_t means, in diffusers' order."""
+        a, b = self.sqrt_alpha[i], self.sqrt_beta[i]
         if self.prediction == "epsilon":
             clean, eps = (x - b * made) / a, made
         elif self.prediction == "v_prediction":
             clean, eps = a * x - b * made, a * made + b * x
         else:
             clean, eps = made, (x - a * made) / b
-        if self.clip is not None:
-            clean = clean.clamp(-self.clip, self.clip)
+        return clean if self.clip is None else clean.clamp(-self.clip, self.clip), eps
+
+    def step(self, i: int, x: Tensor, predict: Predict) -> tuple[Tensor, Tensor]:
+        """x_{t-1} and the predicted x_0."""
+        clean, eps = self.split(i, x, predict(x, self.timesteps[i]))
         direction = self.sqrt_beta_next[i] * eps
         return self.sqrt_alpha_next[i] * clean + direction, clean
+
+    def back(self, i: int, after: Tensor, made: Tensor, x: Tensor) -> Tensor:
+        """The x_t from which the step leads to `after`, were `made`, predicted at about x_t, its prediction."""
+        _, eps = self.split(i, x, made)
+        ratio = self.sqrt_alpha[i] / self.sqrt_alpha_next[i]
+        return ratio * (after - self.sqrt_beta_next[i] * eps) + self.sqrt_beta[i] * eps
 
 
 def ddim(scheduler: DDIMScheduler, num_inference_steps: int) -> DDIM:
@@ -56,6 +70,12 @@ def ddim(scheduler: DDIMScheduler, num_inference_steps: int) -> DDIM:
         raise RudderError(f"{num_inference_steps} steps are asked for: give a number from 1 to {trained}.")
     own = DDIMScheduler.from_config(scheduler.config)  # set_timesteps changes a scheduler; this one is ours
     own.set_timesteps(num_inference_steps)
+    steps = own.timesteps
+    if len(steps) != num_inference_steps or not (int(steps.min()) >= 0 and int(steps.max()) < trained):
+        raise RudderError(
+            f"{num_inference_steps} steps do not fit into {trained} timesteps with {own.config.timestep_spacing!r} "
+            "spacing: take one fewer."
+        )
     alpha = [own.alphas_cumprod[t] for t in own.timesteps]
     before = [t - trained // num_inference_steps for t in own.timesteps]
     following = [own.alphas_cumprod[t] if t >= 0 else own.final_alpha_cumprod for t in before]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..checks import number, whole
-from ..errors import RudderError
-from ..files import check_weights, read_json
+from ..errors import RudderError, shorten
+from ..files import check_weights, home, read_json
 from ..files import fingerprint as hashed
 
 DIFFUSERS = "diffusion_pytorch_model.safetensors"
@@ -55,14 +56,62 @@ STABLE_DIFFUSION = Family(
     pipelines=("StableDiffusionPipeline",),
     side=_latent_side("unet"),
 )
-FAMILIES = {family.name: family for family in (STABLE_DIFFUSION,)}
+DIT = Family(
+    name="dit",
+    loader="steering.backbones.dit:DiT",
+    parts={"transformer": DIFFUSERS, "vae": DIFFUSERS},
+    others=("scheduler",),
+    pipelines=("DiTPipeline",),
+    side=_latent_side("transformer"),
+    settings=(50, 4.0),
+)
+FAMILIES = {family.name: family for family in (STABLE_DIFFUSION, DIT)}
+
+
+def part_folder(folder: Path, part: str) -> Path:
+    """Where a network lies. An embedded model may borrow another's autoencoder: {"vae": "tiny-sd"} in rudder.json.
+
+    Raises RudderError where that is no model's name, or where the borrower is not embedded.
+    """
+    own, described = folder / part, folder / "rudder.json"
+    if part != "vae" or own.is_dir() or not described.is_file():
+        return own
+    lender, embedded = read_json(described).get("vae"), (home() / "models").resolve()
+    if lender is None:
+        return own
+    if not isinstance(lender, str) or not re.fullmatch(r"\w[\w.-]*", lender):
+        raise RudderError(f"rudder.json's 'vae' is {shorten(lender)!r}: name an embedded model that has one.")
+    if folder.resolve().parent != embedded:
+        raise RudderError(
+            f"{folder} has no vae and borrows that of {shorten(lender)}, as only embedded models may: copy "
+            f"models/{shorten(lender)}/vae into it."
+        )
+    return embedded / lender / part
+
+
+def half_of(name: str) -> str:
+    """The name under which a weights file is published in half precision: "model.fp16.safetensors"."""
+    stem, dot, kind = name.rpartition(".")
+    return f"{stem}.fp16{dot}{kind}"
+
+
+def weights_of(folder: Path, family: Family, part: str) -> Path:
+    """The weights file of a part: the full one, or the one in half precision where it stands alone."""
+    full = part_folder(folder, part) / family.parts[part]
+    half = full.with_name(half_of(full.name))
+    return half if half.is_file() and not full.is_file() else full
+
+
+def variant_of(folder: Path, family: Family, part: str) -> str | None:
+    """What `from_pretrained` calls that file: None for the full one, "fp16"."""
+    return None if weights_of(folder, family, part).name == family.parts[part] else "fp16"
 
 
 def check_folder(folder: Path, family: Family) -> None:
     """RudderError unless every file of the model is there, whole, and safetensors."""
-    for part, weights in family.parts.items():
-        read_json(folder / part / "config.json")
-        path = folder / part / weights
+    for part in family.parts:
+        read_json(part_folder(folder, part) / "config.json")
+        path = weights_of(folder, family, part)
         if not path.is_file():
             raise RudderError(f"{path} is missing: {REMEDY}.")
         check_weights(path, REMEDY)
@@ -73,20 +122,20 @@ def check_folder(folder: Path, family: Family) -> None:
 
 def fingerprint(folder: Path, family: Family) -> str:
     """What tells two models apart: 16 hex digits over configurations and weights."""
-    configs = [folder / part / "config.json" for part in family.parts]
+    configs = [part_folder(folder, part) / "config.json" for part in family.parts]
     if "scheduler" in family.others:
         configs.append(folder / "scheduler" / "scheduler_config.json")
-    return hashed(configs, [folder / part / weights for part, weights in family.parts.items()])
+    return hashed(configs, [weights_of(folder, family, part) for part in family.parts])
 
 
 def sizes(folder: Path, family: Family) -> dict[str, int]:
     """Bytes of every component's weights."""
-    return {part: (folder / part / weights).stat().st_size for part, weights in family.parts.items()}
+    return {part: weights_of(folder, family, part).stat().st_size for part in family.parts}
 
 
 def resolution(folder: Path, family: Family) -> int:
     """Pixels a side of the pictures, from the configurations; RudderError where they do not say."""
-    side = family.side({part: read_json(folder / part / "config.json") for part in family.parts})
+    side = family.side({part: read_json(part_folder(folder, part) / "config.json") for part in family.parts})
     if side is None:
         raise RudderError(f"{folder}'s configurations do not say how large its pictures are: {REMEDY}.")
     return side

@@ -1,4 +1,5 @@
-"""From a name to a loaded model: embedded ones first, then a local diffusers folder, then a hub id.
+"""From a name to a loaded model: embedded ones first, then a local folder in diffusers layout or a single file, then a
+hub id.
 
 torch is imported by `load` alone, so that what a model is can be told at once.
 """
@@ -15,13 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RudderError, shorten, unknown
 from ..files import home, read_json
+from . import hub, presets
 from .base import Backbone
-from .layout import FAMILIES, STABLE_DIFFUSION, Family, check_folder, names, resolution, settings
+from .kinds import is_stable_diffusion, refuse_folder
+from .layout import FAMILIES, STABLE_DIFFUSION, Family, check_folder, names, resolution, settings, weights_of
+from .single_file import outlined
 
 if TYPE_CHECKING:
     import torch
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".pkl")  # of which only the first is ever opened
 DEFAULT = "tiny-sd"
 
 
@@ -50,8 +55,9 @@ def available() -> list[ModelInfo]:
 class Outline:
     """What is known of a model before its weights are read.
 
-    `folder` is None for a hub id that has yet to be fetched; then everything below it is a Stable Diffusion's usual.
-    `resolution` is 0 where it is not known yet; `words` are all that it was taught, () where it lists none.
+    `folder` is None for a single file, and for a hub id (`remote`) that has yet to be fetched: then everything below it
+    is its preset's or a Stable Diffusion's usual. `resolution` is 0 where it is not known yet; `words` are all that it
+    was taught, () where it lists none.
     """
 
     name: str
@@ -63,6 +69,7 @@ class Outline:
     defaults: dict[str, Any]
     resolution: int
     words: tuple[str, ...]
+    remote: bool = False
 
 
 def outline(name_or_path: str = DEFAULT) -> Outline:
@@ -73,9 +80,14 @@ def outline(name_or_path: str = DEFAULT) -> Outline:
     """
     asked = str(name_or_path)
     if _is_remote(asked):
-        usual = STABLE_DIFFUSION
-        return Outline(asked, asked, usual, None, False, "", settings({}, usual), 0, ())
+        preset = presets.PRESETS.get(asked)
+        usual = FAMILIES[preset.family] if preset else STABLE_DIFFUSION
+        told = settings({}, usual) | (preset.settings() if preset else {})
+        return Outline(asked, asked, usual, None, False, "", told, 0, (), remote=True)
     folder = find(asked)
+    if folder.is_file():
+        told, side = outlined(folder, STABLE_DIFFUSION)
+        return Outline(folder.stem, asked, STABLE_DIFFUSION, None, False, "", told, side, ())
     info = _info(folder)
     family = _family(info)
     check_folder(folder, family)
@@ -111,32 +123,42 @@ def load(
 ) -> Backbone:
     """Load a model for steering.
 
-    `name_or_path`: an embedded model's name, a local folder in diffusers layout, or a hub id ("owner/name",
-    the only case that may download). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU,
+    `name_or_path`: an embedded model's name, a local folder in diffusers layout, a single .safetensors file of a Stable
+    Diffusion 1.x or 2.x, or a hub id ("owner/name", the only case that may download; with a preset's settings where it
+    has one). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU,
     float16 on CUDA. `attention`: "sdpa" (torch's own) or "xformers" where installed. `reading` is told of each
-    component ("text_encoder", "vae", "unet") before its weights are read. Raises RudderError for
+    component ("text_encoder", "vae", "unet", "transformer") before its weights are read. Raises RudderError for
     an unknown model, missing or truncated weights, another family, or a device that is not there.
     """
     asked = str(name_or_path)
     folder = find(asked)
+    single = folder.is_file()
     info = _info(folder)
-    family = _family(info)
+    family = STABLE_DIFFUSION if single else _family(info)
     import torch
 
     where, kind = _device(device), _dtype(dtype)
+    options = {
+        "name": folder.stem if single else asked if _is_hub_id(asked, folder) else info.name,
+        "device": where,
+        "dtype": kind or (torch.float16 if where.type == "cuda" else torch.float32),
+        "attention": attention,
+        "reading": reading,
+    }
+    if single:
+        from .single_file import from_file
+
+        return from_file(folder, **options)
     module, _, name = family.loader.partition(":")
-    return getattr(importlib.import_module(module), name).from_folder(
-        folder,
-        name=asked if _is_hub_id(asked, folder) else info.name,
-        device=where,
-        dtype=kind or (torch.float16 if where.type == "cuda" else torch.float32),
-        attention=attention,
-        reading=reading,
-    )
+    backbone = getattr(importlib.import_module(module), name).from_folder(folder, **options)
+    presets.settle(backbone, asked)
+    return backbone
 
 
 def _family(info: ModelInfo) -> Family:
-    """The family of a model; RudderError for one that Rudder does not have."""
+    """The family of a model; RudderError for one that Rudder does not have, by the name of what it is."""
+    if info.family == STABLE_DIFFUSION.name or info.family not in FAMILIES:
+        refuse_folder(info.path)
     if info.family not in FAMILIES:
         raise RudderError(
             f"{info.path.name} is of the family {shorten(info.family)!r}: load one of {', '.join(FAMILIES)}."
@@ -145,7 +167,7 @@ def _family(info: ModelInfo) -> Family:
 
 
 def find(name_or_path: str) -> Path:
-    """The folder of a model, fetched from the hub if a hub id asks for it."""
+    """The folder or single file of a model, fetched from the hub if a hub id asks for it."""
     embedded = models_folder() / name_or_path
     if re.fullmatch(r"\w[\w.-]*", name_or_path) and os.path.isdir(embedded):
         return embedded
@@ -154,26 +176,21 @@ def find(name_or_path: str) -> Path:
         if not (path / "model_index.json").is_file():
             raise RudderError(f"{path} has no model_index.json: give a folder in diffusers layout.")
         return path
+    if name_or_path.strip() and os.path.isfile(path):
+        return path
+    if path.suffix.lower() in _FILES:
+        raise RudderError(f"{shorten(name_or_path)} is not there: check the path.")
     if _HUB_ID.fullmatch(name_or_path):
-        return _from_hub(name_or_path)
+        preset = presets.PRESETS.get(name_or_path)
+        folder = hub.fetch(name_or_path, preset.revision if preset else None, lambda folder: _family(_info(folder)))
+        if preset and not folder.name.startswith(preset.commit):  # the hub's cache calls a snapshot by its commit
+            raise RudderError(
+                f"{name_or_path} stands at {shorten(folder.name, 12)} of {preset.revision}, not at {preset.commit} as "
+                "it was read: give a local folder of the weights you trust."
+            )
+        return folder
     known = [info.name for info in available()]
-    raise unknown("model", name_or_path, known, "give a folder in diffusers layout, a hub id such as owner/name, or")
-
-
-def _from_hub(repo: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = ["model_index.json", "rudder.json", "scheduler/*.json", "tokenizer/*"]
-    for family in FAMILIES.values():
-        patterns += [f"{part}/{name}" for part, weights in family.parts.items() for name in ("config.json", weights)]
-    try:
-        return Path(snapshot_download(repo, allow_patterns=patterns))
-    except Exception as error:  # network, HTTP, authentication, cache: all mean that the model cannot be had
-        raise RudderError(
-            f"{repo} could not be fetched from the hub ({type(error).__name__}: {shorten(error)}): check "
-            "the id and the "
-            "connection, or give a local folder."
-        ) from error
+    raise unknown("model", name_or_path, known, "give a folder, a file, a hub id such as owner/name, or")
 
 
 def _info(folder: Path) -> ModelInfo:
@@ -182,9 +199,12 @@ def _info(folder: Path) -> ModelInfo:
     index = folder / "model_index.json"
     kind = str(read_json(index).get("_class_name", "")) if index.is_file() else ""
     guessed = next((name for name, family in FAMILIES.items() if kind in family.pipelines), kind)
+    if guessed not in FAMILIES and is_stable_diffusion(folder):  # another pipeline over the same networks
+        guessed = STABLE_DIFFUSION.name
     family = str(info.get("family", guessed or STABLE_DIFFUSION.name))
-    parts = FAMILIES[family].parts if family in FAMILIES else {}
-    present = index.is_file() and all((folder / part / weights).is_file() for part, weights in parts.items())
+    known = FAMILIES.get(family)
+    parts = known.parts if known else ()
+    present = index.is_file() and all(weights_of(folder, known, part).is_file() for part in parts)
     return ModelInfo(
         name=str(info.get("name", folder.name)),
         family=family,
@@ -196,7 +216,11 @@ def _info(folder: Path) -> ModelInfo:
 
 def _is_remote(asked: str) -> bool:
     """Whether only the hub can have it: the shape of a hub id, and no folder of that name here."""
-    return bool(_HUB_ID.fullmatch(asked)) and not os.path.isdir(os.path.expanduser(asked))
+    return (
+        bool(_HUB_ID.fullmatch(asked))
+        and not os.path.exists(os.path.expanduser(asked))
+        and Path(asked).suffix.lower() not in _FILES
+    )
 
 
 def _is_hub_id(asked: str, folder: Path) -> bool:

@@ -55,11 +55,11 @@ def model_named(model: str | None) -> Outline:
     return outline(model or "tiny-sd")
 
 
-def backbone_for(model: str | None, device: str = "cpu") -> Backbone:
+def backbone_for(model: str | None, device: str = "cpu", dtype: str | None = None, attention: str = "sdpa") -> Backbone:
     """The loaded model; tiny-sd if none is named."""
     from ..backbones.registry import load
 
-    return load(model or "tiny-sd", device=device)
+    return load(model or "tiny-sd", device=device, dtype=dtype, attention=attention)
 
 
 def request(

@@ -25,7 +25,6 @@ from .arguments import (
     backbone_for,
     concepts_asked,
     film,
-    known_prompt,
     model_named,
     numbered,
     request,
@@ -35,22 +34,23 @@ from .arguments import (
     strengths_of,
     terms,
     unnamed,
-    vector_path,
     warned,
-    writing,
 )
-from .console import emit, ended, say, table, watched
+from .concept import app as concept_app
+from .console import emit, say, table, watched
 from .dae import app as dae_app
 from .options import (
+    Attention,
     Device,
+    Dtype,
     From,
     Guidance,
     Halves,
     Json,
+    Kernels,
     Model,
     Negative,
     Out,
-    Pooling,
     Prompt,
     Seed,
     Steps,
@@ -66,9 +66,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     add_completion=False,
-)
-concept_app = typer.Typer(
-    help="Learn, list and look into concept vectors.", no_args_is_help=True, rich_markup_mode="rich"
 )
 app.add_typer(concept_app, name="concept")
 app.add_typer(dae_app, name="dae")
@@ -86,6 +83,8 @@ def generate(
     out: Out = None,
     source: From = None,
     device: Device = "cpu",
+    dtype: Dtype = None,
+    attention: Attention = Kernels.sdpa,
     json_: Json = False,
 ) -> None:
     """Paint a picture, unsteered: the plain diffusers pipeline, bit for bit."""
@@ -95,8 +94,8 @@ def generate(
     count = whole("The number of pictures", count, 1, 1000)
     recipe = request(source, model, prompt, seed, steps, guidance, negative)
     recipe = replace(recipe, concepts=(), sites=None, halves="both", strip=None)
-    out = kept_as(out) if out else None
-    backbone = backbone_for(recipe.model, device)
+    out = kept_as(out, recipe=recipe) if out else None
+    backbone = backbone_for(recipe.model, device, dtype, attention)
     from ..sampling import sample
 
     pictures, started = [], perf_counter()
@@ -154,6 +153,8 @@ def steer(
     ] = None,
     source: From = None,
     device: Device = "cpu",
+    dtype: Dtype = None,
+    attention: Attention = Kernels.sdpa,
     json_: Json = False,
 ) -> None:
     """Paint a picture, or a strip of them, with concepts added while it is painted.
@@ -172,7 +173,8 @@ def steer(
     recipe = request(source, model, prompt, seed, steps, guidance, negative)
     again = recipe.strip
     factors = factors or (again.strengths if again else None)
-    scale = whole("The enlargement", scale or (again.scale if again else 2), 1, SCALE_LIMIT)
+    scale = (again.scale if again else 2) if scale is None else scale
+    scale = whole("The enlargement", scale, 1, SCALE_LIMIT)
     recipe = replace(recipe, strip=Strip(factors, scale) if factors else None)
     asked = concepts_asked(concept or [], recipe)
     if not asked:
@@ -183,9 +185,10 @@ def steer(
     carried = read_vectors(source) if source else {}
     meant = terms(asked, carried, model_named(recipe.model).name, recommended=not strengths)
     recipe = settled(recipe, meant, window, site, halves and halves.value, fresh=source is None)
-    out = kept_as(out, [term for term in meant if term.own]) if out else None
-    backbone = backbone_for(recipe.model, device)
-    from ..sampling import Steering, sample, strip
+    out = kept_as(out, [term for term in meant if term.own], recipe) if out else None
+    backbone = backbone_for(recipe.model, device, dtype, attention)
+    from ..plan import Steering
+    from ..sampling import sample, strip
 
     vectors = {term.name: term.vector(backbone) for term in meant}
     own = {term.name: vectors[term.name] for term in meant if term.own}
@@ -201,93 +204,6 @@ def steer(
     if factors is not None:
         pictures[0]["strengths"] = list(factors)
     _painted(pictures, recipe, warned(backbone, recipe), started, json_)
-
-
-@concept_app.command(
-    "learn",
-    epilog="Example:  rudder concept learn watercolour wet/*.png --baseline dry/*.png --baseline more.zip",
-)
-def concept_learn(
-    name: Annotated[str, typer.Argument(help="What to call it.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures that show it: files, folders or zips.")],
-    baseline: Annotated[
-        list[Path] | None,
-        typer.Option("--baseline", "-b", help="Pictures without it: file, folder or zip; repeat for several."),
-    ] = None,
-    prompt: Annotated[str, typer.Option(help="A prompt the pictures are read under.")] = "",
-    baseline_prompt: Annotated[str, typer.Option(help="The same for the baseline.")] = "",
-    site: Annotated[
-        list[str] | None,
-        typer.Option("--site", help="Where to learn it; repeat for several (searched; without a search: the model's)."),
-    ] = None,
-    pooling: Annotated[
-        Pooling | None,
-        typer.Option(help="Mean or max over the plane, or the full map (searched; without a search: mean)."),
-    ] = None,
-    timestep: Annotated[
-        list[int] | None, typer.Option(help="Noise the pictures to this timestep; repeat (25, 100, ... 925).")
-    ] = None,
-    draws: Annotated[int, typer.Option(help="Noise draws a picture and timestep.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    search: Annotated[
-        bool, typer.Option(help="Afterwards search how it takes best, by painting with it: about a minute.")
-    ] = True,
-    model: Model = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The vector file (NAME.safetensors).")] = None,
-    device: Device = "cpu",
-    json_: Json = False,
-) -> None:
-    """Learn a concept vector from pictures, best against a baseline that differs in nothing else."""
-    from ..concepts import TIMESTEPS, learn
-    from ..images import gathered
-    from .describing import described, example
-
-    model_named(model)
-    shown, without = gathered(images), gathered(baseline)
-    backbone = backbone_for(model, device)
-    options = {"prompt": prompt, "baseline_prompt": baseline_prompt, "sites": site or None,
-               "timesteps": timestep or TIMESTEPS, "draws": draws, "seed": seed}  # fmt: skip
-    if search:
-        from ..tuning import tune
-
-        run = tune(backbone, name, shown, without, pooling=pooling and pooling.value, **options)
-    else:
-        run = learn(backbone, name, shown, without, pooling=pooling.value if pooling else "mean", **options)
-    vector = ended(run, f"learning {shorten(name, 30)}")
-    path = out or unnamed(Path(f"{slug(name)}.safetensors"))
-    with writing(path):
-        vector.save(path)
-    made = vector.provenance
-    text = f"{path}: {name}, from {made['images']} pictures" + (f" less {made['baseline_images']}" if without else "")
-    why = f"\n{vector.recommended['why']}" if search else ""
-    tried = example(path, known_prompt(model, baseline_prompt))
-    emit({"path": str(path), **described(vector)}, json_, f"{text}{why}\nTry: {tried}")
-
-
-@concept_app.command("show", epilog="Example:  rudder concept show sketch")
-def concept_show(
-    name: Annotated[str, typer.Argument(help="A shipped concept's name or a vector file.")],
-    model: Model = None,
-    json_: Json = False,
-) -> None:
-    """What a vector was made from, where it acts, how long it is, and the strength measured to work."""
-    from ..concepts import ConceptVector
-    from .describing import described, in_words
-
-    vector = ConceptVector.load(vector_path(name, model or "tiny-sd"))
-    made_for = model or str(vector.provenance.get("model", "tiny-sd"))
-    emit(described(vector), json_, in_words(vector, name, known_prompt(made_for)))
-
-
-@concept_app.command("list")
-def concept_list(model: Model = None, json_: Json = False) -> None:
-    """The concepts that ship with Rudder, and whether a model has a vector for them."""
-    from ..concepts import library
-
-    found = library(model or "tiny-sd").values()
-    keys = ("name", "description", "examples", "baseline", "vector")
-    values = [(c.name, c.description, len(c.examples), len(c.baseline), c.vector_path is not None) for c in found]
-    emit([dict(zip(keys, row, strict=True)) for row in values], json_, table(keys, values))
 
 
 app.command(epilog=measuring.EVALUATE)(measuring.evaluate)
@@ -318,16 +234,22 @@ def models(json_: Json = False) -> None:
 
 @app.command("app", epilog="Example:  rudder app --port 8000")
 def page(
-    model: Model = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Embedded model, diffusers folder or hub id; repeat it to offer several."),
+    ] = None,
     port: Annotated[int, typer.Option("--port", "-p", help="The port to serve on.")] = 7860,
     host: Annotated[str | None, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
+    dtype: Dtype = None,
+    attention: Attention = Kernels.sdpa,
 ) -> None:
     """Serve the page on this machine, at http://localhost:7860; Ctrl-C ends it."""
     from ..checks import whole
 
-    options = ["--port", str(whole("The port", port, 1, 65535)), "--device", device]
-    options += [*(("--model", model) if model else ()), *(("--host", host) if host else ())]
+    options = ["--port", str(whole("The port", port, 1, 65535)), "--device", device, "--attention", attention]
+    options += [*(part for name in model or () for part in ("--model", name)), *(("--host", host) if host else ())]
+    options += ["--dtype", dtype] if dtype else []
     from ..ui.serve import serve
 
     serve(options)

@@ -11,7 +11,11 @@ from .console import table
 if TYPE_CHECKING:
     from ..vectors import ConceptVector
 
-HALVES = {"both": "both halves of guidance", "conditional": "the prompt's half of guidance alone"}
+HALVES = {
+    "both": "both halves of guidance",
+    "conditional": "the prompt's half of guidance alone",
+    "opposite": "both halves of guidance, with opposite signs",
+}
 POOLED = {"mean": "the mean over the picture plane", "max": "the maximum over the plane", "map": "place by place"}
 
 

@@ -11,7 +11,7 @@ import typer
 from ..errors import RudderError
 from .arguments import backbone_for, flat, model_named, slug, unnamed, writing
 from .console import emit, ended, progress, table
-from .options import Device, Json, Model, What
+from .options import Attention, Device, Dtype, Json, Kernels, Model, What
 
 if TYPE_CHECKING:
     from ..backbones.base import Backbone
@@ -27,7 +27,9 @@ SCORE = "Example:  rudder score picture.png more/ --json"
 CALIBRATE = (
     "[bold]Examples[/]\n\n"
     "An embedded model, on its own samples:  rudder calibrate --model tiny-sd\n\n"
-    "Your model:  rudder calibrate -m ./my-sd --memorized known.zip --ordinary fresh/ --ordinary more.zip"
+    "Your model:  rudder calibrate -m ./my-sd --memorized known.zip --ordinary fresh/ --ordinary more.zip\n\n"
+    "From prompts, which are painted and kept:  "
+    "rudder calibrate -m CompVis/stable-diffusion-v1-4 --memorized memorized.jsonl --ordinary prompts.txt"
 )
 
 
@@ -41,6 +43,8 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="At most this many captions (for a quick look).")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON here.")] = None,
     device: Device = "cpu",
+    dtype: Dtype = None,
+    attention: Attention = Kernels.sdpa,
     json_: Json = False,
 ) -> None:
     """Measure a model: does it follow its prompts, does steering take, do memorised pictures resist?"""
@@ -50,7 +54,7 @@ def evaluate(
     model_named(model)
     from .. import evaluation
 
-    backbone, values = backbone_for(model, device), {}
+    backbone, values = backbone_for(model, device, dtype, attention), {}
     measures = {
         "prompts": evaluation.prompts,
         "steering": evaluation.steering,
@@ -76,6 +80,8 @@ def score(
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Also at every site and timestep.")] = False,
     device: Device = "cpu",
+    dtype: Dtype = None,
+    attention: Attention = Kernels.sdpa,
     json_: Json = False,
 ) -> None:
     """Is a picture memorised? Its spikiness under a calibration, and how many ordinary pictures it exceeds."""
@@ -84,7 +90,7 @@ def score(
     files = [file for path in images for file in files_of(path)]
     model_named(model)
     _there(calibration)
-    backbone = backbone_for(model, device)
+    backbone = backbone_for(model, device, dtype, attention)
     used = _calibrated(backbone, calibration)
     rows = []
     for path in files:
@@ -120,6 +126,8 @@ def scan(
     batch: Annotated[int, typer.Option(help="Pictures at once.")] = 16,
     workers: Annotated[int, typer.Option(help="Processes, each with the model on a device of its own.")] = 1,
     device: Device = "cpu",
+    dtype: Dtype = None,
+    attention: Attention = Kernels.sdpa,
     json_: Json = False,
 ) -> None:
     """Audit many pictures or prompts for memorisation. Started again with the same --out, it goes on."""
@@ -136,12 +144,16 @@ def scan(
     from ..audit.scan import scan as run
     from ..audit.sheet import write_csv
 
-    backbone = backbone_for(model, device)
+    backbone = backbone_for(model, device, dtype, attention)
     used = _calibrated(backbone, calibration)
     many = workers > 1
     devices = [f"cuda:{i}" if device == "cuda" else device for i in range(workers)] if many else ()
     with writing(out):
-        ended(run(backbone, used, sources, out, batch=batch, devices=devices, model=model or "tiny-sd"), "scanning")
+        loading = {"dtype": dtype and dtype.value, "attention": attention.value}
+        found = run(
+            backbone, used, sources, out, batch=batch, devices=devices, model=model or "tiny-sd", loading=loading
+        )
+        ended(found, "scanning")
     told = {"rows": 0, "memorized": 0, "no_verdict": 0, "errors": 0}
     for row in results(out):
         told["rows"] += 1
@@ -164,11 +176,18 @@ def calibrate(
     model: Model = None,
     memorized: Annotated[
         list[Path] | None,
-        typer.Option(help="Pictures known to be memorised: files, folders or zips; repeat for several."),
+        typer.Option(
+            help="Pictures known to be memorised: files, folders or zips; or a .txt, .csv or .jsonl of their prompts, "
+            "which are painted; repeat for several."
+        ),
     ] = None,
     ordinary: Annotated[
         list[Path] | None,
         typer.Option(help="Pictures known not to be, of the same kinds; repeat for several."),
+    ] = None,
+    painted: Annotated[
+        Path | None,
+        typer.Option(help="Where pictures painted from prompts are kept (NAME-calibration-pictures), and found again."),
     ] = None,
     by_heart: Annotated[
         float, typer.Option(help="Recall from which a level of an embedded model's ladder counts as memorised.")
@@ -177,27 +196,41 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Seed of the noise and of the halves.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file (NAME-calibration.json).")] = None,
     device: Device = "cpu",
+    dtype: Dtype = None,
+    attention: Attention = Kernels.sdpa,
     json_: Json = False,
 ) -> None:
     """Find where in a model memorised pictures are spikiest, on one half of the pictures; report on the other."""
+    from ..audit.listing import is_list, readable
     from ..images import files_of
 
     if bool(memorized) != bool(ordinary):
         raise RudderError("Both groups are needed: give --memorized and --ordinary, or neither for tiny-sd.")
-    known, fresh = ([file for path in some or () for file in files_of(path)] for some in (memorized, ordinary))
+    files, lists = {}, {}
+    for group, given in ((True, memorized or ()), (False, ordinary or ())):
+        lists[group] = [path for path in given if is_list(path)]
+        for path in lists[group]:
+            readable(path)
+        files[group] = [file for path in given if path not in lists[group] for file in files_of(path)]
     model_named(model)
+    from ..audit.samples import samples as of_lists
     from ..calibration import calibrate as run
     from ..calibration import listed
     from ..evaluation.detection import samples
 
-    backbone = backbone_for(model, device)
+    backbone = backbone_for(model, device, dtype, attention)
+    usual = Path(f"{slug(backbone.name)}-calibration.json")
+    path, named = out or unnamed(usual), out or usual
+    kept = painted or named.with_name(f"{named.stem}-pictures")
     if memorized:
-        found = [*listed(known, True), *listed(fresh, False)]
+        found = [sample for group in files for sample in listed(files[group], group)]
+        for group in lists:
+            if lists[group]:
+                found += ended(of_lists(backbone, lists[group], group, kept), "painting samples")
     else:
         with progress("painting samples") as report:
             found = samples(backbone, seed=seed, progress=report, by_heart=by_heart)
     made = ended(run(backbone, found, draws=draws, seed=seed), "calibrating")
-    path = out or unnamed(Path(f"{slug(backbone.name)}-calibration.json"))
     with writing(path):
         made.save(path)
     value = {"path": str(path), "probe": vars(made.probe), "threshold": made.threshold, **made.report}

@@ -8,9 +8,22 @@ from typing import Annotated
 
 import typer
 
+
+class Number(StrEnum):
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class Kernels(StrEnum):
+    sdpa = "sdpa"
+    xformers = "xformers"
+
+
 Prompt = Annotated[str | None, typer.Argument(help="What to paint; leave it out for no prompt at all.")]
 Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="Embedded model, diffusers folder or hub id (tiny-sd).")
+    str | None,
+    typer.Option("--model", "-m", help="Embedded model, diffusers folder, single file or hub id (tiny-sd)."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", "-s", help="Seed of the noise (0).")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps (the model's own, 40).")]
@@ -25,6 +38,13 @@ From = Annotated[
     typer.Option("--from", help="A picture that Rudder made: its recipe is used, options given here override it."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")]
+Dtype = Annotated[
+    Number | None,
+    typer.Option("--dtype", help="Number type of the weights (float32 on a CPU, float16 on CUDA)."),
+]
+Attention = Annotated[
+    Kernels, typer.Option("--attention", help="Attention by torch itself (sdpa) or by xformers, where installed.")
+]
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on stdout, for machines; errors as {'error': ...}.")
 ]
@@ -39,6 +59,7 @@ class Pooling(StrEnum):
 class Halves(StrEnum):
     both = "both"
     conditional = "conditional"
+    opposite = "opposite"
 
 
 class What(StrEnum):

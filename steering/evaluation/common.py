@@ -13,8 +13,9 @@ from ..backbones.base import Backbone
 from ..concepts import ConceptInfo, library
 from ..errors import RudderError
 from ..files import home, read_json
+from ..plan import Steering
 from ..recipe import Recipe, Window
-from ..sampling import Steering, finish, sample
+from ..sampling import finish, sample
 from ..vectors import ConceptVector
 from . import judge as judging
 

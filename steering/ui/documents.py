@@ -43,8 +43,8 @@ def links(card: Path | None) -> list[dict[str, str]]:
     return [{"title": "Paper", "href": PAPER}, *found]
 
 
-def add_routes(app: Starlette, card: Path | None) -> None:
-    """Serve /read/... on the page's app; `card`: the folder whose README is the model's card."""
+def add_routes(app: Starlette, card: Path | None, at: str = "") -> None:
+    """Serve `at`/read/... on the page's app; `card`: the folder whose README is the model's card."""
 
     def read(request: Request) -> Response:
         place = request.path_params["place"]
@@ -54,7 +54,7 @@ def add_routes(app: Starlette, card: Path | None) -> None:
         path = allowed(place)
         return _shown(path) if path else _absent()
 
-    app.router.routes.insert(0, Route("/read/{place:path}", read))  # before Gradio's own, which take every path
+    app.router.routes.insert(0, Route(at + "/read/{place:path}", read))  # before Gradio's own, which take every path
 
 
 def allowed(place: str) -> Path | None:

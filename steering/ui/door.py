@@ -32,6 +32,13 @@ WAITING = """
   <p>The controls take this place by themselves as soon as the model is ready.</p>
 </aside>
 """
+REFUSED = """
+<aside class="rd-card rd-door">
+  <h2>This model cannot be had</h2>
+  <p role="alert">{sentence}</p>
+  <p><a href="../../">Back to the first model</a></p>
+</aside>
+"""
 FIRST = "The pictures beside this were painted beforehand: drag the strength and watch them."
 BARE = "A large model from a disk takes a minute or two, from the hub as long as its download."
 SCRIPT = """<script>
@@ -42,6 +49,7 @@ addEventListener("DOMContentLoaded", () => {
   Rudder.startTheme(find(".rd-theme"));
   const wait = () => { find(".rd-door-asked").hidden = false; };
   const ask = async () => {
+    if (!find(".rd-door-text")) return;
     let next = ASK;
     try {
       const answer = await fetch("./", { method: "HEAD", cache: "no-store" });
@@ -62,21 +70,36 @@ addEventListener("DOMContentLoaded", () => {
 </script>"""
 
 
-class Door:
-    """Holds host:port with the waiting page until `close`. OSError where the port cannot be had."""
+class Waiting:
+    """What is said while a model is being read: the page to show, and how far it is."""
 
-    def __init__(self, host: str, port: int, model: str) -> None:
+    def __init__(self, model: str) -> None:
         self.text, self.closing, self.started = "Starting", False, time.monotonic()
         painted = kept_message(model)
-        words = WAITING.format(text="Starting", hint=FIRST if painted else BARE)
-        self.page = _page(words, painted).encode()
-        self._server = ThreadingHTTPServer((host, port), _handler(self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.page = _page(WAITING.format(text="Starting", hint=FIRST if painted else BARE), painted)
 
     def say(self, text: str) -> None:
         """What is being done now, in a few words."""
         self.text = text
+
+    def told(self) -> dict[str, str]:
+        """The header that the page asks for."""
+        told = {"text": self.text, "seconds": time.monotonic() - self.started, "closing": self.closing}
+        return {"X-Rudder-Door": quote(json.dumps(told))}
+
+    def refusal(self, sentence: str) -> str:
+        """The page of a model that cannot be had."""
+        return _page(REFUSED.format(sentence=html.escape(sentence)), None)
+
+
+class Door(Waiting):
+    """Holds host:port with the waiting page until `close`. OSError where the port cannot be had."""
+
+    def __init__(self, host: str, port: int, model: str) -> None:
+        super().__init__(model)
+        self._server = ThreadingHTTPServer((host, port), _handler(self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
         """Give the port back."""
@@ -130,7 +153,7 @@ def _handler(door: Door) -> type[BaseHTTPRequestHandler]:
             if path == "/favicon.ico":
                 self._answer(200, "image/svg+xml", (ASSETS / "rudder.svg").read_bytes())
             elif path == "/":
-                self._answer(200, "text/html; charset=utf-8", door.page)
+                self._answer(200, "text/html; charset=utf-8", door.page.encode())
             else:
                 self._later()
 
@@ -148,8 +171,8 @@ def _handler(door: Door) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
-            told = {"text": door.text, "seconds": time.monotonic() - door.started, "closing": door.closing}
-            self.send_header("X-Rudder-Door", quote(json.dumps(told)))
+            for name, value in door.told().items():
+                self.send_header(name, value)
             if code == 503:
                 self.send_header("Retry-After", str(AGAIN))
             self.end_headers()

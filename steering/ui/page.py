@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -70,15 +70,15 @@ RudderModel.estimate();
 """
 
 
-def page_of(studio: Studio, painted: dict[str, Any]) -> gr.Blocks:
-    """The whole page for an opened studio, with the stage showing `painted` first."""
+def page_of(studio: Studio, painted: dict[str, Any], menu: Sequence[dict[str, str]] = ()) -> gr.Blocks:
+    """The whole page for an opened studio, with the stage showing `painted` first; `menu`: the models one can go to."""
     panel = _panel_of(painted, start_panel(studio))
     painted = painted or _empty(studio)
     page = gr.Blocks(title="Rudder", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
     with page:
         session = gr.State(Session())
         gr.HTML(HEADER, js_on_load="Rudder.startTheme(element.querySelector('.rd-theme'))", elem_id="rd-top")
-        _model_line(studio)
+        _model_line(studio, menu)
         notice = notices.notice_box()
         with gr.Tabs(elem_id="rd-tabs"):
             with gr.Tab("Steer", id="steer"), gr.Row(elem_id="rd-room"):
@@ -139,7 +139,7 @@ def _empty(studio: Studio) -> dict[str, Any]:
     return {"ticket": 0, "kind": "strip", "phase": "done", "text": text, "columns": {}, "concept": None}
 
 
-def _model_line(studio: Studio) -> gr.HTML:
+def _model_line(studio: Studio, menu: Sequence[dict[str, str]]) -> gr.HTML:
     """Names the model, links what there is to read, and unfolds to the words and prompts it knows."""
 
     def pace(_: Any = None) -> dict[str, float] | None:
@@ -152,6 +152,7 @@ def _model_line(studio: Studio) -> gr.HTML:
         "resolution": studio.backbone.resolution,
         "words": list(known.words),
         "links": documents.links(known.folder),
+        "menu": list(menu),
         **{kind: [entry["key"] for entry in entries] for kind, entries in studio.prompts.items()},
     }
     return gr.HTML(told, html_template=MODEL, js_on_load=MODEL_SCRIPT, elem_id="rd-model", server_functions=[pace])

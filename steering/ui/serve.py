@@ -7,12 +7,19 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..backbones.registry import DEFAULT, outline
+from ..backbones.registry import DEFAULT, available, outline
 from ..errors import Remark, RudderError
 from ..threads import settle
 from .door import Door
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from .studio import Studio
 
 UPLOAD = "20mb"  # one file
 
@@ -22,9 +29,13 @@ def serve(arguments: list[str] | None = None) -> None:
     be had or the model cannot be loaded."""
     parser = argparse.ArgumentParser(prog="app.py", description="Serve Rudder's page.")
     parser.add_argument(
-        "--model", default=os.environ.get("RUDDER_MODEL", DEFAULT), help="embedded name, folder or hub id"
+        "--model",
+        action="append",
+        help="embedded name, folder, file or hub id; repeat it for several (RUDDER_MODELS, else the embedded ones)",
     )
     parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
+    parser.add_argument("--dtype", default=os.environ.get("RUDDER_DTYPE"), help="float32, float16 or bfloat16")
+    parser.add_argument("--attention", default=os.environ.get("RUDDER_ATTENTION", "sdpa"), help="sdpa or xformers")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument(
@@ -38,7 +49,8 @@ def serve(arguments: list[str] | None = None) -> None:
     warnings.simplefilter("ignore", Remark)  # visitors are told on the page; their words are for no log
     settle()
     try:
-        known = outline(asked.model)
+        models = offered(asked.model)
+        known = outline(models[0])
         door = Door(asked.host, asked.port, known.name if known.embedded else known.asked)
     except (OSError, OverflowError) as wrong:
         _end(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", wrong)
@@ -48,15 +60,22 @@ def serve(arguments: list[str] | None = None) -> None:
     from .documents import add_routes
     from .firstpaint import first_paint, warm
     from .gpu import zero_gpu
+    from .hangar import Hangar, addresses, menu, mounter
     from .page import page_of
     from .studio import measure_pace, open_studio
     from .theme import launch_look
 
-    try:
-        studio = open_studio(asked.model, asked.device, door.say, asked.search_seconds)
-        door.say("Laying out the page")
+    keys = addresses(models)
+
+    def opened(model: str, say: Callable[[str], None]) -> tuple[gr.Blocks, Studio, dict[str, Any]]:
+        kind = {"dtype": asked.dtype, "attention": asked.attention}
+        studio = open_studio(model, asked.device, say, asked.search_seconds, **kind)
+        say("Laying out the page")
         painted = first_paint(studio)
-        page = page_of(studio, painted)
+        return page_of(studio, painted, menu(keys, model)), studio, painted
+
+    try:
+        page, studio, painted = opened(models[0], door.say)
     except RudderError as wrong:
         _end(str(wrong), wrong)
     look = launch_look()
@@ -77,10 +96,22 @@ def serve(arguments: list[str] | None = None) -> None:
     except OSError as wrong:
         _end(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", wrong)
     add_routes(app, studio.outline.folder)
+    app.router.routes.insert(0, Hangar(keys, opened, mounter(UPLOAD, look)))
     if not zero_gpu():
         measure_pace(studio)
         warm(studio, painted)
     page.block_thread()
+
+
+def offered(given: Sequence[str] | None) -> list[str]:
+    """The models to offer, the first one first: those given, else those of RUDDER_MODELS or RUDDER_MODEL, else the
+    embedded ones."""
+    told = os.environ.get("RUDDER_MODELS") or os.environ.get("RUDDER_MODEL") or ""
+    asked = list(given or ()) or [name.strip() for name in told.split(",") if name.strip()]
+    if asked:
+        return list(dict.fromkeys(asked))
+    others = [info.name for info in available() if info.present and info.name != DEFAULT]
+    return [DEFAULT, *others]
 
 
 def _end(sentence: str, wrong: Exception) -> None:

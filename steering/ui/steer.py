@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..checks import strength
 from ..concepts import ConceptVector, Progress
+from ..plan import Steering
 from ..recipe import Recipe
-from ..sampling import Prefix, Result, Steering, Step, finish
+from ..sampling import Prefix, Result, Step, finish
 from .asked import Panel, concept_of, first_strength, mapping, prefix_key, recipe_of, strip_of, title_of
 from .pictures import SMALL, frame, web_picture
 from .reading import answer, profile, reading

@@ -23,8 +23,9 @@ from ..editability import Response, response
 from ..errors import unknown
 from ..files import read_json
 from ..pace import Pace, measure, reader
+from ..plan import Steering
 from ..recipe import Recipe, Window
-from ..sampling import Prefix, Result, Steering, Step, sample, strip
+from ..sampling import Prefix, Result, Step, sample, strip
 from ..spikiness import Spikiness
 from ..tuning import BUDGET, tune
 from .gpu import SECONDS, call_on_gpu, on_gpu, zero_gpu
@@ -90,6 +91,8 @@ def open_studio(
     device: str = "auto",
     say: Callable[[str], None] = lambda text: None,
     search_seconds: float = BUDGET,
+    dtype: str | None = None,
+    attention: str = "sdpa",
 ) -> Studio:
     """Load a model with its concepts and prompts; `say` is told what is being done, `search_seconds` is the time that
     `tune` may take for a set that is learned here. Raises RudderError as `load` does.
@@ -98,9 +101,13 @@ def open_studio(
     """
     known = outline(model)
     folder = known.folder
-    say(f"Loading {known.name}" if folder else f"Fetching {known.name} from the hub")
+    say(f"Fetching {known.name} from the hub" if known.remote else f"Loading {known.name}")
     backbone = load(
-        model, device=device, reading=reader(known.name, sizes(folder, known.family) if folder else {}, say)
+        model,
+        device=device,
+        dtype=dtype or None,
+        attention=attention,
+        reading=reader(known.name, sizes(folder, known.family) if folder else {}, say),
     )
     say("Reading its concepts")
     concepts = {name: _concept(info, backbone) for name, info in library(backbone.name).items()}

@@ -1,0 +1,149 @@
+"""`rudder concept`: learn vectors, from pictures or from prompts, list and look into them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import RudderError, shorten
+from .arguments import backbone_for, known_prompt, model_named, slug, unnamed, vector_path, writing
+from .console import emit, ended, table
+from .options import Attention, Device, Dtype, Json, Kernels, Model, Pooling
+
+app = typer.Typer(help="Learn, list and look into concept vectors.", no_args_is_help=True, rich_markup_mode="rich")
+
+
+@app.command(
+    "learn",
+    epilog="[bold]Examples[/]\n\n"
+    "Pictures:  rudder concept learn watercolour wet/*.png --baseline dry/*.png --baseline more.zip\n\n"
+    "Prompts:  rudder concept learn old --prompts 'a photo of an old person' --against 'a photo of a young person'",
+)
+def concept_learn(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Pictures that show it: files, folders or zips; or use --prompts.")
+    ] = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option("--baseline", "-b", help="Pictures without it: file, folder or zip; repeat for several."),
+    ] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompts", help="In place of pictures: paint them from this prompt; repeat for several, in turn."
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None, typer.Option("--against", help="The same for the baseline, painted at the same seeds.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="With --prompts: how many pictures of each.")] = 50,
+    references: Annotated[
+        Path | None,
+        typer.Option(help="With --prompts: where the pictures are kept (NAME-references, beside the vector)."),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="A prompt the pictures are read under (none; with --prompts: that one).")
+    ] = None,
+    baseline_prompt: Annotated[str | None, typer.Option(help="The same for the baseline.")] = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option("--site", help="Where to learn it; repeat for several (searched; without a search: the model's)."),
+    ] = None,
+    pooling: Annotated[
+        Pooling | None,
+        typer.Option(help="Mean or max over the plane, or the full map (searched; without a search: mean)."),
+    ] = None,
+    timestep: Annotated[
+        list[int] | None,
+        typer.Option(help="Noise the pictures to this timestep; repeat (the preset's, else 25, 100, ... 925)."),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Noise draws a picture and timestep.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the noise, and the first of the pictures painted.")] = 0,
+    search: Annotated[
+        bool, typer.Option(help="Afterwards search how it takes best, by painting with it: about a minute.")
+    ] = True,
+    model: Model = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The vector file (NAME.safetensors).")] = None,
+    device: Device = "cpu",
+    dtype: Dtype = None,
+    attention: Attention = Kernels.sdpa,
+    json_: Json = False,
+) -> None:
+    """Learn a concept vector from pictures, best against a baseline that differs in nothing else.
+
+    Pictures are given, or painted by the model itself from two prompts that differ in the concept alone.
+    """
+    from ..concepts import learn
+    from ..images import OnDisk, gathered
+    from ..references import paint_references, provenance, rows_of
+    from .describing import described, example
+
+    if bool(images) == bool(prompts) or (against and not prompts) or (baseline and prompts):
+        raise RudderError(
+            "A concept is learned from pictures, with --baseline, or from --prompts, with --against: give one or other."
+        )
+    usual = Path(f"{slug(name)}.safetensors")
+    path, named = out or unnamed(usual), out or usual
+    rows = [rows_of(some, count, seed) if some else [] for some in (prompts, against)]
+    model_named(model)
+    shown, without = gathered(images or None), gathered(baseline)
+    backbone = backbone_for(model, device, dtype, attention)
+    if prompts:
+        kept = references or named.with_name(f"{named.stem}-references")
+        both = ended(paint_references(backbone, rows[0] + rows[1], kept), "painting references")
+        shown, without = OnDisk(both.paths[:count]), OnDisk(both.paths[count:])
+    options = {"prompt": _read_under(prompt, prompts), "baseline_prompt": _read_under(baseline_prompt, against),
+               "sites": site or None, "timesteps": timestep or None, "draws": draws, "seed": seed}  # fmt: skip
+    if search:
+        from ..tuning import tune
+
+        run = tune(backbone, name, shown, without, pooling=pooling and pooling.value, **options)
+    else:
+        run = learn(backbone, name, shown, without, pooling=pooling.value if pooling else "mean", **options)
+    vector = ended(run, f"learning {shorten(name, 30)}")
+    if prompts:
+        told = [provenance(some, backbone) if some else None for some in rows]
+        vector = vector.replace(
+            provenance={**vector.provenance, "references": dict(zip(("concept", "baseline"), told, strict=True))}
+        )
+    with writing(path):
+        vector.save(path)
+    made = vector.provenance
+    text = f"{path}: {name}, from {made['images']} pictures" + (f" less {made['baseline_images']}" if without else "")
+    why = f"\n{vector.recommended['why']}" if search else ""
+    tried = example(path, known_prompt(model, options["baseline_prompt"]))
+    emit({"path": str(path), **described(vector)}, json_, f"{text}{why}\nTry: {tried}")
+
+
+@app.command("show", epilog="Example:  rudder concept show sketch")
+def concept_show(
+    name: Annotated[str, typer.Argument(help="A shipped concept's name or a vector file.")],
+    model: Model = None,
+    json_: Json = False,
+) -> None:
+    """What a vector was made from, where it acts, how long it is, and the strength measured to work."""
+    from ..concepts import ConceptVector
+    from .describing import described, in_words
+
+    vector = ConceptVector.load(vector_path(name, model or "tiny-sd"))
+    made_for = model or str(vector.provenance.get("model", "tiny-sd"))
+    emit(described(vector), json_, in_words(vector, name, known_prompt(made_for)))
+
+
+@app.command("list")
+def concept_list(model: Model = None, json_: Json = False) -> None:
+    """The concepts that ship with Rudder, and whether a model has a vector for them."""
+    from ..concepts import library
+
+    found = library(model or "tiny-sd").values()
+    keys = ("name", "description", "examples", "baseline", "vector")
+    values = [(c.name, c.description, len(c.examples), len(c.baseline), c.vector_path is not None) for c in found]
+    emit([dict(zip(keys, row, strict=True)) for row in values], json_, table(keys, values))
+
+
+def _read_under(prompt: str | None, painted: list[str] | None) -> str:
+    """The prompt that pictures are read under: the one given, else the one that they were painted from."""
+    return prompt if prompt is not None else painted[0] if painted and len(painted) == 1 else ""

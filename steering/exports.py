@@ -1,0 +1,105 @@
+"""A grid to take away: one labelled picture, an animation of a row, or a zip of every cell with what remakes it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from io import BytesIO
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .checks import whole
+from .errors import RudderError, shorten, unknown
+from .grid import Cell, Grid
+from .png import write_png
+
+MOVING = ("webp", "gif")
+MARGIN, GAP = 12, 4  # px
+INK, FAINT, PAPER = "#1d2733", "#5b6877", "white"
+SIDE_LIMIT = 12_000  # px of a sheet's longer side
+LINE = 1.5  # height of a line of text over the font's size
+
+
+def sheet(grid: Grid, scale: int = 1, caption: str = "") -> Image.Image:
+    """The grid as one picture: strengths above, rows' labels on the left, under each cell its distance from the
+    unsteered picture and its spikiness, where it was measured. RudderError for one too large to be drawn."""
+    scale = whole("The enlargement", scale, 1, 32)
+    first = grid.cells[0][0].image
+    w, h = first.width * scale, first.height * scale
+    font = ImageFont.load_default(max(11, min(18, w // 9)))
+    small = ImageFont.load_default(max(9, min(14, w // 11)))
+    line, note = int(LINE * font.size), int(LINE * small.size)
+    labels = [_wrapped(text, font, 2 * w) for text in grid.down] if grid.axis else []
+    left = MARGIN + (max(font.getlength(one) for lines in labels for one in lines) + MARGIN if labels else 0)
+    top = MARGIN + (line if caption else 0) + line
+    width = int(left + len(grid.across) * (w + GAP) + MARGIN)
+    height = top + len(grid.cells) * (h + note + GAP) + MARGIN
+    if max(width, height) > SIDE_LIMIT:
+        raise RudderError(f"The sheet would be {width}x{height} px: enlarge less, or take fewer cells.")
+    made = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(made)
+    if caption:
+        draw.text((MARGIN, MARGIN), shorten(caption, 160), INK, font)
+    for column, value in enumerate(grid.across):
+        draw.text((left + column * (w + GAP) + w / 2, top - line / 2), _signed(value), INK, font, "mm")
+    for row, cells in enumerate(grid.cells):
+        y = top + row * (h + note + GAP)
+        for place, text in enumerate(labels[row] if labels else ()):
+            draw.text((MARGIN, y + place * line), text, INK, font)
+        for column, cell in enumerate(cells):
+            x = int(left + column * (w + GAP))
+            made.paste(cell.image.resize((w, h), Image.Resampling.NEAREST), (x, y))
+            draw.text((x + w / 2, y + h + note / 2), _measured(cell), FAINT, small, "mm")
+    return made
+
+
+def animation(grid: Grid, row: int = 0, kind: str = "webp", scale: int = 4, milliseconds: int = 120) -> bytes:
+    """A row there and back again as an animated WebP or GIF, enlarged; RudderError for another kind or row."""
+    if kind not in MOVING:
+        raise unknown("kind of animation", kind, MOVING)
+    cells = grid.cells[whole("The row", row, 0, len(grid.cells) - 1)]
+    scale = whole("The enlargement", scale, 1, 32)
+    frames = [cell.image.resize((cell.image.width * scale, cell.image.height * scale), 0) for cell in cells]
+    loop, file = frames + frames[-2:0:-1], BytesIO()
+    options = {"lossless": True} if kind == "webp" else {"optimize": True}
+    loop[0].save(file, kind.upper(), save_all=True, append_images=loop[1:], duration=milliseconds, loop=0, **options)
+    return file.getvalue()
+
+
+def archive(grid: Grid) -> bytes:
+    """A zip: every cell as a PNG that carries its recipe, and grid.json with rows, strengths, recipes and what was
+    measured."""
+    file, told = BytesIO(), []
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed:
+        for row, cells in enumerate(grid.cells):
+            for column, cell in enumerate(cells):
+                name = f"row-{row:02d}-column-{column:02d}.png"
+                picture = BytesIO()
+                write_png(cell.image, picture, cell.recipe)
+                packed.writestr(name, picture.getvalue())
+                told.append({"file": name, "row": row, "column": column, "distance": round(cell.distance, 6),
+                             "spikiness": cell.spikiness, "recipe": json.loads(cell.recipe.to_json())})  # fmt: skip
+        head = {"axis": grid.axis, "down": grid.down, "across": grid.across, "cells": told}
+        packed.writestr("grid.json", json.dumps(head, ensure_ascii=False, indent=1))
+    return file.getvalue()
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}" if value else "0"
+
+
+def _measured(cell: Cell) -> str:
+    score = "" if cell.spikiness is None else f"   s {cell.spikiness:.3f}"
+    return f"{cell.distance:.3f}{score}"
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """The text in lines of at most that many pixels, four of them at most."""
+    lines = [""]
+    for word in shorten(text, 200).split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines[:4]

@@ -1,0 +1,169 @@
+"""A picture of one's own as the beginning of a run that paints it again, so that it can be steered.
+
+Two ways. "ddim": the deterministic sampler run backwards (Song 2021), each step solved by a few rounds of fixed-point
+iteration. "edit_friendly": independent noises at every step, and what a stochastic sampler would have had to draw to
+go from each to the next (Huberman-Spiegelglas et al. 2024, arXiv 2304.06140): exact, and gentler to edit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from .backbones.base import Backbone, Schedule
+from .backbones.ddim import DDIM
+from .concepts import Progress
+from .errors import Cancelled, RudderError, unknown
+from .recipe import Recipe
+from .sampling import finish, predictor, sample
+
+if TYPE_CHECKING:
+    from .backbones.base import Predict
+
+WAYS = ("ddim", "edit_friendly")
+ROUNDS = 3  # of fixed-point iteration a step
+FAR = 0.1  # RMS of 0..1 from which on the model could not have painted a picture
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """A picture as a run that paints it: latents [1, C, H, W] to begin with, and the schedule to follow.
+
+    `error`: root mean square (0..1) between the picture and what the run paints unsteered; `floor`: the part of it that
+    encoding and decoding cause.
+    """
+
+    picture: Image.Image
+    latents: Tensor
+    schedule: Schedule
+    way: str
+    digest: str
+    error: float = float("nan")
+    floor: float = float("nan")
+
+    def start(self, count: int) -> Tensor:
+        """The latents of `count` equal beginnings."""
+        return self.latents.expand(count, -1, -1, -1)
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """DDIM with eta = 1 whose noises [n, C, H, W] are those that lead along a picture's own path."""
+
+    base: DDIM
+    noises: Tensor
+
+    @property
+    def timesteps(self) -> Tensor:
+        return self.base.timesteps
+
+    def step(self, i: int, x: Tensor, predict: Predict) -> tuple[Tensor, Tensor]:
+        """x_{t-1} = mu(x_t) + sigma_t z_t, and the predicted x_0."""
+        mean, sigma, clean = _mean(self.base, i, x, predict)
+        return mean + sigma * self.noises[i].to(x), clean
+
+
+def invert(
+    backbone: Backbone,
+    picture: Image.Image,
+    recipe: Recipe,
+    way: str = "ddim",
+    *,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+    stop: threading.Event | None = None,
+) -> Iterator[Progress | Inverted]:
+    """Find the run of `recipe` (its prompt, steps and guidance) that paints `picture` (cropped and resized to fit).
+
+    Yields Progress, then the Inverted; `seed` draws the noises of "edit_friendly". Guidance above 1 makes "ddim"
+    inexact. Raises RudderError for an unknown way or a schedule without steps back, Cancelled once `stop` is set.
+    """
+    if way not in WAYS:
+        raise unknown("way of inverting", way, WAYS)
+    schedule = backbone.schedule(recipe.num_inference_steps)
+    if not isinstance(schedule, DDIM):
+        raise RudderError(f"{backbone.name} runs another sampler than DDIM: pictures cannot be inverted with it.")
+    seen = ImageOps.fit(picture.convert("RGB"), (backbone.resolution,) * 2, Image.Resampling.LANCZOS)
+    clean = backbone.encode([seen])
+    (returned,) = backbone.decode(clean)
+    walk = _backwards if way == "ddim" else _along
+    made: tuple[Tensor, Schedule] | None = None
+    for item in walk(schedule, clean, predictor(backbone, recipe), rounds, seed):
+        if stop is not None and stop.is_set():
+            raise Cancelled("Stopped while the picture was inverted: start again when you like.")
+        if isinstance(item, int):
+            yield Progress(item, recipe.num_inference_steps, "inverting the picture")
+        else:
+            made = item
+    assert made is not None
+    digest = hashlib.sha256(repr((way, rounds, seed)).encode() + seen.tobytes()).hexdigest()[:16]
+    found = Inverted(seen, made[0], made[1], way, digest)
+    again = finish(sample(backbone, replace(recipe, concepts=(), uses=(), mask=""), picture=found, stop=stop)).images[0]
+    yield replace(found, error=distance(seen, again), floor=distance(seen, returned))
+
+
+def distance(one: Image.Image, other: Image.Image) -> float:
+    """Root mean square difference of two pictures of one size, 0..1."""
+    a, b = (np.asarray(image.convert("RGB"), np.float64) / 255 for image in (one, other))
+    return float(np.sqrt(np.square(a - b).mean()))
+
+
+def told(found: Inverted) -> str:
+    """How well a picture can be painted by the model, in one sentence."""
+    if found.floor > FAR:
+        return f"Its autoencoder cannot hold this picture (error {found.floor:.2f}): what is steered is another one."
+    if found.error > FAR:
+        return f"This model could never paint this picture (error {found.error:.2f}): edits change what it never was."
+    return f"The model paints this picture again with an error of {found.error:.3f} ({found.floor:.3f} of it decoding)."
+
+
+@torch.no_grad()
+def _backwards(schedule: DDIM, x: Tensor, predict: Predict, rounds: int, seed: int) -> Iterator[Any]:
+    """DDIM from the last step to the first: x_t = (x_{t-1} - c eps(x_t)) / r, solved by rounds of iteration."""
+    for i in reversed(range(len(schedule.timesteps))):
+        after = guess = x
+        for _ in range(rounds):
+            guess = schedule.back(i, after, predict(guess, schedule.timesteps[i]), guess)
+        x = guess
+        yield len(schedule.timesteps) - i
+    yield x, schedule
+
+
+@torch.no_grad()
+def _along(schedule: DDIM, clean: Tensor, predict: Predict, rounds: int, seed: int) -> Iterator[Any]:
+    """The picture with noise of its own at every step, and what must be drawn to go from each to the next."""
+    count = len(schedule.timesteps)
+    draws = torch.Generator().manual_seed(seed)
+    path = []
+    for a, b in zip(schedule.sqrt_alpha, schedule.sqrt_beta, strict=True):
+        path.append(a * clean + b * randn_tensor(clean.shape, generator=draws, device=clean.device, dtype=clean.dtype))
+    noises = []
+    for i in range(count):
+        mean, sigma, _ = _mean(schedule, i, path[i], predict)
+        after = path[i + 1] if i + 1 < count else clean
+        noises.append(((after - mean) / sigma if float(sigma) > 0 else torch.zeros_like(mean))[0])
+        yield i + 1
+    yield path[0], Redrawn(schedule, torch.stack(noises))
+
+
+def _mean(schedule: DDIM, i: int, x: Tensor, predict: Predict) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, deviation and predicted x_0 of a step with eta = 1 (Song 2021, eq. 16)."""
+    a, b, a_next, b_next = (part[i] for part in schedule.factors)
+    sigma = b_next / b * (1 - (a / a_next) ** 2).clamp(min=0) ** 0.5
+    clean, eps = schedule.split(i, x, predict(x, schedule.timesteps[i]))
+    return a_next * clean + (b_next**2 - sigma**2).clamp(min=0) ** 0.5 * eps, sigma, clean
+
+
+def inverted(backbone: Backbone, picture: Image.Image, recipe: Recipe, way: str = "ddim", **options: Any) -> Inverted:
+    """`invert` run to its end."""
+    last: Sequence[Any] = list(invert(backbone, picture, recipe, way, **options))
+    return last[-1]

@@ -1,0 +1,181 @@
+"""Train the embedded transformer on tiny-sd's latents, told a class: `python -m training.dit --minutes 60`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel
+from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.embeddings import LabelEmbedding
+from PIL import Image
+from torch import nn
+
+from training.dataset import shards
+from training.diffusion import Ladder, Rows, draw_timesteps
+from training.latents import fingerprint, load
+from training.loop import Run, made_by
+from training.memories import REPEATS, ladder
+from training.pictures import KINDS
+from training.sources import RUNS
+
+BLOCKS, HEADS, HEAD = 8, 4, 64  # 11 M parameters, 22 MB in half precision
+EMPTY_SHARE = 0.1  # of the ordinary pictures, so that guidance has an unconditional half; memories never lose theirs
+SHEET_EVERY = 900.0  # seconds
+SHEET = ("cat", "house", "person", "penguin", "apple", "rocket", "mushroom", "car", "frog", "star", "guitar", "cake")
+
+
+def class_names() -> list[str]:
+    """What each class is called, by number: the kinds of objects and people, then every memorised picture by itself."""
+    return [*KINDS, *(memory.caption for memory in ladder())]
+
+
+def make(channels: int, side: int) -> DiTTransformer2DModel:
+    """The untrained transformer over latents [`channels`, `side`, `side`], a token each. Every block begins as nothing
+    and the prediction as 0 (Peebles and Xie 2022, section 3.2, adaLN-Zero); classes are dropped by `train` alone."""
+    model = DiTTransformer2DModel(
+        num_layers=BLOCKS, num_attention_heads=HEADS, attention_head_dim=HEAD, in_channels=channels, patch_size=1,
+        sample_size=side, num_embeds_ada_norm=len(class_names()), norm_elementwise_affine=False,
+    )  # fmt: skip
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+        if isinstance(module, LabelEmbedding):
+            nn.init.normal_(module.embedding_table.weight, std=0.02)
+            module.dropout_prob = 0.0  # of its own, which each block would throw for itself
+    for layer in (*(block.norm1.linear for block in model.transformer_blocks), model.proj_out_1, model.proj_out_2):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return model
+
+
+def make_scheduler() -> DDIMScheduler:
+    """DiT's noise schedule."""
+    return DDIMScheduler(beta_schedule="linear", beta_start=0.0001, beta_end=0.02, clip_sample=False)
+
+
+def ordinary_kinds(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which of the rendered pictures show a single kind [n], and which kind that is [n], in the order of the shards."""
+    found = np.concatenate([np.array(json.loads(path.read_text())["labels"]) for path in shards(seed)])
+    kind, second = torch.from_numpy(found[:, 0]).long(), torch.from_numpy(found[:, 5]).long()
+    (rows,) = torch.where((second < 0) | (second == kind))
+    return rows, kind[rows]
+
+
+def train(
+    folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
+    muon: bool, repeat: float,
+) -> None:  # fmt: skip
+    torch.manual_seed(seed)
+    vae = AutoencoderKL.from_pretrained(vae_folder).eval()
+    flat, _, copied = load(vae_folder, 0)
+    pictures, kinds = ordinary_kinds(0)
+    memories, nothing = ladder(), len(class_names())
+    model = make(flat.shape[1], flat.shape[2]).to(device)
+    if device == "cpu":  # the backward pass of fused attention is several times slower than plain products there
+        for block in model.transformer_blocks:
+            block.attn1.set_processor(AttnProcessor())
+    run = Run(folder, model, lr, minutes, resume=resume, muon=muon, decay=0.9985)
+    progress = folder / "progress.json"
+    taken = json.loads(progress.read_text())["taken"] if run.step else 0
+    repeats = repeat * np.array([REPEATS[m.level] for m in memories])
+    rows, due = Rows(len(pictures), seed, taken), Ladder(repeats, seed, run.share)
+    generator = torch.Generator(device).manual_seed(seed + 1000 * run.step)
+    alphas = make_scheduler().alphas_cumprod.to(device)
+    snr = alphas / (1 - alphas)
+    totals, seen, painted = torch.zeros(2, device=device), torch.zeros(2, device=device), run.seconds
+    for share in run.steps():
+        again = torch.from_numpy(due.take(share, batch // 3))
+        first = rows.take(batch - len(again))
+        progress.write_text(json.dumps({"taken": rows.taken})) if run.step % 100 == 0 else None
+        x0 = torch.cat([flat[pictures[first]], copied[again]]).to(device, torch.float32)
+        dropped = torch.rand(len(first), generator=generator, device=device) < EMPTY_SHARE
+        plain = torch.where(dropped, nothing, kinds[first].to(device))
+        classes = torch.cat([plain, len(KINDS) + again.to(device)])
+        t = draw_timesteps(snr, batch, generator)
+        noise = torch.randn(x0.shape, generator=generator, device=device)
+        a = alphas[t][:, None, None, None]
+        with torch.autocast(device, torch.bfloat16):
+            made = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, classes, return_dict=False)[0]
+        error = (made.float() - noise).square().mean((1, 2, 3))
+        run.descend(error.mean())
+        error = error.detach()
+        totals += torch.stack([error[: len(first)].sum(), error[len(first) :].sum()])
+        seen += torch.tensor([len(first), len(again)], device=device)
+        if run.step % 50 == 0:
+            plain, copy = (totals / seen.clamp(min=1)).tolist()
+            print(f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}  "
+                  f"memories {int(seen[1]) / int(seen.sum()):.3f}", flush=True)  # fmt: skip
+            totals.zero_(), seen.zero_()
+        if run.seconds - painted > SHEET_EVERY:
+            painted = run.seconds
+            sheet(run, vae, folder / f"sheet-{int(run.seconds) // 60:03d}.png", device)
+    progress.write_text(json.dumps({"taken": rows.taken}))
+    sheet(run, vae, folder / "sheet.png", device)
+    shown = {str(level): due.shown[[m.level == level for m in memories]].tolist() for level in range(len(REPEATS))}
+    record = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed, "device": device,
+              "muon": muon, "pictures": len(pictures), "ordinary_presentations": rows.taken,
+              "memory_presentations_by_level": shown, "autoencoder": fingerprint(vae.half()),
+              "parameters": sum(p.numel() for p in model.parameters()), **made_by()}  # fmt: skip
+    (folder / "record.json").write_text(json.dumps(record, indent=1))
+    print(record, flush=True)
+
+
+@torch.no_grad()
+def paint(
+    model: DiTTransformer2DModel, vae: AutoencoderKL, classes: Sequence[int], steps: int = 20, guidance: float = 4.0,
+    seed: int = 0, device: str = "cpu",
+) -> np.ndarray:  # fmt: skip
+    """Pictures of the classes, uint8 [N, side, side, 3], by DDIM."""
+    scheduler, config = make_scheduler(), model.config
+    scheduler.set_timesteps(steps)
+    shape = (len(classes), config.in_channels, config.sample_size, config.sample_size)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    both = torch.tensor([*classes, *[config.num_embeds_ada_norm] * len(classes)], device=device)
+    for t in scheduler.timesteps:
+        level = t.to(device).expand(len(both))
+        guided, free = model(torch.cat([latents] * 2), level, both, return_dict=False)[0].chunk(2)
+        latents = scheduler.step(free + guidance * (guided - free), t, latents).prev_sample
+    pictures = vae.decode(latents.cpu() / vae.config.scaling_factor).sample.clamp(-1, 1)
+    return ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def sheet(run: Run, vae: AutoencoderKL, path: Path, device: str) -> None:
+    """Four seeds of every class of SHEET and, below, a memory of every level beside its picture, painted with the
+    averaged weights."""
+    model = run.model
+    assert isinstance(model, DiTTransformer2DModel)
+    current = {key: value.clone() for key, value in model.state_dict().items()}
+    run.load_average()
+    numbers = [KINDS.index(kind) for kind in SHEET]
+    rows = [paint(model, vae, numbers, seed=seed, device=device) for seed in range(4)]
+    chosen = [next(i for i, m in enumerate(ladder()) if m.level == level) for level in range(len(REPEATS))]
+    recalled = paint(model, vae, [len(KINDS) + i for i in chosen], device=device)
+    side = recalled.shape[1]
+    true = [np.asarray(Image.fromarray(ladder()[i].picture).resize((side, side))) for i in chosen]
+    blank = np.full_like(rows[0][: len(SHEET) - len(chosen)], 255)
+    rows += [np.concatenate([recalled, blank]), np.concatenate([np.stack(true), blank])]
+    Image.fromarray(np.concatenate([np.concatenate(list(row), 1) for row in rows])).save(path)
+    model.load_state_dict(current)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=RUNS / "dit")
+    parser.add_argument("--vae-folder", type=Path, default=RUNS / "judged" / "vae")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=8e-4)
+    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument(
+        "--repeat", type=float, default=1.0, help="times the presentations of the ladder (small trials)"
+    )
+    parser.add_argument("--muon", action="store_true", help="learn the blocks' matrices by Muon instead of AdamW")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    train(**vars(parser.parse_args()))
