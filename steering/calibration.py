@@ -6,6 +6,7 @@ The probe is chosen on one part of the samples and reported on the other; no ori
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import math
 import platform
@@ -221,9 +222,10 @@ def calibrate(
     started = perf_counter()
     sites = listening_sites(backbone) if sites is None else list(sites)
     memorized = np.array([s.memorized for s in samples])
+    owners = _owners(samples)
     chosen = halves(samples, seed)
     for flag in (True, False):
-        if len({s.original for s in samples if s.memorized == flag}) < 2:
+        if len({owner for s, owner in zip(samples, owners, strict=True) if s.memorized == flag}) < 2:
             raise RudderError("A calibration needs at least two memorised and two ordinary pictures: add more.")
     parts: list[Reading] = []
     done = 0
@@ -306,18 +308,45 @@ def _domain(backbone: Backbone, samples: Sequence[Sample], chosen: np.ndarray, s
 
 
 def halves(samples: Sequence[Sample], seed: int) -> np.ndarray:
-    """Which samples are for choosing (True); the others are for reporting. Originals are never split."""
+    """Which samples are for choosing (True); the others are for reporting. Originals are never split, and neither are
+    copies of one picture, whatever original they are given under."""
     rng = np.random.default_rng(seed)
-    chosen: set[tuple] = set()
+    owners = _owners(samples)
     groups: dict[tuple, list[str]] = {}
-    for s in samples:
+    for s, owner in zip(samples, owners, strict=True):
         originals = groups.setdefault((s.memorized, s.kind), [])
-        if s.original not in originals:
-            originals.append(s.original)
-    for key, originals in groups.items():
-        picked = rng.permutation(len(originals))[: max(1, math.ceil(FIT * len(originals)))]
-        chosen |= {(*key, originals[i]) for i in picked}
-    return np.array([(s.memorized, s.kind, s.original) in chosen for s in samples])
+        if owner not in originals:
+            originals.append(owner)
+    side: dict[str, bool] = {}
+    for originals in groups.values():
+        picked = set(rng.permutation(len(originals))[: max(1, math.ceil(FIT * len(originals)))].tolist())
+        for i, owner in enumerate(originals):
+            side.setdefault(owner, i in picked)
+    return np.array([side[owner] for owner in owners])
+
+
+def _owners(samples: Sequence[Sample]) -> list[str]:
+    """Each sample's original, the same for all originals that have the same pixels in one of their pictures.
+
+    RudderError for pixels that are said to be memorised and ordinary.
+    """
+    known: dict[bytes, Sample] = {}
+    parent: dict[str, str] = {s.original: s.original for s in samples}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for s in samples:
+        first = known.setdefault(hashlib.sha256(s.picture.tobytes() + repr(s.picture.size).encode()).digest(), s)
+        if first.memorized != s.memorized:
+            raise RudderError(
+                f"One picture is among the memorised and among the ordinary ones ({shorten(first.original)}, "
+                f"{shorten(s.original)}): leave it out of one."
+            )
+        parent[root(s.original)] = root(first.original)
+    return [root(s.original) for s in samples]
 
 
 def listening_sites(backbone: Backbone) -> list[str]:

@@ -15,9 +15,10 @@ from PIL import Image
 from . import __version__
 from .backbones.base import Backbone, repeated
 from .checks import text, whole
-from .errors import RudderError, unknown
+from .errors import RudderError, remark, shorten, unknown
 from .files import home, read_json
 from .images import Pictures, gathered
+from .sets import compared, distinct
 from .vectors import ConceptVector
 
 if TYPE_CHECKING:
@@ -79,9 +80,10 @@ def learn(
     `images` and `baseline`: pictures, or paths of pictures, folders and zips (see `images.gathered`).
     Each picture is noised to each timestep `draws` times, every draw seeded by (seed, picture, draw,
     timestep) whatever the batch size. Without a baseline the plain mean is kept (the paper's f = g(h + a v));
-    provenance says so. `sites` None: the model's default sites; `timesteps` None: its preset's, else TIMESTEPS.
-    `pooling`: "mean", "max" (of the picture plane) or "map" (no pooling). Yields Progress, then the ConceptVector.
-    Raises RudderError for an empty set or an unknown site or pooling.
+    provenance says so, and in "remarks" what is to be known of copies and of pictures in both sets. `sites` None: the
+    model's default sites; `timesteps` None: its preset's, else TIMESTEPS. `pooling`: "mean", "max" (of the picture
+    plane) or "map" (no pooling). Yields Progress, then the ConceptVector. Raises RudderError for an empty set, sets
+    that are the same, a difference that is zero, or an unknown site or pooling.
     """
     import torch
 
@@ -90,6 +92,10 @@ def learn(
     images, baseline = gathered(images), gathered(baseline)
     if not images:
         raise RudderError("There are no pictures to learn from: give at least one that shows the concept.")
+    remarks = compared(images, baseline)
+    for sentence in remarks:
+        remark(sentence)
+    images, baseline = distinct(images), distinct(baseline)
     if pooling not in POOLINGS:
         raise unknown("pooling", pooling, POOLINGS)
     names = [site.name for site in find_sites(backbone, backbone.defaults["sites"] if sites is None else sites)]
@@ -120,6 +126,8 @@ def learn(
             yield Progress(done, total, f"learning {name}")
         means.append({site: torch.stack(rows) / (len(pictures) * draws) for site, rows in sums.items()})
     vectors = {s: (means[0][s] - means[1][s] if len(means) > 1 else means[0][s]).float() for s in names}
+    if not any(v.any() for v in vectors.values()):
+        raise RudderError(f"The two sets of {shorten(name)} look the same to {backbone.name}: give sets that differ.")
     yield ConceptVector(
         name=name,
         vectors=vectors,
@@ -138,6 +146,7 @@ def learn(
             "baseline": bool(baseline),
             "baseline_images": len(baseline),
             "baseline_sha256": digest(baseline) if baseline else None,
+            **({"remarks": remarks} if remarks else {}),
             "prompt": prompt,
             "baseline_prompt": baseline_prompt if baseline else None,
             "unit": "mean(concept) - mean(baseline)" if baseline else "mean(concept)",

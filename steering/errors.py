@@ -1,9 +1,10 @@
-"""The two exceptions a user can meet, and the wording they share."""
+"""The two exceptions and the warning a user can meet, and the wording they share."""
 
 from __future__ import annotations
 
 import difflib
 import unicodedata
+import warnings
 from collections.abc import Iterable
 
 
@@ -13,6 +14,15 @@ class RudderError(ValueError):
 
 class Cancelled(RudderError):
     """Raised by a running generator once its stop event is set."""
+
+
+class Remark(UserWarning):
+    """Something the user should know, and that stops nothing: one sentence."""
+
+
+def remark(sentence: str) -> None:
+    """Tell it as a warning, which the command line shows as a plain sentence."""
+    warnings.warn(sentence, Remark, stacklevel=3)
 
 
 def unknown(kind: str, name: object, known: Iterable[str], remedy: str = "choose one of") -> RudderError:

@@ -17,7 +17,9 @@ from typing import Any, BinaryIO
 
 from .errors import RudderError, shorten
 
-HEADER_LIMIT = 32 * 1024 * 1024
+HEADER_LIMIT = 4 * 1024 * 1024  # bytes; of the largest models a few hundred thousand
+SIDES_LIMIT = 64  # of one tensor
+JSON_LIMIT = 64 * 1024 * 1024
 FULL_HASH_LIMIT = 256 * 1024 * 1024
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _START = 4096  # bytes by which a file is known to be Rudder's own
@@ -109,7 +111,11 @@ def replacing(path: str | os.PathLike[str], kind: str, ours: re.Pattern[bytes]) 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; RudderError if it is missing, unreadable or no object."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(JSON_LIMIT + 1)
+        if len(data) > JSON_LIMIT:
+            raise ValueError(f"it has over {JSON_LIMIT:,} bytes")
+        value = json.loads(data.decode("utf-8"))
     except FileNotFoundError as error:
         raise RudderError(f"{path} is missing: restore the folder it belongs to from its source.") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -136,7 +142,7 @@ def safetensors_header(file: BinaryIO, size: int, title: str, remedy: str) -> di
         raise RudderError(f"{title} is truncated (its header alone needs {8 + length:,} of {size:,} bytes): {remedy}.")
     try:
         header = json.loads(file.read(length))
-        ends = [_tensor_end(name, entry) for name, entry in header.items() if name != "__metadata__"]
+        ends = [_tensor_end(name, entry, size) for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RudderError(f"{title} has a damaged header ({shorten(error)}): {remedy}.") from error
     expected = 8 + length + max(ends, default=0)
@@ -182,13 +188,18 @@ def fingerprint(configs: list[Path], weights: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _tensor_end(name: str, entry: dict[str, Any]) -> int:
+def _tensor_end(name: str, entry: dict[str, Any], size: int) -> int:
+    """Where a tensor ends; ValueError for a shape that is not as long as it says, told once it exceeds the file."""
     begin, end = entry["data_offsets"]
     count = _BYTES[entry["dtype"]]
+    if len(entry["shape"]) > SIDES_LIMIT:
+        raise ValueError(f"tensor {shorten(name)!r} has {len(entry['shape']):,} sides")
     for side in entry["shape"]:
         if not isinstance(side, int) or side < 0:
             raise ValueError(f"tensor {shorten(name)!r} has a side of {shorten(side)}")
         count *= side
+        if count > size:
+            raise ValueError(f"tensor {shorten(name)!r} would be longer than the file")
     if not 0 <= begin <= end or end - begin != count:
         raise ValueError(f"the shape of tensor {shorten(name)!r} contradicts its size")
     return end

@@ -1,39 +1,46 @@
-"""Pictures from strangers: opened one by one, bounded in number, bytes and pixels, returned as plain RGB."""
+"""Sets of pictures as people have them: files, folders and zips, with captions and clutter beside the pictures.
+
+What is no picture by its name is left out, and what is damaged too while enough is left; both are said.
+"""
 
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from .errors import RudderError, shorten
-from .png import CHUNK
+from .archives import STARTS, members
+from .decoding import LIMITS, SPOKEN, Limits, NoPicture, decode_image, no_picture, original, to_rgb
+from .errors import RudderError, remark, shorten
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-_SPOKEN = "PNG, JPEG, WebP, BMP, GIF or TIFF"
-ENLARGED_MOST = 16  # times that a download may be enlarged
-_DIRECTORY_LIMIT = 4 * 1024 * 1024  # bytes of a zip's central directory: read whole by zipfile, so bounded first
+__all__ = ["Limits", "OnDisk", "decode_image", "files_of", "gathered", "is_clutter", "named_images", "open_images",
+           "original", "to_rgb"]  # fmt: skip
+
+ENOUGH = 0.5  # of a set's pictures that must be readable
 Source = str | os.PathLike[str] | BinaryIO | tuple[str, bytes]
 Pictures = Source | Image.Image | Iterable[Source | Image.Image]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds on one upload. `side` is the longest side kept: larger pictures are scaled down on arrival."""
-
-    files: int = 200
-    file_bytes: int = 20 * 1024 * 1024
-    total_bytes: int = 200 * 1024 * 1024
-    pixels: int = 50_000_000
-    side: int = 768
+_LISTED = 3  # names in a sentence
+_READ = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".webp", ".avif", ".bmp", ".dib", ".gif",
+         ".tif", ".tiff", ".jp2", ".j2k", ".psd"}  # fmt: skip
+_UNREAD = {".heic", ".heif", ".hif", ".jxl", ".svg", ".svgz", ".eps", ".ai", ".ico", ".tga", ".exr", ".hdr", ".xcf",
+           ".kra", ".psb", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".ppm", ".pgm",
+           ".pcx", ".dds", ".wmf", ".emf"}  # fmt: skip
+_PACKED = {".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".cbz"}
+_NO_PICTURES = {".txt", ".caption", ".captions", ".tags", ".json", ".jsonl", ".csv", ".tsv", ".md", ".rst", ".html",
+                ".htm", ".xml", ".xmp", ".aae", ".thm", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".db",
+                ".npz", ".npy", ".pt", ".pth", ".pkl", ".bin", ".ckpt", ".safetensors", ".onnx", ".parquet", ".arrow",
+                ".h5", ".pdf", ".doc", ".docx", ".odt", ".xls", ".xlsx", ".ods", ".ppt", ".pptx", ".py", ".ipynb",
+                ".js", ".css", ".sh", ".bat", ".ps1", ".exe", ".dll", ".lnk", ".url", ".webloc", ".tmp", ".part",
+                ".crdownload", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mp3", ".wav", ".m4a", ".ttf"}  # fmt: skip
+_CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin",
+            "system volume information"}  # fmt: skip
+_CHECKPOINTS = re.compile(r"checkpoints?([-_ ]?\d+)?", re.IGNORECASE)
 
 
 class OnDisk(Sequence):
@@ -51,42 +58,68 @@ class OnDisk(Sequence):
         return _from_disk(self.paths[place])
 
 
-def open_images(files: Source | Iterable[Source], limits: Limits = Limits()) -> list[Image.Image]:
-    """Pictures from paths, open files, (name, bytes) pairs or zips of such, in order, as RGB.
+def open_images(
+    files: Source | Iterable[Source], limits: Limits = LIMITS, say: Callable[[str], None] = remark
+) -> list[Image.Image]:
+    """Pictures from paths of files and folders, open files, (name, bytes) pairs or zips of such, in order, as sRGB.
 
-    Transparency goes on white, 16-bit and CMYK become 8-bit RGB, the first frame stands for an animation,
-    EXIF rotation is applied. Raises RudderError naming the file for anything too large, too many, damaged or
-    no picture at all.
+    Transparency goes on white, 16-bit and CMYK become 8-bit RGB, colour profiles are followed, the first frame stands
+    for an animation, EXIF rotation is applied. `say` is told once what was left out: what is no picture by its name,
+    and pictures that cannot be read. Raises RudderError for too many or too large ones in all, where fewer than half
+    of the pictures can be read, or where there are none at all.
     """
-    images: list[Image.Image] = []
+    return [image for _, image in named_images(files, limits, say)]
+
+
+def named_images(
+    files: Source | Iterable[Source], limits: Limits = LIMITS, say: Callable[[str], None] = remark
+) -> list[tuple[str, Image.Image]]:
+    """`open_images` with the name of each picture, without its folders."""
+    sources = _several(files)
+    good: list[tuple[str, Image.Image]] = []
+    bad: list[RudderError] = []
+    odd: list[tuple[str, RudderError]] = []
+    left: list[str] = []
     total = 0
-    for name, data in _unpacked(_several(files), limits):
-        total += len(data)
-        if len(images) >= limits.files:
+    for path, read in _offered(sources, limits, left):
+        name = shorten(PurePosixPath(path).name or "picture")
+        if len(good) + len(bad) >= limits.files:
             raise RudderError(f"There are more than {limits.files} pictures: choose at most {limits.files}.")
+        try:
+            data = read(limits.file_bytes)
+            total += len(data)
+            if len(data) > limits.file_bytes:
+                raise RudderError(f"{name} has over {_mb(limits.file_bytes)}: scale it down or leave it out.")
+            if total <= limits.total_bytes:
+                good.append((name, decode_image(name, data, limits)))
+        except RudderError as error:
+            kind = _ending(name)
+            if isinstance(error, NoPicture) and kind not in _READ | _UNREAD | _PACKED:
+                odd.append((name, error))
+            else:
+                bad.append(no_picture(name) if kind in _UNREAD | _PACKED else error)
         if total > limits.total_bytes:
             raise RudderError(f"The pictures have over {_mb(limits.total_bytes)} in all: choose fewer or smaller ones.")
-        images.append(decode_image(name, data, limits))
-    if not images:
-        raise RudderError(f"There are no pictures in what was given: choose {_SPOKEN} files, or a zip of them.")
-    return images
+    if not good and not bad and odd:
+        raise odd[0][1]
+    _judge(good, bad, left + [name for name, _ in odd], say)
+    return good
 
 
-def gathered(given: Pictures | None, limits: Limits = Limits()) -> Sequence[Image.Image]:
-    """Pictures however they are given: as PIL images, as what `open_images` takes, as folders, or several of these; an
-    OnDisk stays what it is.
+def gathered(
+    given: Pictures | None, limits: Limits = LIMITS, say: Callable[[str], None] = remark
+) -> Sequence[Image.Image]:
+    """Pictures however they are given: as PIL images, as what `open_images` takes, or several of these; an OnDisk stays
+    what it is.
 
     RudderError for what is not there, and as `open_images`.
     """
     if given is None or isinstance(given, OnDisk):
         return [] if given is None else given
-    flat: list[Any] = []
-    for item in _several(given):
-        flat += files_of(item) if isinstance(item, (str, os.PathLike)) else [item]
     found: list[Image.Image] = []
-    for opened, some in groupby(flat, lambda item: isinstance(item, Image.Image)):
-        run = list(some)
-        found += run if opened else open_images(run, limits)
+    for opened, some in groupby(_several(given), lambda item: isinstance(item, Image.Image)):
+        run: list[Any] = list(some)
+        found += run if opened else open_images(run, limits, say)
     return found
 
 
@@ -94,45 +127,6 @@ def _several(given: Any) -> list[Any]:
     """One source or picture as a list of it, several as they are."""
     one = isinstance(given, (Image.Image, str, os.PathLike, tuple)) or hasattr(given, "read")
     return [given] if one else list(given)
-
-
-def files_of(path: str | os.PathLike[str]) -> list[Path]:
-    """The file itself, or a folder's files in order without hidden ones; RudderError where nothing is there."""
-    path = Path(path)
-    if not path.exists():
-        raise RudderError(f"{shorten(path)} is not there: give a picture, a folder of pictures or a zip.")
-    if not path.is_dir():
-        return [path]
-    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-    if not files:
-        raise RudderError(f"{shorten(path)} is a folder without files: give one with pictures in it.")
-    return files
-
-
-def decode_image(name: str, data: bytes, limits: Limits = Limits()) -> Image.Image:
-    """One picture's bytes to RGB within the limits; RudderError naming the file otherwise."""
-    name = shorten(PurePosixPath(name.replace("\\", "/")).name or "picture")
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > limits.pixels:
-                raise RudderError(
-                    f"{name} has {image.width} x {image.height} pixels: scale it down to at most "
-                    f"{limits.pixels:,} in all."
-                )
-            image.draft("RGB", (limits.side, limits.side))
-            image.load()
-            rgb = to_rgb(ImageOps.exif_transpose(image))
-            rgb = original(rgb) if CHUNK in image.info else rgb
-    except RudderError:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise RudderError(f"{name} is not a picture Rudder can read: choose {_SPOKEN}.") from error
-    except Image.DecompressionBombError as error:
-        raise RudderError(f"{name} has too many pixels: scale it down to at most {limits.pixels:,}.") from error
-    except Exception as error:  # Pillow's decoders raise many kinds for damaged files; each becomes one sentence
-        raise RudderError(f"{name} is damaged ({shorten(error)}): save it again or leave it out.") from error
-    rgb.thumbnail((limits.side, limits.side), Image.Resampling.LANCZOS)
-    return rgb
 
 
 def _from_disk(path: Path) -> Image.Image:
@@ -144,111 +138,150 @@ def _from_disk(path: Path) -> Image.Image:
         raise RudderError(f"{path} cannot be read ({shorten(error)}): delete it, so that it is made again.") from error
 
 
-def original(image: Image.Image) -> Image.Image:
-    """A picture that Download enlarged by whole pixels, as it was painted; any other one as it is."""
-    for factor in range(ENLARGED_MOST, 1, -1):
-        if image.width % factor == 0 and image.height % factor == 0:
-            small = image.resize((image.width // factor, image.height // factor), Image.Resampling.NEAREST)
-            if small.resize(image.size, Image.Resampling.NEAREST).tobytes() == image.tobytes():
-                return small
-    return image
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to RGB: alpha over white, wide integers and floats scaled to 8 bits."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("its values are not finite")
-        if image.mode == "F":
-            values = values * (255 if values.max(initial=0) <= 1 else 1)
-        else:
-            values = values / (257 if values.max(initial=0) > 255 or image.mode.startswith("I;16") else 1)
-        return Image.fromarray(values.round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return image.convert("RGB")
-
-
-def _unpacked(sources: list[Source], limits: Limits) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of each file, zips opened one level deep; no more than the limits is ever read."""
-    for source in sources:
-        name, data = _read(source, limits)
-        if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            yield from _unzipped(name, data, limits)
-        elif len(data) > limits.file_bytes:
-            raise RudderError(f"{name} has over {_mb(limits.file_bytes)}: scale it down or leave it out.")
-        else:
-            yield name, data
-
-
-def _read(source: Any, limits: Limits) -> tuple[str, bytes]:
-    most = limits.total_bytes + 1
-    try:
-        if isinstance(source, tuple):
-            name, data = str(source[0]), bytes(source[1])
-        elif hasattr(source, "read"):
-            name, data = str(getattr(source, "name", "picture")), source.read(most)
-        else:
-            name = str(source)
-            with open(source, "rb") as file:
-                data = file.read(most)
-    except (OSError, TypeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or shorten(error)
-        raise RudderError(f"{shorten(source)} cannot be read ({reason}): choose another file.") from error
-    name = shorten(Path(name).name)
-    if len(data) > limits.total_bytes:
-        raise RudderError(f"{name} has over {_mb(limits.total_bytes)}: choose a smaller file.")
-    return name, data
-
-
-def _unzipped(title: str, data: bytes, limits: Limits) -> Iterator[tuple[str, bytes]]:
-    """The pictures of a zip: names are labels only (nothing is written), declared sizes are not believed."""
-    _check_directory(title, data)
-    try:
-        archive = zipfile.ZipFile(BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-        raise RudderError(f"{title} is a damaged zip ({shorten(error)}): make it again.") from error
-    members = [info for info in archive.infolist() if not info.is_dir() and not is_clutter(info.filename)]
-    if len(members) > limits.files:
-        raise RudderError(f"{title} holds {len(members):,} files: put at most {limits.files} pictures in it.")
-    left = limits.total_bytes
-    for info in members:
-        name = shorten(f"{title}/{PurePosixPath(info.filename).name}")
-        if info.flag_bits & 0x1:
-            raise RudderError(f"{name} is encrypted: make the zip without a password.")
-        most = min(limits.file_bytes, left)
-        try:
-            with archive.open(info) as file:
-                content = file.read(most + 1)
-        except Exception as error:  # zipfile raises a dozen kinds for damaged or exotic members
-            raise RudderError(f"{name} cannot be unpacked ({shorten(error)}): make the zip again.") from error
-        if len(content) > most:
-            raise RudderError(f"{name} unpacks to over {_mb(most)}: scale the pictures down or choose fewer.")
-        left -= len(content)
-        yield name, content
-
-
-def _check_directory(title: str, data: bytes) -> None:
-    """Refuse a zip whose directory is too long for pictures before zipfile reads it (as zipfile finds it)."""
-    at = len(data) - 22
-    if at < 0 or data[at : at + 4] != b"PK\x05\x06" or data[-2:] != b"\0\0":
-        at = data.rfind(b"PK\x05\x06", max(0, len(data) - 65536 - 22))
-    if at < 0 or at + 22 > len(data):
-        raise RudderError(f"{title} is a truncated zip: make it again.")
-    if (
-        data[max(at - 20, 0) : at].startswith(b"PK\x06\x07")
-        or int.from_bytes(data[at + 12 : at + 16], "little") > _DIRECTORY_LIMIT
-    ):
-        raise RudderError(f"{title} has a directory far too long for a set of pictures: put only the pictures in it.")
+def files_of(path: str | os.PathLike[str], say: Callable[[str], None] = remark) -> list[Path]:
+    """The file itself, or a folder's pictures and zips by name, in order, with those of folders in it; what is left out
+    is said. RudderError where nothing is there."""
+    left: list[str] = []
+    found = [file for file in _walked(Path(path), left) if Path(path) == file or not _no_picture(file.name, left)]
+    if not found:
+        raise RudderError(
+            f"{shorten(Path(path).name)} is a folder without pictures{_told(left)}: give one with pictures in it."
+        )
+    if left:
+        say(f"Left out of {shorten(Path(path).name)} {_told(left).strip()}.")
+    return found
 
 
 def is_clutter(name: str) -> bool:
-    """What file managers leave in zips."""
+    """What file managers, notebooks and training tools leave beside pictures: hidden, system and checkpoint files."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    return "__MACOSX" in parts or not parts or parts[-1].startswith(".") or parts[-1] in ("Thumbs.db", "desktop.ini")
+    if not parts or any(part.startswith(".") and part.strip(".") or part.lower() in _CLUTTER for part in parts):
+        return True
+    return any(_CHECKPOINTS.fullmatch(part) for part in parts[:-1])
+
+
+def _offered(sources: list[Source], limits: Limits, left: list[str]) -> Iterator[tuple[str, Callable[[int], bytes]]]:
+    """(path, how to read so many bytes and one of it) of each picture by name, zips opened one level deep; what is none
+    goes to `left`."""
+    for source in sources:
+        if isinstance(source, (str, os.PathLike)):
+            for path in _walked(Path(source), left):
+                with _file(path) as file:
+                    label = path.relative_to(source).as_posix() if path != Path(source) else path.name
+                    yield from _one(label, file, limits, left)
+        elif isinstance(source, tuple):
+            yield from _one(_label(source[0]), _held(source, limits), limits, left)
+        else:
+            yield from _one(_label(getattr(source, "name", "picture")), _held(source, limits), limits, left)
+
+
+def _one(path: str, file: BinaryIO, limits: Limits, left: list[str]) -> Iterator[tuple[str, Callable[[int], bytes]]]:
+    """A file as `_offered` yields it, or the pictures of a zip."""
+    start = file.read(8)
+    file.seek(0)
+    if not start.startswith(STARTS) or _ending(path) in _NO_PICTURES:
+        if not _no_picture(path, left):
+            yield path, lambda most: file.read(most + 1)
+        return
+    title = shorten(PurePosixPath(path).name)
+    if file.seek(0, os.SEEK_END) > limits.total_bytes:
+        raise RudderError(f"{title} has over {_mb(limits.total_bytes)}: choose a smaller file.")
+    found = [member for member in members(title, file) if not _no_picture(member.name, left)]
+    if len(found) > limits.files:
+        raise RudderError(f"{title} holds {len(found):,} files: put at most {limits.files} pictures in it.")
+    for member in found:
+        yield f"{title}/{member.name}", member.read
+
+
+def _walked(path: Path, left: list[str]) -> Iterator[Path]:
+    """The file itself, or a folder's files in order, with those of its folders; clutter and links to folders are left.
+    RudderError where there is no file."""
+    if not path.exists():
+        raise RudderError(f"{shorten(path.name)} is not there: give a picture, a folder of pictures or a zip.")
+    if path.is_file():
+        yield path
+        return
+    if not path.is_dir():
+        raise RudderError(f"{shorten(path.name)} is no file but a pipe or device: give a picture, a folder or a zip.")
+    found = False
+    for place, folders, names in os.walk(path):
+        inside = Path(place).relative_to(path)
+        folders.sort()
+        hidden = [n for n in folders if is_clutter(f"{n}/x") or (Path(place) / n).is_symlink()]
+        left += hidden
+        folders[:] = [name for name in folders if name not in hidden]
+        for name in sorted(names):
+            found = True
+            if is_clutter((inside / name).as_posix()) or not (Path(place) / name).is_file():
+                left.append(name)
+            else:
+                yield Path(place) / name
+    if not found:
+        raise RudderError(f"{shorten(path.name)} is a folder without files: give one with pictures in it.")
+
+
+def _no_picture(path: str, left: list[str]) -> bool:
+    """Whether a name alone says that it is no picture; it is noted in `left` then."""
+    if is_clutter(path) or _ending(path) in _NO_PICTURES:
+        left.append(PurePosixPath(path).name)
+        return True
+    return False
+
+
+def _file(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise RudderError(f"{shorten(path.name)} cannot be read ({error.strerror}): choose another file.") from error
+
+
+def _held(source: Any, limits: Limits) -> BinaryIO:
+    """A pair's bytes, or an open file's up to the limit and one more."""
+    try:
+        if isinstance(source, tuple):
+            return BytesIO(bytes(source[1]))
+        return BytesIO(source.read(limits.total_bytes + 1))
+    except (OSError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise RudderError(f"{shorten(source)} cannot be read ({shorten(error)}): choose another file.") from error
+
+
+def _judge(
+    good: list[tuple[str, Image.Image]], bad: list[RudderError], left: list[str], say: Callable[[str], None]
+) -> None:
+    """Say what was left out; RudderError where not enough is left."""
+    if len(bad) == 1 and not good:
+        raise bad[0]
+    many = len(good) + len(bad)
+    if not many:
+        raise RudderError(
+            f"There are no pictures in what was given{_told(left)}: choose {SPOKEN} files, or a zip of them."
+        )
+    reasons = [str(error).rpartition(": ")[0] for error in bad[:_LISTED]]
+    listed = "; ".join(reasons) + (f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else "")
+    if len(good) < ENOUGH * many:
+        raise RudderError(f"{len(bad)} of the {many} pictures cannot be read ({listed}): save them again.")
+    if bad:
+        say(f"{len(bad)} of the {many} pictures cannot be read and {'is' if len(bad) == 1 else 'are'} left out: "
+            f"{listed}.")  # fmt: skip
+    if left:
+        say(f"Left out{_told(left)}.")
+
+
+def _told(left: list[str]) -> str:
+    """ " (3 files that are no pictures: a.txt, b.txt and 1 more)", or nothing."""
+    if not left:
+        return ""
+    names = ", ".join(shorten(name, 30) for name in left[:_LISTED])
+    names += f" and {len(left) - _LISTED:,} more" if len(left) > _LISTED else ""
+    return f" ({len(left):,} {'file that is no picture' if len(left) == 1 else 'files that are no pictures'}: {names})"
+
+
+def _ending(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
+
+
+def _label(name: Any) -> str:
+    return Path(str(name).replace("\\", "/")).name
 
 
 def _mb(size: int) -> str:

@@ -1,4 +1,4 @@
-"""What makes a picture: a Recipe, checked on creation, that travels inside the PNG it made (png.py)."""
+"""What makes a picture: a Recipe, checked on creation, that travels inside the picture it made (png.py, keeping.py)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ STEPS_LIMIT = 500
 GUIDANCE_LIMIT = 50.0
 CONCEPTS_LIMIT = 16
 STRIP_LIMIT = 64
+SCALE_LIMIT = 32
 SITES_LIMIT = 256
 SEED_LIMIT = 2**63
+SEED_KEPT = 2**53 - 1  # whole numbers up to here survive a browser, a spreadsheet and most JSON
 HALVES = ("both", "conditional", "opposite")
 OPERATORS = ("add", "norm", "erase")
 
@@ -64,13 +66,30 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """A row of pictures in place of one: `strengths` multiply every concept's, `scale` enlarges each frame."""
+
+    strengths: tuple[float, ...]
+    scale: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.strengths, (str, bytes)) or not hasattr(self.strengths, "__iter__"):
+            raise RudderError("A strip's strengths must be given as a list of numbers, such as [0, 0.5, 1].")
+        given = list(self.strengths)
+        if not 0 < len(given) <= STRIP_LIMIT:
+            raise RudderError(f"A strip of {len(given)} is asked for: give between 1 and {STRIP_LIMIT} strengths.")
+        object.__setattr__(self, "strengths", tuple(strength("the strip", value) for value in given))
+        object.__setattr__(self, "scale", whole("A strip's enlargement", self.scale, 1, SCALE_LIMIT))
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides a picture.
 
     `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once; `halves` says which
     half of guidance is steered; `uses`, () or one a concept, says what sets a concept apart; `mask` ("" for none, else
-    masks.mask_text) keeps changes inside it. Values are checked on creation; RudderError names the first that will not
-    do.
+    masks.mask_text) keeps changes inside it; `strip` is what makes a row of pictures of one. Values are checked on
+    creation; RudderError names the first that will not do.
     """
 
     model: str = "tiny-sd"
@@ -85,6 +104,7 @@ class Recipe:
     halves: str = "both"
     uses: tuple[Use, ...] = ()
     mask: str = ""
+    strip: Strip | None = None
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
@@ -106,14 +126,20 @@ class Recipe:
         put("mask", text("The mask", self.mask, TEXT_LIMIT))
         if self.mask:
             mask_image(self.mask)
+        if isinstance(self.strip, Mapping):
+            put("strip", _strip(self.strip))
+        if not isinstance(self.strip, Strip | None):
+            raise RudderError("A strip must be given as its strengths and how many times its frames are enlarged.")
 
     def to_json(self) -> str:
-        """A JSON object with every field and the format number; "uses" and "mask" only where there are any."""
+        """A JSON object in ASCII, which survives every tool that rewrites a picture, with every field and the format
+        number; "uses", "mask" and "strip" only where there are any."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["window"] = asdict(self.window)
         values["uses"] = [asdict(use) for use in self.uses]
-        values = {key: value for key, value in values.items() if value or key not in ("uses", "mask")}
-        return json.dumps({"rudder": FORMAT, **values}, ensure_ascii=False)
+        values["strip"] = self.strip and asdict(self.strip)
+        values = {key: value for key, value in values.items() if value or key not in ("uses", "mask", "strip")}
+        return json.dumps({"rudder": FORMAT, **values})
 
     @classmethod
     def from_json(cls, source: str | bytes | Mapping[str, Any]) -> Recipe:
@@ -169,6 +195,12 @@ def _window(value: Mapping[str, Any]) -> Window:
     if not set(value) <= {"start", "end"}:
         raise RudderError("The window must have just a start and an end, such as 0.5 and 0.95.")
     return Window(**value)
+
+
+def _strip(value: Mapping[str, Any]) -> Strip:
+    if "strengths" not in value or not set(value) <= {"strengths", "scale"}:
+        raise RudderError("A strip must have just its strengths and a scale, such as [0, 0.5, 1] and 2.")
+    return Strip(**value)
 
 
 def _sites(value: Any) -> tuple[str, ...]:

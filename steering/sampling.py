@@ -19,10 +19,11 @@ from torch import Tensor
 from .activations import change
 from .backbones.base import Backbone, Schedule, Site, in_order, repeated
 from .checks import strength
-from .errors import Cancelled, RudderError
+from .errors import Cancelled, RudderError, remark
 from .masks import inside, weights
 from .plan import Change, Steering, plan
 from .recipe import STRIP_LIMIT, Recipe
+from .words import cut_short, large_seeds
 
 if TYPE_CHECKING:
     from .backbones.base import Predict
@@ -98,7 +99,7 @@ def sample(
     Raises RudderError for vectors of another model, unknown sites or a prefix of another run; Cancelled once
     `stop` is set.
     """
-    seeds, prompts = _batch(recipe, seeds, prompts)
+    seeds, prompts = _batch(backbone, recipe, seeds, prompts)
     factors = (1.0,) if factors is None else tuple(strength("the batch", s) for s in factors)
     if len(factors) not in (1, len(seeds)):
         raise RudderError(f"{len(factors)} factors are given for {len(seeds)} samples: give one each.")
@@ -130,7 +131,7 @@ def strip(
     factors = tuple(strength("the strip", s) for s in strengths)
     if not 0 < len(factors) <= STRIP_LIMIT:
         raise RudderError(f"A strip of {len(factors)} strengths is asked for: give between 1 and {STRIP_LIMIT}.")
-    alike = list(zip(*_batch(recipe, None, None), strict=True))
+    alike = list(zip(*_batch(backbone, recipe, None, None), strict=True))
     yield from _paint(backbone, recipe, steering, alike, [0] * len(factors), factors, [0],
                       prefix, 1, preview_every, stop, picture)  # fmt: skip
 
@@ -260,8 +261,11 @@ def _step(backbone: Backbone, index: int, total: int, clean: Tensor, preview_eve
     return Step(index, total, tuple(backbone.decode(clean[list(rows)])) if wanted else ())
 
 
-def _batch(recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] | None) -> tuple[tuple, tuple]:
-    """Seeds and prompts of equal number, each checked as the recipe's own are."""
+def _batch(
+    backbone: Backbone, recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] | None
+) -> tuple[tuple, tuple]:
+    """Seeds and prompts of equal number, each checked as the recipe's own are; a Remark on what cannot be read or
+    kept."""
     count = len(seeds if seeds is not None else prompts if prompts is not None else (0,))
     seeds = [recipe.seed] * count if seeds is None else list(seeds)
     prompts = [recipe.prompt] * count if prompts is None else list(prompts)
@@ -270,6 +274,9 @@ def _batch(recipe: Recipe, seeds: Sequence[int] | None, prompts: Sequence[str] |
             f"{len(seeds)} seeds and {len(prompts)} prompts are given: give equally many, at most {BATCH_LIMIT}."
         )
     checked = [replace(recipe, seed=s, prompt=p) for s, p in zip(seeds, prompts, strict=True)]
+    for sentence in (cut_short(backbone, {*prompts, recipe.negative_prompt}), large_seeds(seeds)):
+        if sentence:
+            remark(sentence)
     return tuple(one.seed for one in checked), tuple(one.prompt for one in checked)
 
 

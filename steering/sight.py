@@ -15,6 +15,7 @@ from PIL import Image
 from .roc import auroc
 
 SIDE, CELLS = 64, 8  # px at which pictures are looked at, and the cells of a side
+SAME = 0.012  # root mean square difference of features up to which two pictures are copies: scaled, or saved again
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,21 +58,45 @@ def features(images: Sequence[Image.Image]) -> np.ndarray:
     return np.array(rows)
 
 
+def alike(seen: np.ndarray) -> np.ndarray:
+    """For features [N, F] the number [N] of the first picture that each is a copy of: its own where it is none."""
+    labels = np.arange(len(seen))
+    for i in range(1, len(seen)):
+        near = np.flatnonzero(np.square(seen[:i] - seen[i]).mean(1) <= SAME**2)
+        labels[i] = labels[near[0]] if len(near) else i
+    return labels
+
+
 def sight_of(examples: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Sight:
-    """Learn a Sight from features [N, F] and [M, F] of the two sets; members are left out in turns for its AUROC."""
+    """Learn a Sight from features [N, F] and [M, F] of the two sets; members are left out in turns for its AUROC,
+    copies of one picture together."""
     weights, way, size = _direction(examples, baseline)
-    rng = np.random.default_rng(seed)
-    folds = min(4, len(examples), len(baseline))
-    parts = [np.arange(len(some)) % folds for some in (examples, baseline)] if folds > 1 else []
-    for part in parts:
-        rng.shuffle(part)
+    parts, folds = _folds(examples, baseline, np.random.default_rng(seed))
     scores: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for fold in range(folds if parts else 0):
+    for fold in range(folds):
         inner, _, _ = _direction(examples[parts[0] != fold], baseline[parts[1] != fold])
         for kept, some, part in zip(scores, (examples, baseline), parts, strict=True):
             kept.append(some[part == fold] @ inner / np.linalg.norm(inner))
     told = auroc(np.concatenate(scores[0]), np.concatenate(scores[1])) if parts else float("nan")
     return Sight(weights, way, size, told)
+
+
+def _folds(examples: np.ndarray, baseline: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], int]:
+    """In which fold each member of the sets is left out, and how many folds there are; ([], 0) where there are too few.
+    A copy is left out with its picture, whichever set that is in."""
+    labels = alike(np.concatenate([examples, baseline]))
+    sides = [labels[: len(examples)], labels[len(examples) :]]
+    folds = min(4, *(len(set(side.tolist())) for side in sides))
+    if folds < 2:
+        return [], 0
+    fold_of: dict[int, int] = {}
+    for side in sides:
+        fresh = [label for label in dict.fromkeys(side.tolist()) if label not in fold_of]
+        part = np.arange(len(fresh)) % folds
+        rng.shuffle(part)
+        fold_of |= dict(zip(fresh, part.tolist(), strict=True))
+    parts = [np.array([fold_of[label] for label in side.tolist()]) for side in sides]
+    return (parts, folds) if all(set(part.tolist()) == set(range(folds)) for part in parts) else ([], 0)
 
 
 def _direction(examples: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -24,6 +24,7 @@ from .pace import about, measure
 from .plan import Steering, Term
 from .recipe import Recipe, Window
 from .sampling import Result, sample
+from .sets import distinct
 from .sight import Sight, features, sight_of
 
 BUDGET = 60.0  # seconds
@@ -107,6 +108,7 @@ def tune(
                 yield Progress(part * item.total + item.done, len(poolings) * item.total, item.message)
             else:
                 vectors[kind] = item
+    images, baseline = distinct(images), distinct(baseline)
     settings = _settings(poolings, sites)
     seconds = measure(backbone).together * len(STRENGTHS) * PROMPTS * backbone.defaults["num_inference_steps"]
     if seconds > PATIENCE * budget:

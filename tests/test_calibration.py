@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from steering.audit.samples import samples
 from steering.backbones import Backbone
 from steering.calibration import Calibration, Sample, calibrate, halves
 from steering.concepts import Progress
@@ -71,6 +75,33 @@ def test_no_original_is_in_both_halves(seed: int) -> None:
         sides.setdefault(sample.original, set()).add(bool(flag))
     assert all(len(side) == 1 for side in sides.values())
     assert fit.any() and not fit.all()
+
+
+@given(st.integers(0, 1000))
+def test_copies_of_one_picture_are_in_one_half(seed: int) -> None:
+    """Given under names of their own, of different kinds, and chained: a is b's copy, b's original has another."""
+    flat = [Sample(p, True, "a", "given", f"m{i}") for i, p in enumerate(pictures(6, seed=1))]
+    noisy = [Sample(p, False, "a", "given", f"o{i}") for i, p in enumerate(pictures(6, seed=2))]
+    copies = [replace(flat[0], original="x", kind="b"), replace(flat[1], original="x"), replace(noisy[3], original="y")]
+    rows = [*flat, *noisy, *copies]
+    fit = halves(rows, seed)
+    assert len({fit[0], fit[1], fit[12], fit[13]}) == 1 and fit[9] == fit[14]
+    assert fit.any() and not fit.all()
+    with pytest.raises(RudderError, match="among the memorised and among the ordinary"):
+        halves([*rows, replace(flat[2], memorized=False, original="z")], seed)
+
+
+def test_listed_pictures_share_an_original_with_their_copies(tmp_path) -> None:
+    one, two = (picture.resize((256, 256), Image.Resampling.BICUBIC) for picture in pictures(2, seed=5, size=6))
+    one.save(tmp_path / "1.png")
+    one.save(tmp_path / "2.jpg", quality=92)
+    two.save(tmp_path / "3.png")
+    one.resize((200, 200)).save(tmp_path / "4.webp", quality=90)
+    (tmp_path / "1.txt").write_text("a caption")
+    notes: list[str] = []
+    (found,) = samples(SimpleNamespace(), [tmp_path], True, tmp_path / "kept", notes=notes)
+    assert [s.original for s in found] == [str(tmp_path / name) for name in ("1.png", "1.png", "3.png", "1.png")]
+    assert any("no picture" in note for note in notes), notes
 
 
 @pytest.fixture(scope="module")

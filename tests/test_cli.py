@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from steering.cli.arguments import concepts_asked, film, numbered, slug, strengt
 from steering.cli.console import table
 from steering.errors import RudderError
 from steering.png import read_png, read_png_vectors
-from steering.recipe import Recipe, Window
+from steering.recipe import Recipe, Strip, Window
 from tests.tiny import make_tiny_sd, pictures
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -109,8 +110,56 @@ def test_a_strip_has_one_frame_a_strength(rudder):
     assert strip.width == 4 * plain.width + 3 * 2
     left = plain.width + 2
     frame = strip.crop((left, 0, left + plain.width, plain.height))
-    assert read_png(told["path"]).concepts == (("red", 1.0),)
+    kept = read_png(told["path"])
+    assert (kept.concepts, kept.strip) == ((("red", 1.0),), Strip((-1.0, 0.0, 1.0, 2.0), 1))
+    assert rudder("steer", "--from", "strip.png", "--out", "again.png")[0] == 0
+    assert Path("again.png").read_bytes() == Path("strip.png").read_bytes()
+    assert rudder("steer", "--from", "strip.png", "--strip", "2", "--out", "other.png")[0] == 0
+    assert read_png("other.png").strip == Strip((0.0, 1.0), 1)
+    assert rudder("generate", "--from", "strip.png", "--out", "one.png")[0] == 0
+    assert read_png("one.png").strip is None and Image.open("one.png").size == plain.size
     assert _distance(frame, plain) <= 1  # strength 0, but in a batch of four: equal up to rounding
+
+
+def test_a_jpeg_carries_its_recipe_and_other_endings_are_refused_before_painting(rudder, monkeypatch):
+    assert rudder("steer", "a red apple", "-c", "red=2", "--seed", "5", "--out", "a.jpg", *FAST)[0] == 0
+    assert Image.open("a.jpg").format == "JPEG"
+    assert rudder("steer", "--from", "a.jpg", "--out", "a.png")[0] == 0
+    assert (read_png("a.png").seed, read_png("a.png").concepts) == (5, (("red", 2.0),))
+    monkeypatch.setattr("steering.cli.commands.backbone_for", lambda *given: pytest.fail("it loads"))
+    for verb in (["generate", "x"], ["steer", "x", "-c", "red"]):
+        code, _, err = rudder(*verb, "--out", "a.webp", *FAST)
+        assert code == 2 and "let its name end in .png or .jpg" in err
+
+
+def test_files_without_a_name_never_overwrite_each_other(rudder):
+    prompts = ["красная кошка", "赤い猫", "🐈", "🐕", "a cat", "a cat", "हिन्दी", "x" * 500]
+    paths = [rudder("generate", prompt, "--steps", "1")[1].strip() for prompt in prompts]
+    assert len(set(paths)) == len(paths) == len(list(Path().glob("*.png")))
+    assert paths[0] == "красная-кошка-0.png" and paths[5] == "a-cat-0-2.png" and paths[6] == "हिन्दी-0.png"
+    assert all(read_png(path).prompt == prompt for path, prompt in zip(paths, prompts, strict=True))
+
+
+def test_what_cannot_be_kept_or_read_is_said_on_entry(rudder, home: Path):
+    long = "a red apple on the grass " * 4 + "and a zebra"
+    code, out, err = rudder("generate", long, "--seed", str(2**60), "--json", "--out", "a.png", "--steps", "1")
+    assert code == 0 and json.loads(out)["unread_words"][-1] == "zebra"
+    assert "reads the first 14 tokens of a prompt, and so not “the”, “grass”" in err
+    assert f"The seed {2**60} is over 9,007,199,254,740,991" in err and "UserWarning" not in err
+    assert rudder("generate", "a cat", "--out", "b.png", "--steps", "1")[2].count("tokens") == 0
+
+
+def test_a_set_with_captions_is_learned_from_its_pictures_and_says_what_it_left(rudder, home: Path):
+    shutil.copytree(home / "assets" / "concepts" / "red" / "examples", "set")
+    Path("set", "0.txt").write_text("a red thing")
+    Path("set", "Thumbs.db").write_bytes(b"x")
+    shutil.copy("set/0.png", "set/copy.png")
+    code, out, err = rudder("concept", "learn", "it", "set", "--no-search", "--timestep", "100")
+    assert code == 0 and out.startswith("it.safetensors: it, from 2 pictures")
+    assert "Left out (2 files that are no pictures: 0.txt, Thumbs.db)." in err
+    assert "1 of the concept's 3 pictures is a copy of others" in err
+    code, _, err = rudder("concept", "learn", "it", "set", "--baseline", "set", "--no-search")
+    assert code == 2 and "are the same" in err
 
 
 def test_learn_show_steer_and_restore_with_a_vector_of_ones_own(rudder, home: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import warnings
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from safetensors.torch import save
 import steering.vectors as vectors_module
 from steering.activations import capture
 from steering.concepts import ConceptVector, Progress, learn, library
-from steering.errors import RudderError
+from steering.errors import Remark, RudderError
 from tests.tiny import pictures
 
 SITES = ("up_blocks.0.resnets.0", "up_blocks.1.resnets.1.nonlinearity")
@@ -73,8 +74,41 @@ def test_concept_minus_baseline(backbone):
     for site in SITES:
         difference = (concept - baseline).vectors[site]
         torch.testing.assert_close(with_baseline.vectors[site], difference, rtol=1e-4, atol=1e-5)
-    zero = learned(backbone, images, images)
-    assert all(torch.equal(v, torch.zeros_like(v)) for v in zero.vectors.values())
+
+
+ONE, TWO, THREE = pictures(3, seed=30)
+SETS = [
+    ([ONE, TWO], [THREE], 2, []),
+    ([ONE, TWO, ONE], [THREE], 2, ["1 of the concept's 3 pictures is a copy of others"]),
+    ([ONE, ONE, ONE], [THREE], 1, ["All 3 pictures of the concept are one and the same"]),
+    ([ONE, TWO], [THREE, THREE], 2, ["All 2 pictures of the baseline are one"]),
+    ([ONE, TWO], [TWO, THREE], 2, ["1 picture stands in both sets"]),
+    ([ONE, TWO, TWO], [TWO, ONE, THREE], 2, ["1 of the concept's 3 pictures is a copy", "2 pictures stand in both"]),
+    ([ONE, ONE], [], 1, ["All 2 pictures of the concept are one"]),
+]
+
+
+@pytest.mark.parametrize(("images", "baseline", "used", "says"), SETS)
+def test_copies_and_pictures_in_both_sets_are_said(backbone, images, baseline, used, says):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        vector = learned(backbone, images, baseline, timesteps=(100,), sites=SITES[:1])
+    told = [str(one.message) for one in caught if issubclass(one.category, Remark)]
+    assert told == vector.provenance.get("remarks", []) and len(told) == len(says)
+    assert all(sentence.startswith(start) for sentence, start in zip(told, says, strict=True))
+    assert vector.provenance["images"] == used
+    once = learned(backbone, images[:used], baseline, timesteps=(100,), sites=SITES[:1])
+    assert torch.equal(once.vectors[SITES[0]], vector.vectors[SITES[0]])
+
+
+def test_sets_that_are_the_same_are_refused_before_anything_is_read(backbone):
+    for images, baseline in [([ONE, TWO], [TWO, ONE]), ([ONE], [ONE, ONE.copy()])]:
+        with pytest.raises(RudderError, match="are the same"):
+            next(learn(backbone, "it", images, baseline))
+    around = ONE.resize((64, 32))
+    around.paste(ONE, (16, 0))  # what the model sees of it is the middle alone
+    with pytest.raises(RudderError, match="look the same to"):
+        learned(backbone, [ONE], [around])
 
 
 @pytest.mark.parametrize("pooling", ["max", "map"])
@@ -216,6 +250,10 @@ def bad_files(vector: ConceptVector) -> dict[str, tuple[bytes, str]]:
         "only the header": (good[:40], "truncated"),
         "trailing": (good + b"x", "longer"),
         "huge header": (struct.pack("<Q", 1 << 60) + good[8:], "not a safetensors file"),
+        "sides without end": (headed([1 << 60] * 60), "longer than the file"),
+        "sides of one": (headed([1] * 500_000), "500,000 sides"),
+        "negative": (headed([-1, -4]), "side of -1"),
+        "numbers of a thousand digits": (headed([10**1000] * 50), "longer than the file"),
         "broken header": (good[:9] + b"\xff" + good[10:], "damaged header"),
         "lying header": (lying, "contradicts its size|damaged header"),
         "no metadata": (save(vector.vectors), "no Rudder metadata"),
@@ -231,6 +269,12 @@ def bad_files(vector: ConceptVector) -> dict[str, tuple[bytes, str]]:
         "halves": (retold(vector, recommended={"halves": "left"}), "recommended halves"),
         "not finite": (save(nan, {"rudder": json.dumps(json.loads(meta_of(good)))}), "not finite"),
     }
+
+
+def headed(shape: list[int]) -> bytes:
+    """A file of four bytes whose only tensor claims this shape."""
+    head = json.dumps({"s": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+    return struct.pack("<Q", len(head)) + head + bytes(4)
 
 
 def meta_of(data: bytes) -> str:

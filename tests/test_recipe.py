@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import struct
+import zlib
 from io import BytesIO
 
 import pytest
@@ -13,8 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from steering.errors import RudderError
+from steering.keeping import read_recipe, read_vectors, write_picture
 from steering.png import read_png, read_png_vectors, write_png
-from steering.recipe import Recipe, Window
+from steering.recipe import Recipe, Strip, Window
+from tests.files import chunk, exif, saved, with_chunks, with_segments
 from tests.tiny import pictures
 
 texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=60)
@@ -31,6 +35,7 @@ recipes = st.builds(
     concepts=st.lists(st.tuples(names, st.floats(-100, 100)), max_size=4).map(tuple),
     window=windows,
     halves=st.sampled_from(["both", "conditional"]),
+    strip=st.none() | st.builds(Strip, st.lists(st.floats(-100, 100), min_size=1, max_size=5), st.integers(1, 32)),
     sites=st.none() | st.lists(names, min_size=1, max_size=4, unique=True).map(tuple),
 )
 
@@ -107,6 +112,13 @@ BAD = [
     ({"sites": ()}, "0 sites"),
     ({"sites": "mid_block"}, "list of names"),
     ({"sites": (3,)}, "must be text"),
+    ({"strip": 3}, "its strengths"),
+    ({"strip": {"strengths": "abc"}}, "list of numbers"),
+    ({"strip": {"strengths": []}}, "strip of 0"),
+    ({"strip": {"strengths": [1] * 65}}, "strip of 65"),
+    ({"strip": {"strengths": [math.inf]}}, "strength of 'the strip' is inf"),
+    ({"strip": {"strengths": [1], "scale": 99}}, "enlargement is 99"),
+    ({"strip": {"strengths": [1], "size": 2}}, "just its strengths and a scale"),
     ({"model": ""}, "empty"),
     ({"halves": "left"}, "guidance halves"),
     ({"halves": ["both"]}, "guidance halves"),
@@ -176,6 +188,95 @@ def test_bad_pngs_get_one_sentence(tmp_path):
     with pytest.raises(RudderError, match="not a readable PNG"):
         read_png(tmp_path / "missing.png")
     assert read_png(BytesIO(whole)) == Recipe()
+
+
+SAID = Recipe(prompt="кот, 猫, ü – “x”", seed=2**60, concepts=(("ö", 0.5),), strip=Strip((0, 0.5, 1), 3))
+WORDS = SAID.to_json().encode()
+PACKED = zlib.compress(WORDS)
+REWRITTEN = {  # by tools that read a PNG's texts and write them again
+    "tEXt": (b"tEXt", b"rudder\0" + WORDS),
+    "tEXt in UTF-8": (b"tEXt", b"rudder\0" + json.dumps(json.loads(WORDS), ensure_ascii=False).encode()),
+    "zTXt": (b"zTXt", b"rudder\0\0" + PACKED),
+    "iTXt": (b"iTXt", b"rudder\0\0\0\0\0" + WORDS),
+    "iTXt, packed": (b"iTXt", b"rudder\0\1\0\0\0" + PACKED),
+    "iTXt with a language": (b"iTXt", b"rudder\0\0\0en\0Rudder\0" + WORDS),
+}
+
+
+@pytest.mark.parametrize("case", list(REWRITTEN))
+@pytest.mark.parametrize("last", [True, False])
+def test_a_recipe_survives_tools_that_rewrite_it(case: str, last: bool):
+    made = chunk(*REWRITTEN[case])
+    data = png()[:-12] + made + png()[-12:] if last else with_chunks(png(), made)
+    assert read_png(BytesIO(data)) == read_recipe(BytesIO(data)) == SAID
+
+
+def test_latin_1_is_read_as_such_and_what_is_written_is_ascii():
+    data = with_chunks(png(), chunk(b"tEXt", b"rudder\0" + '{"prompt": "café"}'.encode("latin-1")))
+    assert read_png(BytesIO(data)).prompt == "café"
+    assert WORDS.isascii()
+
+
+def test_older_recipes_have_no_strip():
+    assert "strip" not in Recipe().to_json() and Recipe.from_json('{"rudder": 1}').strip is None
+
+
+@given(recipes)
+@settings(max_examples=20, deadline=None)
+def test_a_jpeg_carries_its_recipe_in_exif(tmp_path_factory, recipe):
+    path = tmp_path_factory.mktemp("jpeg") / "a.JPG"
+    assert write_picture(pictures(1)[0], path, recipe) == path
+    assert read_recipe(path) == recipe and read_vectors(path) == {}
+    with Image.open(path) as image:
+        assert image.format == "JPEG"
+
+
+@pytest.mark.parametrize("code", ["UNICODE\0", "\0" * 8, "ASCII\0\0\0"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_comments_of_other_encodings_are_read(code: str, order: str):
+    text = SAID.to_json().encode("utf-8" if code[0] != "U" else "utf-16-le" if order == "<" else "utf-16-be")
+    content = code.encode() + text
+    inside = struct.pack(f"{order}HHHII", 1, 0x9286, 7, len(content), 44) + bytes(4) + content
+    made = exif([(0x8769, 4, 1, struct.pack(f"{order}I", 26))], inside, order)
+    data = with_segments(saved(pictures(1)[0], "JPEG"), (0xE1, b"Exif\0\0" + made))
+    assert read_recipe(BytesIO(data)) == SAID
+
+
+@pytest.mark.parametrize(
+    ("name", "vectors", "says"),
+    [
+        ("a.webp", False, "neither a PNG nor a JPEG"),
+        ("a.txt", False, "let its name end in .png or .jpg"),
+        ("a.safetensors", False, "neither"),
+        ("a.jpeg", True, "cannot carry a vector"),
+    ],
+)
+def test_other_endings_are_refused(vector, tmp_path, name, vectors, says):
+    (tmp_path / name).write_text("here before")
+    with pytest.raises(RudderError, match=says):
+        write_picture(pictures(1)[0], tmp_path / name, Recipe(), {"mine": vector} if vectors else None)
+    assert (tmp_path / name).read_text() == "here before"
+
+
+def test_pictures_are_written_whole_or_not_at_all(vector, tmp_path):
+    assert write_picture(pictures(1)[0], tmp_path / "a", Recipe(), {"mine": vector}).name == "a.png"
+    assert list(read_vectors(tmp_path / "a.png")) == ["mine"]
+    long = Recipe(sites=[f"{i}" + "x" * 190 for i in range(250)], prompt="ü" * 2000, negative_prompt="ü" * 2000)
+    with pytest.raises(RudderError, match="too long for a JPEG"):
+        write_picture(pictures(1)[0], tmp_path / "b.jpg", long)
+    with pytest.raises(RudderError, match="cannot be written"):
+        write_picture(pictures(1)[0], tmp_path / "a.png" / "b.png", Recipe())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"II*\0", exif([(0x8769, 4, 1, b"\xff\xff\xff\xff")]), exif([(0x8769, 4, 1, bytes(4))] * 3)]
+)
+def test_jpegs_without_a_recipe_get_one_sentence(content: bytes):
+    data = with_segments(saved(pictures(1)[0], "JPEG"), (0xE1, b"Exif\0\0" + content))
+    for some in (data, data[:30], data[:3]):
+        with pytest.raises(RudderError, match="carries no Rudder recipe"):
+            read_recipe(BytesIO(some))
 
 
 def test_a_vector_chunk_is_checked_like_a_file(vector):

@@ -145,7 +145,8 @@ def test_calibrating_on_lists_of_prompts(rudder, monkeypatch):  # noqa: F811
     assert rudder(*asked)[0] == 0 and [path.stat().st_mtime_ns for path in kept] == times
     Path("fresh.txt").write_text("")
     code, out, _ = rudder(*asked)
-    assert code == 2 and "two ordinary pictures" in out
+    assert code == 2 and "fresh.txt is empty" in out
+    Path("fresh.txt").write_text("a house\n")
     Path("known.jsonl").write_text('{"caption": "a", "seed": "x"}\n')
     code, out, _ = rudder(*asked)
-    assert code == 2 and "row 1" in out
+    assert code == 2 and "could be read" in out and "seed" in out

@@ -129,6 +129,17 @@ def test_both_columns_are_released_as_one_batch(studio: Studio, owner: Session, 
     assert [len(run) for run in runs[-2:]] == [1, 2] and set(apart["columns"]) == {"a", "b"}
 
 
+def test_a_seed_that_the_browser_has_rounded_is_refused(studio: Studio, owner: Session):
+    with pytest.raises(RudderError, match="largest whole number that a browser keeps"):
+        painted(studio, owner, panel(seed=float(2**53)))
+
+
+def test_what_was_left_out_of_a_set_is_said(vector):
+    told = told_of(vector.replace(provenance={**vector.provenance, "remarks": ["Left out (1 file).", 3, "x" * 900]}))
+    assert told.startswith("Learned “red”. Left out (1 file). x") and len(told) < 500
+    assert told_of(vector.replace(provenance={"remarks": "x"})) == "Learned “red”. Press Generate to steer with it."
+
+
 def test_a_newer_ticket_outdates_the_older_run(studio: Studio, owner: Session):
     run = generate(studio, owner, panel(), {"ticket": 1, "strengths": {}, "concept": None})
     next(run)

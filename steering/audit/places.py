@@ -16,11 +16,12 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from ..decoding import FORMATS
 from ..errors import RudderError, shorten
 from ..files import open_regular
-from ..images import FORMATS, is_clutter
+from ..images import is_clutter
 
-# Pictures as well, but of kinds that `images.FORMATS` lacks: of phones and cameras, of design tools, of old.
+# Pictures as well, but of kinds that `decoding.FORMATS` lacks: of phones and cameras, of design tools, of old.
 FURTHER = {
     ".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".jp2", ".j2k", ".mpo", ".svg", ".psd", ".xcf", ".tga", ".ico",
     ".icns", ".dds", ".pcx", ".dib", ".qoi", ".exr", ".hdr", ".pbm", ".pgm", ".ppm", ".pnm",
@@ -53,7 +54,7 @@ class Left:
 
 @cache
 def endings() -> frozenset[str]:
-    """The endings of the files whose pictures are read: those that Pillow knows for `images.FORMATS`."""
+    """The endings of the files whose pictures are read: those that Pillow knows for `decoding.FORMATS`."""
     return frozenset(ending for ending, form in Image.registered_extensions().items() if form in FORMATS)
 
 

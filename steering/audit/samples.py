@@ -14,6 +14,7 @@ from ..concepts import Progress
 from ..errors import RudderError
 from ..images import OnDisk
 from ..references import paint_references
+from ..sight import alike, features
 from .listing import Row, open_row, rows
 
 
@@ -28,7 +29,8 @@ def samples(
 ) -> Iterator[Progress | list[Sample]]:
     """The samples of lists (see `listing.rows`): Progress while prompts are painted into `folder`, then the samples.
 
-    A prompt is painted at the row's seed, with the model's own steps and guidance; rows of one prompt are one original.
+    A prompt is painted at the row's seed, with the model's own steps and guidance; rows of one prompt are one original,
+    and so are copies of one picture.
     `notes` gets what was left out or guessed, `wrong` a sentence for each row that cannot be used (None: the first of
     them is raised). RudderError for a folder of another model's.
     """
@@ -49,11 +51,14 @@ def samples(
         else:
             yield item
     pictures, made = iter(painted), []
+    given = [(row, picture) for row, picture in found if picture is not None]
+    owners = iter(alike(features([picture for _, picture in given])).tolist() if given else ())
     for row, picture in found:
         if picture is None:
             text = row.prompt or ""
             made.append(Sample(next(pictures), memorized, "picture", "generated", text, text, row.seed))
         else:
-            place = "/".join(part for part in (row.path, row.member) if part) or row.id
+            first, _ = given[next(owners)]
+            place = "/".join(part for part in (first.path, first.member) if part) or first.id
             made.append(Sample(picture, memorized, "picture", "given", place))
     yield made

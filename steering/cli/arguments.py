@@ -5,18 +5,17 @@ What can be wrong with it is told from headers and folders, before `backbone_for
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RudderError, shorten, unknown
-from ..files import replacing
-from ..png import read_png, write_png
+from ..keeping import read_recipe, write_picture
 from ..recipe import STRIP_LIMIT, Recipe, Window
 from ..vectors import told
-from ..words import untaught
+from ..words import unread, untaught
 from .console import say
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from ..backbones.base import Backbone
     from ..backbones.registry import Outline
     from ..concepts import ConceptVector
-
-
-PNG = re.compile(rb"\x89PNG\r\n\x1a\n")
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ def request(
         "negative_prompt": negative,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    base = read_png(source) if source else Recipe(**given)
+    base = read_recipe(source) if source else Recipe(**given)
     own = model_named(model or base.model).defaults if source is None else {}
     return replace(base, model=model or base.model, **{**own, **given})
 
@@ -214,9 +210,20 @@ def strengths_of(text: str) -> tuple[float, ...]:
 
 
 def slug(text: str) -> str:
-    """A file name from a prompt or a path."""
-    words = re.findall(r"[a-z0-9]+", text.removesuffix(".safetensors").lower())
-    return "-".join(words)[:60].strip("-") or "untitled"
+    """A file name from a prompt or a path, in whatever script it is written; at most 80 bytes."""
+    plain = unicodedata.normalize("NFC", text.removesuffix(".safetensors").lower())
+    kept = "".join(letter if unicodedata.category(letter)[0] in "LMN" else "-" for letter in plain)
+    words = "-".join(word for word in kept.split("-") if word)
+    return words.encode()[:80].decode(errors="ignore").strip("-") or "untitled"
+
+
+def unnamed(path: Path) -> Path:
+    """`path`, or the first of name-2, name-3 and so on that is not there yet: for files that nobody gave a name."""
+    free, number = path, 1
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
 
 
 def numbered(path: Path, index: int | None) -> Path:
@@ -257,16 +264,14 @@ def known_prompt(model: str | None, otherwise: str = "") -> str:
     return listed[0]["prompt"] if listed else otherwise or "a cat"
 
 
-def warned(backbone: Backbone, recipe: Recipe) -> list[str]:
-    """The words the model was never taught, said on stderr."""
+def warned(backbone: Backbone, recipe: Recipe) -> dict[str, list[str]]:
+    """The words the model was never taught, said on stderr, and those it does not read, of which the sampler warns."""
     words = backbone.unknown_words(recipe.prompt)
     if words:
         say(untaught(backbone, [recipe.prompt]))
-    return words
+    return {"unknown_words": words, "unread_words": unread(backbone, recipe.prompt)}
 
 
 def saved(image: Image.Image, path: Path, recipe: Recipe, vectors: dict[str, ConceptVector] | None = None) -> Path:
-    """The picture with its recipe, in its place once it is written."""
-    with replacing(path, "PNG", PNG) as part:
-        write_png(image, part, recipe, vectors)
-    return path
+    """Where the picture lies, with its recipe, once it is written whole; folders are made on the way."""
+    return write_picture(image, path, recipe, vectors)

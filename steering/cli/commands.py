@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import RudderError, shorten
+from ..errors import Remark, RudderError, shorten
 from ..threads import settle
 from . import measuring
 from .arguments import (
@@ -32,6 +33,7 @@ from .arguments import (
     slug,
     strengths_of,
     terms,
+    unnamed,
     warned,
 )
 from .concept import app as concept_app
@@ -89,10 +91,12 @@ def generate(
 ) -> None:
     """Paint a picture, unsteered: the plain diffusers pipeline, bit for bit."""
     from ..checks import whole
+    from ..keeping import kept_as
 
     count = whole("The number of pictures", count, 1, 1000)
     recipe = request(source, model, prompt, seed, steps, guidance, negative)
-    recipe = replace(recipe, concepts=(), sites=None, halves="both")
+    recipe = replace(recipe, concepts=(), sites=None, halves="both", strip=None)
+    out = kept_as(out, recipe=recipe) if out else None
     backbone = backbone_for(recipe.model, device, dtype, attention)
     from ..sampling import sample
 
@@ -100,7 +104,8 @@ def generate(
     for index in range(count):
         one = replace(recipe, seed=recipe.seed + index)
         result = watched(sample(backbone, one), f"painting seed {one.seed}")
-        path = numbered(out or Path(f"{slug(one.prompt)}-{one.seed}.png"), index if out and count > 1 else None)
+        path = unnamed(Path(f"{slug(one.prompt)}-{one.seed}.png"))
+        path = numbered(out, index if count > 1 else None) if out else path
         pictures.append({"path": str(saved(result.images[0], path, one)), "seed": one.seed})
     _painted(pictures, recipe, warned(backbone, recipe), started, json_)
 
@@ -145,7 +150,9 @@ def steer(
         Halves | None, typer.Option(help="Which half of guidance to steer (the concept's own, else both).")
     ] = None,
     out: Out = None,
-    scale: Annotated[int, typer.Option(help="How many times a strip's frames are enlarged.")] = 2,
+    scale: Annotated[
+        int | None, typer.Option(help="How many times a strip's frames are enlarged (2, or as --from has it).")
+    ] = None,
     source: From = None,
     device: Device = "cpu",
     dtype: Dtype = None,
@@ -155,25 +162,32 @@ def steer(
     """Paint a picture, or a strip of them, with concepts added while it is painted.
 
     Strength 1 is the distance between the concept's pictures and their baseline; a concept without a
-    strength takes the one measured to work best (with --strengths: 1). Saved PNGs carry their recipe.
+    strength takes the one measured to work best (with --strengths: 1). Saved pictures carry their recipe: a PNG
+    whole, a .jpg in its EXIF, without vectors of your own.
     """
     from ..checks import whole
-    from ..png import read_png_vectors
+    from ..keeping import kept_as, read_vectors
+    from ..recipe import SCALE_LIMIT, Strip
 
     if frames is not None and strengths:
         raise RudderError("--strip and --strengths both say which strengths to paint: give one of them.")
     factors = strengths_of(strengths) if strengths else strengths_of(f"0:1:{frames}") if frames is not None else None
-    scale = whole("The enlargement", scale, 1, 32)
     recipe = request(source, model, prompt, seed, steps, guidance, negative)
+    again = recipe.strip
+    factors = factors or (again.strengths if again else None)
+    scale = (again.scale if again else 2) if scale is None else scale
+    scale = whole("The enlargement", scale, 1, SCALE_LIMIT)
+    recipe = replace(recipe, strip=Strip(factors, scale) if factors else None)
     asked = concepts_asked(concept or [], recipe)
     if not asked:
         raise RudderError(
             "No concept is given: add --concept name=strength (`rudder concept list` shows the names), "
             "or use `rudder generate`."
         )
-    carried = dict(read_png_vectors(source)) if source else {}
+    carried = read_vectors(source) if source else {}
     meant = terms(asked, carried, model_named(recipe.model).name, recommended=not strengths)
     recipe = settled(recipe, meant, window, site, halves and halves.value, fresh=source is None)
+    out = kept_as(out, [term for term in meant if term.own], recipe) if out else None
     backbone = backbone_for(recipe.model, device, dtype, attention)
     from ..plan import Steering
     from ..sampling import sample, strip
@@ -181,15 +195,13 @@ def steer(
     vectors = {term.name: term.vector(backbone) for term in meant}
     own = {term.name: vectors[term.name] for term in meant if term.own}
     steering = Steering.from_recipe(recipe, vectors)
-    path, started = (
-        out or Path(f"{slug(recipe.prompt)}-{slug(meant[0].name)}-{recipe.seed}.png"),
-        perf_counter(),
-    )
+    started = perf_counter()
     if factors is None:
         image = watched(sample(backbone, recipe, steering), "steering").images[0]
     else:
         painted = watched(strip(backbone, recipe, steering, factors), "painting the strip").images
         image = film(painted, factors, scale)
+    path = out or unnamed(Path(f"{slug(recipe.prompt)}-{slug(meant[0].name)}-{recipe.seed}.png"))
     pictures: list[dict[str, Any]] = [{"path": str(saved(image, path, recipe, own)), "seed": recipe.seed}]
     if factors is not None:
         pictures[0]["strengths"] = list(factors)
@@ -228,6 +240,14 @@ def page(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     settle()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.simplefilter("default", Remark)
+        warnings.showwarning = _shown
+        _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in arguments
     try:
@@ -245,6 +265,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """A Remark as a sentence; other warnings as Python words them."""
+    if issubclass(category, Remark):
+        say(str(message))
+    else:
+        say(warnings.formatwarning(message, category, *where[:2]).rstrip())
+
+
 def _failed(error: Exception, as_json: bool) -> int:
     """Say what is wrong in one sentence; 2."""
     sentence = str(error) if isinstance(error, RudderError) else error.format_message()  # type: ignore[attr-defined]
@@ -259,13 +287,13 @@ def _failed(error: Exception, as_json: bool) -> int:
 
 
 def _painted(
-    pictures: list[dict[str, Any]], recipe: Recipe, unknown_words: list[str], started: float, as_json: bool
+    pictures: list[dict[str, Any]], recipe: Recipe, words: dict[str, list[str]], started: float, as_json: bool
 ) -> None:
     """The closing report of generate and steer."""
     value = {
         "images": pictures,
         "recipe": json.loads(recipe.to_json()),
-        "unknown_words": unknown_words,
+        **words,
         "seconds": round(perf_counter() - started, 3),
     }
     emit(value, as_json, "\n".join(picture["path"] for picture in pictures))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import RudderError, shorten
-from .arguments import backbone_for, known_prompt, model_named, slug, vector_path
+from .arguments import backbone_for, known_prompt, model_named, slug, unnamed, vector_path
 from .console import emit, ended, table
 from .options import Attention, Device, Dtype, Json, Kernels, Model, Pooling
 
@@ -85,13 +85,14 @@ def concept_learn(
         raise RudderError(
             "A concept is learned from pictures, with --baseline, or from --prompts, with --against: give one or other."
         )
-    path = out or Path(f"{slug(name)}.safetensors")
+    usual = Path(f"{slug(name)}.safetensors")
+    path, named = out or unnamed(usual), out or usual
     rows = [rows_of(some, count, seed) if some else [] for some in (prompts, against)]
     model_named(model)
     shown, without = gathered(images or None), gathered(baseline)
     backbone = backbone_for(model, device, dtype, attention)
     if prompts:
-        kept = references or path.with_name(f"{path.stem}-references")
+        kept = references or named.with_name(f"{named.stem}-references")
         both = ended(paint_references(backbone, rows[0] + rows[1], kept), "painting references")
         shown, without = OnDisk(both.paths[:count]), OnDisk(both.paths[count:])
     options: dict[str, Any] = {
@@ -115,7 +116,8 @@ def concept_learn(
             provenance={**vector.provenance, "references": dict(zip(("concept", "baseline"), told, strict=True))}
         )
     vector.save(path)
-    text = f"{path}: {name}, from {len(shown)} pictures" + (f" less {len(without)}" if without else "")
+    made = vector.provenance
+    text = f"{path}: {name}, from {made['images']} pictures" + (f" less {made['baseline_images']}" if without else "")
     why = f"\n{vector.recommended['why']}" if search else ""
     tried = example(path, known_prompt(model, options["baseline_prompt"]))
     emit({"path": str(path), **described(vector)}, json_, f"{text}{why}\nTry: {tried}")

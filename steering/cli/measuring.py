@@ -11,7 +11,7 @@ import typer
 
 from ..errors import RudderError, shorten
 from ..files import check_target, replacing
-from .arguments import backbone_for, flat, model_named, slug
+from .arguments import backbone_for, flat, model_named, slug, unnamed
 from .console import emit, ended, progress, say, table
 from .options import Attention, Device, Dtype, Json, Kernels, Model, What
 
@@ -246,9 +246,10 @@ def calibrate(
     from ..evaluation.detection import samples
 
     backbone = backbone_for(model, device, dtype, attention)
-    path = out or Path(f"{slug(backbone.name)}-calibration.json")
+    usual = Path(f"{slug(backbone.name)}-calibration.json")
+    path, named = out or unnamed(usual), out or usual
     check_target(path, "calibration", OURS)
-    kept = painted or path.with_name(f"{path.stem}-pictures")
+    kept = painted or named.with_name(f"{named.stem}-pictures")
     if memorized and ordinary:
         found = []
         for some, flag in ((memorized, True), (ordinary, False)):

@@ -31,11 +31,11 @@ Guidance = Annotated[float | None, typer.Option("--guidance", "-g", help="Guidan
 Negative = Annotated[str | None, typer.Option("--negative", help="What to keep away from.")]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Where to save; by default a name made from prompt and seed, here."),
+    typer.Option("--out", "-o", help="Where to save, as .png or .jpg; by default a name from prompt and seed, here."),
 ]
 From = Annotated[
     Path | None,
-    typer.Option("--from", help="A PNG that Rudder made: its recipe is used, options given here override it."),
+    typer.Option("--from", help="A picture that Rudder made: its recipe is used, options given here override it."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")]
 Dtype = Annotated[

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..checks import strength
 from ..errors import RudderError, shorten
-from ..recipe import Recipe, Window
+from ..recipe import SEED_KEPT, Recipe, Window
 from .studio import Studio, positions
 
 KNOWN = {"ordinary": "Ordinary prompt", "memorized": "Memorised prompt"}  # what is said of a model's own prompts
@@ -33,6 +33,10 @@ def recipe_of(studio: Studio, panel: Panel) -> Recipe:
     """The controls as a checked Recipe (without prompt); RudderError names the first bad value."""
     for prompt in panel.prompts.values():
         Recipe(prompt=prompt)
+    if isinstance(panel.seed, int | float) and panel.seed > SEED_KEPT:
+        raise RudderError(
+            f"The seed is over {SEED_KEPT:,}, the largest whole number that a browser keeps: choose a smaller one."
+        )
     known = studio.backbone.sites()
     for site in panel.sites:
         if site not in known:

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ..concepts import ConceptVector, Progress
-from ..errors import Cancelled, RudderError
+from ..errors import Cancelled, RudderError, shorten
 from ..images import Limits, open_images
 from . import notices
 from .panels import Controls, concept_items
@@ -19,6 +19,7 @@ from .session import Session
 from .studio import Studio, start_of
 
 LIMITS = Limits(files=200, file_bytes=10 * 2**20, total_bytes=60 * 2**20)
+REMARKS = 6  # sentences about a set that are shown
 WAITING = "() => ({ text: 'Waiting for its turn', busy: true, done: 0, total: 1 })"
 STOPPED = """() => ({ busy: false, text: document.querySelector(".rd-learning.is-busy")
   ? "Learning was stopped: nothing was kept, start again when you like." : "" })"""
@@ -50,7 +51,6 @@ class OwnSet:
 
 def own_set_panel(unfolded: bool = False) -> OwnSet:
     """The panel under the concept picker, folded unless there is nothing else to steer with."""
-    kinds = ["image", ".zip"]
     with gr.Accordion("Your own set", open=unfolded, elem_id="rd-own", elem_classes="rd-own"):
         gr.HTML(
             "<p class='rd-hint'>A handful of pictures that share one thing. The vector joins the concepts "
@@ -59,14 +59,12 @@ def own_set_panel(unfolded: bool = False) -> OwnSet:
         pictures = gr.File(
             label="Pictures or a zip",
             file_count="multiple",
-            file_types=kinds,
             height=112,
             elem_id="rd-own-pictures",
         )
         baseline = gr.File(
             label="Baseline: the same without it (optional)",
             file_count="multiple",
-            file_types=kinds,
             height=112,
             elem_id="rd-own-baseline",
         )
@@ -111,7 +109,9 @@ def learn_set(
         raise RudderError("The set needs a name of 1 to 40 characters: fill in 'Name'.")
     with session.task("learn") as stop:
         yield Progress(0, 1, "opening the pictures")
-        shown, against = open_images(pictures, limits), open_images(baseline, limits) if baseline else []
+        left_out: list[str] = []
+        shown = open_images(pictures, limits, left_out.append)
+        against = open_images(baseline, limits, left_out.append) if baseline else []
         words = {"prompt": (caption or "").strip(), "baseline_prompt": ""}
         vector = None
         for item in studio.learn(name, shown, against, stop=stop, **words):
@@ -120,6 +120,8 @@ def learn_set(
             else:
                 vector = item
         assert vector is not None
+        remarks = [*left_out, *vector.provenance.get("remarks", [])]
+        vector = vector.replace(provenance={**vector.provenance, "remarks": remarks}) if remarks else vector
         faces = {
             "face": thumbnail(shown[0]),
             "examples": contact_sheet(shown),
@@ -134,9 +136,15 @@ def add_vector(studio: Studio, session: Session, path: str) -> str:
 
 
 def told_of(vector: ConceptVector, how: str = "Learned") -> str:
-    """What is said once a vector is there: whether it takes, where that was measured, and what to do next."""
-    why = str(vector.recommended.get("why", ""))
-    return f"{how} “{vector.name}”. {why} Press Generate to steer with it.".replace("  ", " ")
+    """What is said once a vector is there: what was left out of its sets, whether it takes, what to do next."""
+    remarks = [shorten(told, 300) for told in _texts(vector.provenance.get("remarks"))]
+    parts = [f"{how} “{vector.name}”.", *remarks, str(vector.recommended.get("why", ""))]
+    return " ".join([*filter(None, parts), "Press Generate to steer with it."])
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts of a list that a vector file may hold, the first few."""
+    return [one for one in value if isinstance(one, str)][:REMARKS] if isinstance(value, list) else []
 
 
 def vector_file(session: Session, name: str) -> str | None:

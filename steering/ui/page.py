@@ -10,7 +10,7 @@ import gradio as gr
 
 from ..images import Limits, open_images
 from ..pace import timed
-from ..words import untaught
+from ..words import cut_short, untaught
 from . import audit, documents, lab, notices, own_set, restore
 from .asked import Panel
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
@@ -97,7 +97,9 @@ def page_of(studio: Studio, painted: dict[str, Any], menu: Sequence[dict[str, st
                             "<p>Download keeps the whole recipe inside the picture. Drop it anywhere on the "
                             "pictures to bring everything back, or</p>"
                         )
-                        opened = gr.UploadButton("open a picture", file_types=[".png"], size="sm", elem_id="rd-open")
+                        opened = gr.UploadButton(
+                            "open a picture", file_types=[".png", ".jpg", ".jpeg"], size="sm", elem_id="rd-open"
+                        )
                         gr.HTML("<p>Is a picture of yours memorised? Drop it on a reading, or</p>")
                         strange = gr.UploadButton(
                             "score a picture", file_types=["image"], size="sm", elem_id="rd-score"
@@ -166,7 +168,9 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
             panel = panel_from(list(values))
             for message in timed(generate(studio, owner, panel, sent)):
                 done = message["phase"] == "done"
-                words = untaught(studio.backbone, panel.prompts.values()) if done else ""
+                asked = [*panel.prompts.values(), panel.negative]
+                told = (untaught(studio.backbone, panel.prompts.values()), cut_short(studio.backbone, asked))
+                words = " ".join(filter(None, told)) if done else ""
                 yield message, notices.note(words) if words else gr.skip()
 
         yield from notices.guarded(items(), lambda told: (failed(sent), told))

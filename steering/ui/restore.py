@@ -8,24 +8,22 @@ import gradio as gr
 
 from ..concepts import ConceptVector
 from ..errors import RudderError, unknown
-from ..png import read_png, read_png_vectors
-from ..recipe import Recipe
+from ..keeping import read_recipe, read_vectors
+from ..recipe import SEED_KEPT, Recipe
 from .asked import concept_of
 from .panels import MOST_GUIDANCE, MOST_STEPS, concept_items
 from .session import Session
 from .studio import Studio
 
-EXACT = 2**53 - 1  # whole numbers up to here survive the browser
-
 
 def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
-    """The recipe in a PNG and the name its concept has here; vectors inside the file join the session.
+    """The recipe in a picture and the name its concept has here; vectors inside the file join the session.
 
     Raises RudderError for a file without a recipe, another model's, or a concept neither here nor inside.
     """
-    recipe = read_png(path)
+    recipe = read_recipe(path)
     name = concept_of(studio, recipe)
-    carried = read_png_vectors(path).get(name)
+    carried = read_vectors(path).get(name)
     if carried is not None:
         carried.check(studio.backbone)
         name = _known(session, carried) or session.keep(carried, {}, set(studio.concepts))
@@ -35,7 +33,7 @@ def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
     for what, value, most in (
         ("steps", recipe.num_inference_steps, MOST_STEPS),
         ("guidance", recipe.guidance_scale, MOST_GUIDANCE),
-        ("seed", recipe.seed, EXACT),
+        ("seed", recipe.seed, SEED_KEPT),
     ):
         if value > most:
             raise RudderError(

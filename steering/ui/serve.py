@@ -6,11 +6,12 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..backbones.registry import DEFAULT, available, outline
-from ..errors import RudderError
+from ..errors import Remark, RudderError
 from ..threads import settle
 from .door import Door
 from .shell import ASSETS
@@ -45,6 +46,7 @@ def serve(arguments: list[str] | None = None) -> None:
     )
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    warnings.simplefilter("ignore", Remark)  # visitors are told on the page; their words are for no log
     settle()
     try:
         models = offered(asked.model)
