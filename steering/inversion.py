@@ -50,6 +50,11 @@ class Inverted:
     error: float = float("nan")
     floor: float = float("nan")
 
+    @property
+    def mark(self) -> str:
+        """What a recipe that begins with it says of it."""
+        return f"{self.way} {self.digest}"
+
     def start(self, count: int) -> Tensor:
         """The latents of `count` equal beginnings."""
         return self.latents.expand(count, -1, -1, -1)
@@ -107,7 +112,8 @@ def invert(
     assert made is not None
     digest = hashlib.sha256(repr((way, rounds, seed)).encode() + seen.tobytes()).hexdigest()[:16]
     found = Inverted(seen, made[0], made[1], way, digest)
-    again = finish(sample(backbone, replace(recipe, concepts=(), uses=(), mask=""), picture=found, stop=stop)).images[0]
+    plain = replace(recipe, concepts=(), uses=(), mask="", picture=found.mark)
+    again = finish(sample(backbone, plain, picture=found, stop=stop)).images[0]
     yield replace(found, error=distance(seen, again), floor=distance(seen, returned))
 
 

@@ -20,6 +20,7 @@ SCALE_LIMIT = 32
 SITES_LIMIT = 256
 SEED_LIMIT = 2**63
 SEED_KEPT = 2**53 - 1  # whole numbers up to here survive a browser, a spreadsheet and most JSON
+OPTIONAL = ("uses", "mask", "picture", "strip")
 HALVES = ("both", "conditional", "opposite")
 OPERATORS = ("add", "norm", "erase")
 
@@ -88,8 +89,9 @@ class Recipe:
 
     `concepts` is ((name, strength), ...), where strength 1.0 adds concept minus baseline once; `halves` says which
     half of guidance is steered; `uses`, () or one a concept, says what sets a concept apart; `mask` ("" for none, else
-    masks.mask_text) keeps changes inside it; `strip` is what makes a row of pictures of one. Values are checked on
-    creation; RudderError names the first that will not do.
+    masks.mask_text) keeps changes inside it; `picture` is the mark of a picture of one's own that the run begins with
+    (inversion.py); `strip` is what makes a row of pictures of one. Values are checked on creation; RudderError names
+    the first that will not do.
     """
 
     model: str = "tiny-sd"
@@ -104,6 +106,7 @@ class Recipe:
     halves: str = "both"
     uses: tuple[Use, ...] = ()
     mask: str = ""
+    picture: str = ""
     strip: Strip | None = None
 
     def __post_init__(self) -> None:
@@ -124,6 +127,7 @@ class Recipe:
             raise unknown("choice of guidance halves", self.halves, HALVES)
         put("uses", _uses(self.uses, len(self.concepts)))
         put("mask", text("The mask", self.mask, TEXT_LIMIT))
+        put("picture", text("The mark of a picture", self.picture, 80))
         if self.mask:
             mask_image(self.mask)
         if isinstance(self.strip, Mapping):
@@ -133,12 +137,12 @@ class Recipe:
 
     def to_json(self) -> str:
         """A JSON object in ASCII, which survives every tool that rewrites a picture, with every field and the format
-        number; "uses", "mask" and "strip" only where there are any."""
+        number; "uses", "mask", "picture" and "strip" only where there are any."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["window"] = asdict(self.window)
         values["uses"] = [asdict(use) for use in self.uses]
         values["strip"] = self.strip and asdict(self.strip)
-        values = {key: value for key, value in values.items() if value or key not in ("uses", "mask", "strip")}
+        values = {key: value for key, value in values.items() if value or key not in OPTIONAL}
         return json.dumps({"rudder": FORMAT, **values})
 
     @classmethod

@@ -146,6 +146,7 @@ def _paint(
 
     With a mask an unsteered row runs along for each of `alike`: outside the mask its latents take the others' place.
     """
+    _check_picture(recipe, picture)
     n, count = recipe.num_inference_steps, len(rows)
     seeds, prompts = (tuple(one) for one in zip(*(alike[row] for row in kept), strict=True))
     schedule = picture.schedule if picture else backbone.schedule(n)
@@ -174,6 +175,15 @@ def _paint(
     if recipe.mask:
         images = inside(recipe.mask, images[:count], [images[row] for row in beside])
     yield Result(images, x[:count].clone(), prefix)
+
+
+def _check_picture(recipe: Recipe, picture: Inverted | None) -> None:
+    """RudderError unless a recipe that begins with a picture of one's own is given that picture, and no other."""
+    if recipe.picture and (picture is None or picture.mark != recipe.picture):
+        raise RudderError(
+            f"This recipe begins with a picture of somebody's own ({recipe.picture}), which it does not hold: give "
+            "that very picture, inverted the same way."
+        )
 
 
 def _rows(condition: Tensor, rows: Sequence[int], guided: bool) -> Tensor:

@@ -127,6 +127,21 @@ class ConceptVector:
     def __neg__(self) -> ConceptVector:
         return _scaled(self, -1.0)
 
+    def without(self, other: ConceptVector) -> ConceptVector:
+        """What is left of the vector when its part along `other` is taken away at every site, timestep and place.
+
+        RudderError as for a difference of the two.
+        """
+        _alike(self, other)
+        vectors = {}
+        for site, v in self.vectors.items():
+            along = other.vectors[site]
+            share = (v * along).sum(1, keepdim=True) / along.square().sum(1, keepdim=True).clamp(min=1e-20)
+            vectors[site] = v - share * along
+        of = [self.provenance, other.provenance]
+        name = f"{self.name} without {other.name}"[:200]
+        return ConceptVector(name, vectors, self.timesteps, {**_shared(self), "operation": "without", "of": of})
+
     def check(self, backbone: Backbone) -> None:
         """RudderError unless the vector was made for this model, sites and shapes."""
         title, sites = f"The vector {shorten(self.name)!r}", backbone.sites()
@@ -263,6 +278,17 @@ def _scaled(a: ConceptVector, factor: float) -> ConceptVector:
 def _combined(a: ConceptVector, b: Any, sign: str, factor: float) -> ConceptVector:
     if not isinstance(b, ConceptVector):
         return NotImplemented
+    _alike(a, b)
+    return ConceptVector(
+        name=f"{a.name} {sign} {b.name}"[:200],
+        vectors={site: v + factor * b.vectors[site] for site, v in a.vectors.items()},
+        timesteps=a.timesteps,
+        provenance={**_shared(a), "operation": sign, "of": [a.provenance, b.provenance]},
+    )
+
+
+def _alike(a: ConceptVector, b: ConceptVector) -> None:
+    """RudderError unless two vectors are of one model, with the same sites, timesteps and shapes."""
     if a.fingerprint != b.fingerprint:
         models = [shorten(v.provenance.get("model", "an unnamed model"), 40) for v in (a, b)]
         raise RudderError(
@@ -276,12 +302,6 @@ def _combined(a: ConceptVector, b: Any, sign: str, factor: float) -> ConceptVect
             raise RudderError(
                 f"{a.name} and {b.name} have different shapes at {site}: learn both with the same pooling."
             )
-    return ConceptVector(
-        name=f"{a.name} {sign} {b.name}"[:200],
-        vectors={site: v + factor * b.vectors[site] for site, v in a.vectors.items()},
-        timesteps=a.timesteps,
-        provenance={**_shared(a), "operation": sign, "of": [a.provenance, b.provenance]},
-    )
 
 
 def _shared(a: ConceptVector) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RudderError, shorten, unknown
 from ..keeping import read_recipe, write_picture
-from ..recipe import STRIP_LIMIT, Recipe, Window
+from ..recipe import OPERATORS, STRIP_LIMIT, Recipe, Use, Window
 from ..vectors import told
 from ..words import unread, untaught
-from .console import say
+from .console import ended, say
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..backbones.base import Backbone
     from ..backbones.registry import Outline
     from ..concepts import ConceptVector
+    from ..inversion import Inverted
+
+MASK_PIXELS = 16_777_216
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Term:
     sites: tuple[str, ...]
     source: ConceptVector | Path
     own: bool
+    use: Use
 
     def vector(self, backbone: Backbone) -> ConceptVector:
         """The vector, checked against the model; RudderError as `ConceptVector.load`."""
@@ -84,34 +88,56 @@ def request(
     return replace(base, model=model or base.model, **{**own, **given})
 
 
-def concepts_asked(given: Sequence[str], recipe: Recipe) -> list[tuple[str, float | None]]:
-    """(name or file, strength or None) from each "name=strength" or "name"; without any, the recipe's."""
+@dataclass(frozen=True)
+class Asked:
+    """A concept as --concept names it: None where nothing is said of its strength, operator or window."""
+
+    name: str
+    strength: float | None = None
+    operator: str | None = None
+    window: Window | None = None
+
+
+def concepts_asked(given: Sequence[str], recipe: Recipe) -> list[Asked]:
+    """What each "name", "name=strength" or "name=strength,operator,start:end" asks for; without any, the recipe's."""
     if not given:
-        return list(recipe.concepts)
-    pairs: list[tuple[str, float | None]] = []
-    for text in given:
-        name, sign, value = text.rpartition("=")
-        if not sign:
-            pairs.append((text, None))
-            continue
-        try:
-            pairs.append((name, float(value)))
-        except ValueError as error:
-            raise RudderError(
-                f"{shorten(value)!r} is no strength for {shorten(name)!r}: write a number, as in --concept sketch=1.0."
-            ) from error
-    return pairs
+        uses = recipe.uses or (Use(),) * len(recipe.concepts)
+        return [
+            Asked(name, value, use.operator, use.window)
+            for (name, value), use in zip(recipe.concepts, uses, strict=True)
+        ]
+    return [_asked(text) for text in given]
 
 
-def terms(
-    asked: Sequence[tuple[str, float | None]], carried: dict[str, ConceptVector], model: str, recommended: bool
-) -> list[Term]:
+def _asked(text: str) -> Asked:
+    name, sign, told = text.rpartition("=")
+    if not sign:
+        return Asked(text)
+    strength, operator, window = None, None, None
+    for part in told.split(","):
+        if part in OPERATORS:
+            operator = part
+        elif ":" in part:
+            window = window_of(part)
+        else:
+            try:
+                strength = float(part)
+            except ValueError as error:
+                raise RudderError(
+                    f"{shorten(part)!r} is no strength for {shorten(name)!r}: write a number, as in --concept "
+                    f"sketch=1.0, and after commas, if you like, {', '.join(OPERATORS)} or a window start:end."
+                ) from error
+    return Asked(name, strength, operator, window)
+
+
+def terms(asked: Sequence[Asked], carried: dict[str, ConceptVector], model: str, recommended: bool) -> list[Term]:
     """The concepts asked for, whose vectors were `carried` by a PNG, lie in a file, or ship for `model` (its name).
 
     A strength of None becomes the recommended one, or 1. RudderError for what is unknown, unreadable or given twice.
     """
     found: dict[str, Term] = {}
-    for name, value in asked:
+    for one in asked:
+        name, value = one.name, one.strength
         if name in carried:
             vector = carried[name]
             head: dict[str, Any] = {"name": vector.name, "advice": vector.advice, "sites": vector.sites}
@@ -124,7 +150,8 @@ def terms(
         usual = head["advice"]["strength"] if recommended else 1.0
         power = usual if value is None else value
         own = name in carried or _is_file(name)
-        found[head["name"]] = Term(head["name"], power, head["advice"], head["sites"], source, own)
+        use = Use(one.operator or "add", one.window)
+        found[head["name"]] = Term(head["name"], power, head["advice"], head["sites"], source, own, use)
     return list(found.values())
 
 
@@ -160,13 +187,17 @@ def settled(
     halves: str | None,
     fresh: bool,
 ) -> Recipe:
-    """The recipe with concepts, window, sites and halves: given ones, else (`fresh`) the first's advice."""
-    recipe = replace(recipe, concepts=tuple((term.name, term.strength) for term in asked))
+    """The recipe with concepts, window, sites and halves: given ones, else (`fresh`) each concept's advice; halves are
+    one for all, the first's."""
+    uses = tuple(term.use for term in asked)
+    recipe = replace(recipe, concepts=tuple((term.name, term.strength) for term in asked), uses=uses)
     if fresh:
         advice = asked[0].advice
-        alone = len(asked) == 1 and advice["sites"]
         recipe = replace(recipe, window=Window(*advice["window"]), halves=advice["halves"])
-        recipe = replace(recipe, sites=tuple(advice["sites"])) if alone else recipe
+        if len(asked) == 1:
+            recipe = replace(recipe, sites=tuple(advice["sites"]) if advice["sites"] else None)
+        else:
+            recipe = replace(recipe, uses=tuple(_advised(term, window is None, not sites) for term in asked))
     for site in sites or ():
         for term in asked:
             if site not in term.sites:
@@ -175,6 +206,14 @@ def settled(
     changes |= {"window": window_of(window)} if window else {}
     changes |= {"sites": tuple(sites)} if sites else {}
     return replace(recipe, **changes)
+
+
+def _advised(term: Term, window: bool, sites: bool) -> Use:
+    """How a concept among several is used: in the window and at the sites that it advises, where these are asked."""
+    use, advice = term.use, term.advice
+    if window and use.window is None:
+        use = replace(use, window=Window(*advice["window"]))
+    return replace(use, sites=tuple(advice["sites"])) if sites and advice["sites"] else use
 
 
 def window_of(text: str) -> Window:
@@ -270,6 +309,37 @@ def warned(backbone: Backbone, recipe: Recipe) -> dict[str, list[str]]:
     if words:
         say(untaught(backbone, [recipe.prompt]))
     return {"unknown_words": words, "unread_words": unread(backbone, recipe.prompt)}
+
+
+def own_picture(path: Path) -> Image.Image:
+    """The one picture in a file, as RGB; RudderError where it cannot be read."""
+    from ..images import open_images
+
+    return open_images(path)[0]
+
+
+def mask_of(path: Path) -> str:
+    """A mask file as a recipe carries it: what is white, or painted on a see-through picture, may change."""
+    from PIL import Image
+
+    from ..masks import mask_text
+
+    try:
+        with Image.open(path, formats=("PNG", "WEBP", "BMP", "GIF")) as mask:
+            if mask.width * mask.height > MASK_PIXELS:
+                raise RudderError(f"{path} has {mask.width}x{mask.height} pixels: scale the mask down.")
+            return mask_text(mask.convert("LA") if mask.mode in ("P", "PA") else mask)
+    except OSError as error:
+        raise RudderError(f"{path} is no mask that can be read ({shorten(error)}): give a PNG.") from error
+
+
+def inverted(backbone: Backbone, picture: Image.Image, recipe: Recipe, way: str) -> Inverted:
+    """A picture's run, with progress, and what is to be known of it on stderr."""
+    from ..inversion import invert, told
+
+    found: Inverted = ended(invert(backbone, picture, recipe, way), "inverting the picture")
+    say(told(found))
+    return found
 
 
 def saved(image: Image.Image, path: Path, recipe: Recipe, vectors: dict[str, ConceptVector] | None = None) -> Path:

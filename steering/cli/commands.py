@@ -20,13 +20,16 @@ import typer
 
 from ..errors import Remark, RudderError, shorten
 from ..threads import settle
-from . import measuring
+from . import grids, measuring
 from .arguments import (
     backbone_for,
     concepts_asked,
     film,
+    inverted,
+    mask_of,
     model_named,
     numbered,
+    own_picture,
     request,
     saved,
     settled,
@@ -47,6 +50,7 @@ from .options import (
     From,
     Guidance,
     Halves,
+    Invert,
     Json,
     Kernels,
     Model,
@@ -71,6 +75,7 @@ app = typer.Typer(
 app.add_typer(concept_app, name="concept")
 app.add_typer(dae_app, name="dae")
 app.add_typer(models_app, name="models")
+app.command("grid", epilog=grids.EPILOG)(grids.grid)
 
 
 @app.command(epilog="Example:  rudder generate 'a pencil sketch of a cat' --seed 3 --out cat.png")
@@ -116,13 +121,19 @@ def generate(
     "A strip up to the recommended strength:  rudder steer 'a house' -c night --strip 7 --out strip.png\n\n"
     "Strengths of your own:  rudder steer 'a house' -c night --strengths -0.5:1.5:9\n\n"
     "Two at once, the second away:  rudder steer 'a house on a sunset background' -c oil -c sunset=-0.5\n\n"
-    "Your own vector:  rudder steer 'a cat' -c ./mine.safetensors"
+    "Erase one, in the first half:  rudder steer 'a house on a night background' -c night=1,erase,0:0.5\n\n"
+    "Your own vector:  rudder steer 'a cat' -c ./mine.safetensors\n\n"
+    "Your own picture, changed within a mask:  rudder steer -c sketch --image cat.jpg --mask painted.png"
 )
 def steer(
     prompt: Prompt = None,
     concept: Annotated[
         list[str] | None,
-        typer.Option("--concept", "-c", help="name=strength or file.safetensors=strength; repeat for several."),
+        typer.Option(
+            "--concept",
+            "-c",
+            help="name=strength or file.safetensors=strength, then ,norm or ,erase and ,start:end; repeat.",
+        ),
     ] = None,
     strengths: Annotated[
         str | None,
@@ -148,6 +159,13 @@ def steer(
     ] = None,
     halves: Annotated[
         Halves | None, typer.Option(help="Which half of guidance to steer (the concept's own, else both).")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--image", help="Begin with a picture of yours, inverted, in place of the seed.")
+    ] = None,
+    invert: Annotated[Invert, typer.Option(help="How it is inverted.")] = Invert.edit_friendly,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="Change the picture within the white, or painted, part of this one.")
     ] = None,
     out: Out = None,
     scale: Annotated[
@@ -178,6 +196,8 @@ def steer(
     scale = (again.scale if again else 2) if scale is None else scale
     scale = whole("The enlargement", scale, 1, SCALE_LIMIT)
     recipe = replace(recipe, strip=Strip(factors, scale) if factors else None)
+    given = own_picture(picture) if picture else None
+    recipe = replace(recipe, mask=mask_of(mask)) if mask else recipe
     asked = concepts_asked(concept or [], recipe)
     if not asked:
         raise RudderError(
@@ -195,11 +215,14 @@ def steer(
     vectors = {term.name: term.vector(backbone) for term in meant}
     own = {term.name: vectors[term.name] for term in meant if term.own}
     steering = Steering.from_recipe(recipe, vectors)
+    begun = inverted(backbone, given, recipe, invert.value) if given else None
+    recipe = replace(recipe, picture=begun.mark) if begun else recipe
     started = perf_counter()
     if factors is None:
-        image = watched(sample(backbone, recipe, steering), "steering").images[0]
+        image = watched(sample(backbone, recipe, steering, picture=begun), "steering").images[0]
     else:
-        painted = watched(strip(backbone, recipe, steering, factors), "painting the strip").images
+        run = strip(backbone, recipe, steering, factors, picture=begun)
+        painted = watched(run, "painting the strip").images
         image = film(painted, factors, scale)
     path = out or unnamed(Path(f"{slug(recipe.prompt)}-{slug(meant[0].name)}-{recipe.seed}.png"))
     pictures: list[dict[str, Any]] = [{"path": str(saved(image, path, recipe, own)), "seed": recipe.seed}]

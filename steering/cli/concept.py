@@ -123,6 +123,42 @@ def concept_learn(
     emit({"path": str(path), **described(vector)}, json_, f"{text}{why}\nTry: {tried}")
 
 
+@app.command("combine", epilog="Example:  rudder concept combine dusk night sunset=0.5 --without neon")
+def concept_combine(
+    name: Annotated[str, typer.Argument(help="What to call the result.")],
+    terms: Annotated[
+        list[str], typer.Argument(help="Concepts or vector files, each times a number: night, sunset=0.5, oil=-1.")
+    ],
+    without: Annotated[
+        list[str] | None, typer.Option(help="Take away what lies along this one; repeat for several.")
+    ] = None,
+    model: Model = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The vector file (NAME.safetensors).")] = None,
+    json_: Json = False,
+) -> None:
+    """Add concepts, each times a number, and take away what lies along others."""
+    from ..concepts import ConceptVector
+    from ..recipe import Recipe
+    from .arguments import concepts_asked
+    from .describing import described
+
+    read = lambda one: ConceptVector.load(vector_path(one, model or "tiny-sd"))  # noqa: E731
+    parts = [
+        vector if one.strength is None else vector * one.strength
+        for one in concepts_asked(terms, Recipe())
+        for vector in [read(one.name)]
+    ]
+    made = parts[0]
+    for part in parts[1:]:
+        made = made + part
+    for one in without or ():
+        made = made.without(read(one))
+    made = made.replace(name=name)
+    path = out or unnamed(Path(f"{slug(name)}.safetensors"))
+    made.save(path)
+    emit({"path": str(path), **described(made)}, json_, f"{path}: {made.name}, of {len(parts)} concepts")
+
+
 @app.command("show", epilog="Example:  rudder concept show sketch")
 def concept_show(
     name: Annotated[str, typer.Argument(help="A shipped concept's name or a vector file.")],

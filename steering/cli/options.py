@@ -62,6 +62,19 @@ class Halves(StrEnum):
     opposite = "opposite"
 
 
+class Down(StrEnum):
+    seed = "seed"
+    prompt = "prompt"
+    concept = "concept"
+    window = "window"
+    sites = "sites"
+
+
+class Invert(StrEnum):
+    ddim = "ddim"
+    edit_friendly = "edit_friendly"
+
+
 class What(StrEnum):
     prompts = "prompts"
     steering = "steering"
