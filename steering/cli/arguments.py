@@ -96,6 +96,7 @@ class Asked:
     strength: float | None = None
     operator: str | None = None
     window: Window | None = None
+    sites: tuple[str, ...] | None = None
 
 
 def concepts_asked(given: Sequence[str], recipe: Recipe) -> list[Asked]:
@@ -103,7 +104,7 @@ def concepts_asked(given: Sequence[str], recipe: Recipe) -> list[Asked]:
     if not given:
         uses = recipe.uses or (Use(),) * len(recipe.concepts)
         return [
-            Asked(name, value, use.operator, use.window)
+            Asked(name, value, use.operator, use.window, use.sites)
             for (name, value), use in zip(recipe.concepts, uses, strict=True)
         ]
     return [_asked(text) for text in given]
@@ -150,7 +151,7 @@ def terms(asked: Sequence[Asked], carried: dict[str, ConceptVector], model: str,
         usual = head["advice"]["strength"] if recommended else 1.0
         power = usual if value is None else value
         own = name in carried or _is_file(name)
-        use = Use(one.operator or "add", one.window)
+        use = Use(one.operator or "add", one.window, one.sites)
         found[head["name"]] = Term(head["name"], power, head["advice"], head["sites"], source, own, use)
     return list(found.values())
 
