@@ -23,7 +23,7 @@ from PIL import Image
 
 from steering.backbones.registry import load
 from steering.calibration import shipped
-from steering.spikiness import Probe, read
+from steering.scoring import Probe, read
 
 HERE = Path(__file__).resolve().parent
 THUMBNAILS = HERE.parent / "assets" / "concepts"

@@ -14,7 +14,7 @@ _HOME = {
     "capture": "activations", "add": "activations",
     "ConceptVector": "vectors", "ConceptInfo": "concepts", "Progress": "concepts", "learn": "concepts",
     "library": "concepts", "tune": "tuning",
-    "spikiness": "spikiness", "Probe": "spikiness", "Spikiness": "spikiness",
+    "spikiness": "scoring", "Probe": "scoring", "Spikiness": "scoring",
     "Calibration": "calibration", "Sample": "calibration", "Verdict": "calibration", "calibrate": "calibration",
     "Response": "editability", "response": "editability",
     "Recipe": "recipe", "Window": "recipe", "Use": "recipe",

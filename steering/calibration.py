@@ -29,7 +29,7 @@ from .errors import RudderError, shorten
 from .files import home, read_json, replacing
 from .foreign import foreign
 from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
-from .spikiness import PLANES, SIGNS, STATISTICS, Probe, Reading, Spikiness, read, spikiness
+from .scoring import PLANES, SIGNS, STATISTICS, Probe, Reading, Spikiness, read, spikiness
 
 FORMAT = 1
 OURS = re.compile(rb'\{\s*"rudder_calibration"')

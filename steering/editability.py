@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .backbones.base import Backbone
 from .errors import RudderError, unknown
-from .spikiness import read
+from .scoring import read
 from .vectors import ConceptVector
 
 TIMESTEP = 100  # at which the concept's coordinate is read: structure is there, the noise is low

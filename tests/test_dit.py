@@ -24,7 +24,7 @@ from steering.concepts import ConceptVector, learn
 from steering.errors import RudderError
 from steering.recipe import Recipe, Window
 from steering.sampling import Steering, finish, sample, strip
-from steering.spikiness import STATISTICS, Probe, read, spikiness
+from steering.scoring import STATISTICS, Probe, read, spikiness
 from steering.tuning import tune
 from tests.test_backbones import DAMAGES, WEIGHTS, change
 from tests.test_sampling import assert_clean

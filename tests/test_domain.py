@@ -13,7 +13,7 @@ from steering.calibration import Calibration, Sample, known_world, shipped
 from steering.domain import LEAST, TRAITS, Domain, fit, traits
 from steering.errors import RudderError
 from steering.foreign import KINDS, foreign
-from steering.spikiness import Probe
+from steering.scoring import Probe
 from tests.tiny import pictures
 
 F = len(TRAITS)

@@ -22,7 +22,7 @@ from steering.concepts import ConceptVector, learn
 from steering.errors import RudderError
 from steering.recipe import Recipe, Window
 from steering.sampling import Steering, finish, sample, strip
-from steering.spikiness import Probe, spikiness
+from steering.scoring import Probe, spikiness
 from tests.tiny import pictures
 from tests.tiny_edm import make_tiny_edm, random_network, small
 

@@ -57,6 +57,12 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+def test_no_module_hides_a_public_name():
+    """An imported module becomes the package's attribute, whatever the package gives under that name."""
+    modules = {path.stem for path in CORE.iterdir()}
+    assert not modules & set(steering.__all__)
+
+
 def test_no_two_modules_import_each_other():
     graph = {name: (imports_of(path) & set(NAMES)) - {name, "steering"} for name, path in NAMES.items()}
     assert sum(map(len, graph.values())) > 100

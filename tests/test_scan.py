@@ -17,7 +17,7 @@ from steering.audit.scan import count, scan
 from steering.backbones import Backbone
 from steering.calibration import Calibration
 from steering.errors import RudderError
-from steering.spikiness import Probe
+from steering.scoring import Probe
 from tests.tiny import pictures
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from steering.backbones import Backbone
 from steering.errors import RudderError
-from steering.spikiness import SIGNS, STATISTICS, Probe, read, spikiness
+from steering.scoring import SIGNS, STATISTICS, Probe, read, spikiness
 from tests.tiny import pictures
 
 SITE = "up_blocks.1.resnets.1.nonlinearity"
@@ -78,7 +78,7 @@ def test_the_last_nonlinearity_is_read(backbone: Backbone) -> None:
 def test_same_scores_in_any_batch(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, probe = pictures(5, seed=3), Probe(SITE, 100)
     together = spikiness(backbone, shown, probe, draws=3)
-    monkeypatch.setattr("steering.spikiness.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("steering.scoring.ROWS_AT_ONCE", 2)
     apart = spikiness(backbone, shown, probe, draws=3)
     np.testing.assert_allclose(together.mean, apart.mean, rtol=1e-4)
     np.testing.assert_allclose(together.spread, apart.spread, rtol=1e-3, atol=1e-6)
@@ -110,7 +110,7 @@ def test_seed_changes_the_noise_and_prompt_changes_the_pass(backbone: Backbone) 
 
 
 def test_long_lists_come_in_parts(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steering.spikiness.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("steering.scoring.ROWS_AT_ONCE", 2)
     parts = list(read(backbone, pictures(5), [SITE], [20], poolings=["max"]))
     assert [len(part.pooled[SITE, "max"]) for part in parts] == [2, 2, 1]
 

@@ -26,7 +26,7 @@ from ..pace import Pace, measure, reader
 from ..plan import Steering
 from ..recipe import Recipe, Window
 from ..sampling import Prefix, Result, Step, sample, strip
-from ..spikiness import Spikiness
+from ..scoring import Spikiness
 from ..tuning import BUDGET, tune
 from .gpu import SECONDS, call_on_gpu, on_gpu, zero_gpu
 from .pictures import contact_sheet, thumbnail
