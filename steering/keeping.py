@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -70,9 +69,9 @@ def read_recipe(source: str | os.PathLike[str] | BinaryIO) -> Recipe:
     data = read_bytes(source)
     if not data.startswith(b"\xff\xd8\xff"):
         return read_png(source)
-    for text in _comments(data):
-        if text.lstrip().startswith("{") and '"rudder"' in text:
-            return Recipe.from_json(text.strip().strip("\0"))
+    text = _comment(data)
+    if text.lstrip().startswith("{") and '"rudder"' in text:
+        return Recipe.from_json(text.strip().strip("\0"))
     raise RudderError(
         f"{title_of(source)} carries no Rudder recipe: drop a picture that Rudder made (a screenshot or an edited "
         "copy loses it)."
@@ -91,18 +90,16 @@ def _exif(recipe: Recipe) -> Image.Exif:
     return exif
 
 
-def _comments(data: bytes) -> Iterator[str]:
-    """The UserComments of a JPEG's EXIF, however they are encoded."""
+def _comment(data: bytes) -> str:
+    """The UserComment of a JPEG's EXIF, however it is encoded; "" without one."""
     try:
         exif = jpeg_exif(data)
-        for tag, _, _, where in exif_entries(exif):
-            if tag != ExifTags.IFD.Exif:
-                continue
-            for inner, _, length, at in exif_entries(exif, where):
-                if inner == ExifTags.Base.UserComment:
-                    content = exif[at : at + length]
-                    code = _CODES.get(content[:8], "utf-8")
-                    wide = "utf-16-le" if exif[:2] == b"II" else "utf-16-be"
-                    yield content[8:].decode(wide if code == "utf-16" else code, errors="replace")
-    except (ValueError, struct.error):
-        return
+        where = next((value for tag, _, _, value in exif_entries(exif) if tag == ExifTags.IFD.Exif), None)
+        inner = () if where is None else exif_entries(exif, where)
+        length, at = next(((many, value) for tag, _, many, value in inner if tag == ExifTags.Base.UserComment), (0, 0))
+    except ValueError:
+        return ""
+    content = exif[at : at + length]
+    code = _CODES.get(content[:8], "utf-8")
+    wide = "utf-16-le" if exif[:2] == b"II" else "utf-16-be"
+    return content[8:].decode(wide if code == "utf-16" else code, errors="replace")

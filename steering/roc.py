@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from .errors import RudderError
 
+ROUNDING = 1e-12  # of a rate, which is a count over a count
 FEW = 0.01  # the false-positive rate of the field's tables
 
 
@@ -20,7 +21,7 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
 def tpr_at_fpr(positive: np.ndarray, negative: np.ndarray, rate: float = FEW) -> float:
     """The largest share of positives above any threshold that at most `rate` of the negatives exceed."""
     false, true, _ = roc_curve(*_labelled(positive, negative), drop_intermediate=False)
-    return float(true[false <= rate].max())
+    return float(true[false <= rate + ROUNDING].max())
 
 
 def threshold_at(negative: np.ndarray, rate: float = FEW) -> float:
