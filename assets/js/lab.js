@@ -23,7 +23,7 @@ window.RudderLab = (() => {
         <section class="rd-lab-steer" aria-label="Steering">
           <figure class="is-mem"></figure>
           <div class="rd-lab-middle"><div class="rd-helm"></div>
-            <div class="rd-lab-answer" aria-live="polite"><h3></h3><p class="is-mem"></p><p class="is-gen"></p></div>
+            <div class="rd-lab-answer" aria-live="polite"><h3>One moment: the cases are being worked out</h3><p class="is-mem"></p><p class="is-gen"></p></div>
           </div>
           <figure class="is-gen"></figure>
         </section>

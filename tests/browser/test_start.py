@@ -25,9 +25,9 @@ SLOW = """
 import sys, time
 from steering.backbones import layout
 told = layout.fingerprint
-def slow(folder):
+def slow(*given):
     time.sleep(float(sys.argv[2]))
-    return told(folder)
+    return told(*given)
 layout.fingerprint = slow  # asked for when all weights are read; nothing that needs torch is imported yet
 from steering.ui.serve import serve
 serve(["--model", sys.argv[1]])
