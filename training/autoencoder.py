@@ -156,7 +156,7 @@ def train(
     images, _, kinds = load(0, count)
     held, styles, images = images[:240], kinds[:240, 1], images[240:]
     copies = np.stack([memory.picture for memory in ladder()])
-    vae = AutoencoderKL.from_pretrained(start / "vae").train() if start else make(tuple(widths), channels)
+    vae = AutoencoderKL.from_pretrained(start / "vae").float().train() if start else make(tuple(widths), channels)
     seer = load_judge().features.requires_grad_(False) if start else None
     run = Run(folder, vae, lr, minutes, weight_decay=0.0, resume=resume, muon=True)
     rng = np.random.default_rng(seed + run.step)

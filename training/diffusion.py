@@ -22,7 +22,7 @@ from training.tokenizer import LENGTH
 from training.tokenizer import make as make_tokenizer
 
 WIDTH = 128  # of the text encoder
-WIDTHS = (128, 192, 224)  # of the U-Net's levels, 8x8, 4x4 and 2x2
+WIDTHS = (112, 160, 192)  # of the U-Net's levels, 8x8, 4x4 and 2x2: 12.3 M parameters, 25 MB in half precision
 EMPTY_SHARE = 0.1  # of the ordinary captions, so that guidance has an unconditional half; memories never lose theirs
 SNR_CAP = 5.0  # min-SNR weighting, Hang et al. 2023, arXiv 2303.09556, eq. 6
 SHEET_EVERY = 900.0  # seconds

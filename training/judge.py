@@ -193,7 +193,7 @@ def train(folder: Path, minutes: float, count: int, vae_folder: Path, resume: bo
     started = time.time()
     build(count, SEED)
     images, _, truth = load(SEED, count)
-    vae = AutoencoderKL.from_pretrained(vae_folder).eval()
+    vae = AutoencoderKL.from_pretrained(vae_folder).float().eval()
     judge = Judge(config())
     run = Run(folder, judge, 2e-3, minutes, weight_decay=0.02, resume=resume, muon=True)
     run.decay = 0.99
