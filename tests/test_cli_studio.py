@@ -77,11 +77,12 @@ def test_a_picture_of_ones_own_within_a_mask(rudder, home: Path):  # noqa: F811
     assert "this picture" in err.lower(), "how well the model can paint it is said"
     assert rudder("steer", "a cat", "-c", "red=0", "--image", "mine.png", *FAST, "--out", "plain.png")[0] == 0
     ours, plain = (np.asarray(Image.open(name), int) for name in ("a.png", "plain.png"))
-    assert np.array_equal(ours[:, 16:], plain[:, 16:]) and not np.array_equal(ours[:, :16], plain[:, :16])
+    gone = np.abs(ours - plain)  # a batch of another size may round the last grey level otherwise
+    assert gone[:, 16:].max() <= 1 < gone[:, :16].max()
     code, out, _ = rudder("steer", "--from", "a.png", "--json", "--out", "b.png")
     assert code == 2 and "begins with a picture of somebody's own" in out and not Path("b.png").exists()
     assert rudder("steer", "--from", "a.png", "--image", "mine.png", "--out", "c.png")[0] == 0
-    assert np.array_equal(Image.open("c.png"), Image.open("a.png"))
+    assert np.abs(np.asarray(Image.open("c.png"), int) - ours).max() <= 1
     Path("wide.png").write_bytes(b"no picture")
     for name, words in (("wide.png", "no mask that can be read"), ("gone.png", "no mask that can be read")):
         code, out, _ = rudder(*asked[:-2], "--mask", name, "--json")

@@ -30,7 +30,7 @@ def test_outside_the_mask_nothing_changes(backbone, vector, guidance: float):
     masked = finish(sample(backbone, recipe, Steering(((vector, 6.0),))))
     free = finish(sample(backbone, replace(recipe, mask=""), Steering(((vector, 6.0),))))
     ours, theirs, other = (np.asarray(one.images[0], int) for one in (masked, plain, free))
-    assert np.array_equal(ours[:, 16:], theirs[:, 16:])
+    assert np.abs(ours[:, 16:] - theirs[:, 16:]).max() <= 1, "but for the rounding of a batch of another size"
     assert np.abs(ours[:, :12] - theirs[:, :12]).mean() > 0.5 * np.abs(other[:, :12] - theirs[:, :12]).mean() > 0
     torch.testing.assert_close(masked.latents[..., 2:], plain.latents[..., 2:], rtol=1e-4, atol=1e-4)
 
