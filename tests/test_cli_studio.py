@@ -62,6 +62,7 @@ def test_several_concepts_each_in_its_own_way(rudder, home: Path):  # noqa: F811
     assert np.array_equal(Image.open("a.png"), Image.open("b.png"))
     code, _, err = rudder("steer", "a cat", "-c", "red=1,erase,0:1", "--out", "c.png", *FAST)
     assert code == 0 and not np.array_equal(Image.open("a.png"), Image.open("c.png"))
+    assert rudder("generate", "--from", "a.png", "--out", "plain.png")[0] == 0, "and the plain picture of it"
     assert rudder("steer", "--from", "a.png", "-c", "red", "--out", "d.png")[0] == 0, "one concept in place of two"
     assert read_png("d.png").uses == ()
 

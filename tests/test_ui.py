@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from steering.calibration import Calibration, Sample, calibrate
 from steering.concepts import Progress, library
 from steering.editability import joined, lesson
 from steering.errors import Cancelled, RudderError
+from steering.masks import mask_text
 from steering.png import read_png
-from steering.recipe import Recipe
+from steering.recipe import Recipe, Use
 from steering.ui import firstpaint, restore
-from steering.ui.asked import Panel
+from steering.ui.asked import Panel, concept_of
 from steering.ui.own_set import add_vector, learn_set, told_of, vector_file
 from steering.ui.panels import MOST_STEPS
 from steering.ui.session import ContentCache, Session, ticket_of
@@ -256,6 +258,22 @@ def test_session_limits(owner: Session, vector, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("steering.ui.session.VECTOR_BYTES_LIMIT", 1000)
     with pytest.raises(RudderError, match="session's vectors"):
         owner.keep(vector.replace(name="another"), {}, set())
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"uses": (Use("erase"),)}, "an operator or window"),
+        ({"mask": mask_text(Image.new("L", (8, 8), 255))}, "a mask"),
+        ({"picture": "ddim 0123"}, "a picture of somebody's own"),
+    ],
+)
+def test_what_the_page_cannot_do_is_refused_and_never_painted_otherwise(studio: Studio, more: dict, words: str):
+    name = "any"
+    recipe = Recipe(model=studio.backbone.name, concepts=((name, 1.0),))
+    assert concept_of(studio, recipe) == name
+    with pytest.raises(RudderError, match=f"made with {words}.*command line"):
+        concept_of(studio, replace(recipe, **more))
 
 
 def test_a_picture_beyond_the_page_is_refused_with_the_remedy(studio: Studio, owner: Session, tmp_path: Path):

@@ -100,7 +100,7 @@ def generate(
 
     count = whole("The number of pictures", count, 1, 1000)
     recipe = request(source, model, prompt, seed, steps, guidance, negative)
-    recipe = replace(recipe, concepts=(), sites=None, halves="both", strip=None)
+    recipe = replace(recipe, concepts=(), sites=None, halves="both", uses=(), mask="", strip=None)
     out = kept_as(out, recipe=recipe) if out else None
     backbone = backbone_for(recipe.model, device, dtype, attention)
     from ..sampling import sample

@@ -55,17 +55,28 @@ def recipe_of(studio: Studio, panel: Panel) -> Recipe:
 
 
 def concept_of(studio: Studio, recipe: Recipe) -> str:
-    """The one concept of a recipe; RudderError for another model or another number of concepts."""
+    """The one concept of a recipe; RudderError for another model, another number of concepts, or what the page cannot
+    do yet: it would paint another picture."""
     if recipe.model != studio.backbone.name:
         raise RudderError(
             f"This picture was made with the model {shorten(recipe.model)!r}, and this page runs "
-            f"{studio.backbone.name!r}: start the page with that model to restore it."
+            f"{studio.backbone.name!r}: go to that model's page, or start the page with it, to restore it."
         )
     if len(recipe.concepts) != 1:
         raise RudderError(
             f"This picture is steered by {len(recipe.concepts)} concepts and the page by one at a time: "
             "use the command line's steer for it."
         )
+    beyond = {
+        "an operator or window of its concept's own": recipe.uses,
+        "a mask": recipe.mask,
+        "a picture of somebody's own to begin with": recipe.picture,
+    }
+    for what, there in beyond.items():
+        if there:
+            raise RudderError(
+                f"This picture was made with {what}, which the page does not have: use the command line's steer for it."
+            )
     return recipe.concepts[0][0]
 
 
