@@ -17,6 +17,7 @@ MOVING = ("webp", "gif")
 MARGIN, GAP = 12, 4  # px
 INK, FAINT, PAPER = "#1d2733", "#5b6877", "white"
 SIDE_LIMIT = 12_000  # px of a sheet's longer side
+LEGEND = "below each: distance from strength 0 (RMS of 0 to 1)"
 LINE = 1.5  # height of a line of text over the font's size
 
 
@@ -33,7 +34,7 @@ def sheet(grid: Grid, scale: int = 1, caption: str = "") -> Image.Image:
     left = MARGIN + (max(font.getlength(one) for lines in labels for one in lines) + MARGIN if labels else 0)
     top = MARGIN + (line if caption else 0) + line
     width = int(left + len(grid.across) * (w + GAP) + MARGIN)
-    height = top + len(grid.cells) * (h + note + GAP) + MARGIN
+    height = top + len(grid.cells) * (h + note + GAP) + note + MARGIN
     if max(width, height) > SIDE_LIMIT:
         raise RudderError(f"The sheet would be {width}x{height} px: enlarge less, or take fewer cells.")
     made = Image.new("RGB", (width, height), PAPER)
@@ -50,6 +51,8 @@ def sheet(grid: Grid, scale: int = 1, caption: str = "") -> Image.Image:
             x = int(left + column * (w + GAP))
             made.paste(cell.image.resize((w, h), Image.Resampling.NEAREST), (x, y))
             draw.text((x + w / 2, y + h + note / 2), _measured(cell), FAINT, small, "mm")
+    scored = "; s: spikiness" if any(cell.spikiness is not None for row in grid.cells for cell in row) else ""
+    draw.text((MARGIN, height - MARGIN - note), LEGEND + scored, FAINT, small)
     return made
 
 
