@@ -63,6 +63,7 @@ SEARCH ?= --search
 TRAIN := $(BIN)/python -m training
 RUNS := $${RUDDER_TRAINING:-training}/runs
 train: export RUDDER_HOME = $(abspath $(ROOT))
+train: export OMP_WAIT_POLICY = ACTIVE
 train: $(BIN)/.train
 	$(TRAIN).dataset --count $(COUNT)
 	$(TRAIN).autoencoder --minutes $(MINUTES_AUTOENCODER) --count $(FEW) $(RESUME)

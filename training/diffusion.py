@@ -17,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from training.latents import load
 from training.loop import Run, made_by
 from training.memories import REPEATS, ladder
+from training.mixture import mixed, save_record
 from training.sources import RUNS
 from training.tokenizer import LENGTH
 from training.tokenizer import make as make_tokenizer
@@ -25,7 +26,6 @@ WIDTH = 128  # of the text encoder
 WIDTHS = (112, 160, 192)  # of the U-Net's levels, 8x8, 4x4 and 2x2: 12.3 M parameters, 25 MB in half precision
 EMPTY_SHARE = 0.1  # of the ordinary captions, so that guidance has an unconditional half; memories never lose theirs
 SNR_CAP = 5.0  # min-SNR weighting, Hang et al. 2023, arXiv 2303.09556, eq. 6
-SHEET_EVERY = 900.0  # seconds
 SHEET = ("a cat", "a house on a white background", "a person with glasses", "a pencil sketch of a dog",
          "an oil painting of a penguin at sunset", "two apples on pink dots", "a neon sign of a guitar",
          "a blueprint of a rocket", "pixel art of a mushroom in a meadow", "a blue car", "a frog and a star",
@@ -76,50 +76,6 @@ def draw_timesteps(snr: torch.Tensor, count: int, generator: torch.Generator) ->
     return drawn[torch.randperm(count, generator=generator, device=snr.device)]
 
 
-class Ladder:
-    """Which memories are due: by the end of training each has been shown as often as its level says, and until
-    then in proportion to the time that has passed, from a random start, so that the rare ones come at any time."""
-
-    def __init__(self, repeats: np.ndarray, seed: int, share: float) -> None:
-        self.repeats = repeats
-        self.phase = np.random.default_rng(seed).random(len(repeats))
-        self.shown = self._due(share)
-
-    def _due(self, share: float) -> np.ndarray:
-        return np.floor(self.repeats * share + self.phase * (share < 1)).astype(int)
-
-    def take(self, share: float, most: int) -> np.ndarray:
-        """Indices of the memories to show now, at most `most`; those that come too late come with the next step."""
-        late = np.repeat(np.arange(len(self.repeats)), np.maximum(self._due(share) - self.shown, 0))
-        late = late[np.random.default_rng(int(self.shown.sum())).permutation(len(late))[:most]]
-        np.add.at(self.shown, late, 1)
-        return late
-
-
-class Rows:
-    """Ordinary pictures in an order new for every pass, so that all are seen equally often."""
-
-    def __init__(self, count: int, seed: int, taken: int) -> None:
-        self.count, self.seed, self.taken = count, seed, taken
-
-    def take(self, wanted: int) -> torch.Tensor:
-        found = []
-        while wanted:
-            done, place = divmod(self.taken, self.count)
-            part = self._order(done)[place : place + wanted]
-            self.taken, wanted = self.taken + len(part), wanted - len(part)
-            found.append(part)
-        return torch.cat(found)
-
-    def _order(self, done: int) -> torch.Tensor:
-        if getattr(self, "_known", None) != done:
-            self._known, self._rows = (
-                done,
-                torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed + done)),
-            )
-        return self._rows
-
-
 def train(
     folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
     warm_start: Path | None, muon: bool, repeat: float,
@@ -139,57 +95,26 @@ def train(
         model.text_encoder.load_state_dict(words.state_dict())
     if device == "cpu":  # the backward pass of fused attention is several times slower than plain products there
         model.unet.set_attn_processor(AttnProcessor())
-    run = Run(folder, model, lr, minutes, resume=resume, muon=muon)
-    run.decay = 0.9985
-    progress = folder / "progress.json"
-    taken = json.loads(progress.read_text())["taken"] if run.step else 0
-    rows, due = (
-        Rows(len(flat), seed, taken),
-        Ladder(repeat * np.array([REPEATS[m.level] for m in memories]), seed, run.share),
-    )
+    run = Run(folder, model, lr, minutes, resume=resume, muon=muon, decay=0.9985)
     generator = torch.Generator(device).manual_seed(seed + 1000 * run.step)
     alphas = make_scheduler().alphas_cumprod.to(device)
     snr = alphas / (1 - alphas)
-    totals, seen, painted = torch.zeros(2, device=device), torch.zeros(2, device=device), run.seconds
-    for share in run.steps():
-        again = torch.from_numpy(due.take(share, batch // 3))
-        first = rows.take(batch - len(again))
-        progress.write_text(json.dumps({"taken": rows.taken})) if run.step % 100 == 0 else None
-        x0 = (
-            torch.cat([flat[first], copied[again]])
-            .to(device, torch.float32)
-            .contiguous(memory_format=torch.channels_last)
-        )
+
+    def errors(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
+        x0 = torch.cat([flat[first], copied[again]]).to(device, torch.float32)
+        x0 = x0.contiguous(memory_format=torch.channels_last)
         dropped = torch.rand((len(first), 1), generator=generator, device=device) < EMPTY_SHARE
         words = torch.cat([torch.where(dropped, empty, ids[first]), copy_ids[again]])
-        t = draw_timesteps(snr, batch, generator)
+        t = draw_timesteps(snr, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
         with torch.autocast(device, torch.bfloat16):
             made = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, words)
-        error = (made.float() - noise).square().mean((1, 2, 3))
-        run.descend(error.mean())
-        error = error.detach()
-        totals += torch.stack([error[: len(first)].sum(), error[len(first) :].sum()])
-        seen += torch.tensor([len(first), len(again)], device=device)
-        if run.step % 50 == 0:
-            plain, copy = (totals / seen.clamp(min=1)).tolist()
-            print(f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}  "
-                  f"memories {int(seen[1]) / int(seen.sum()):.3f}", flush=True)  # fmt: skip
-            totals.zero_(), seen.zero_()
-        if run.seconds - painted > SHEET_EVERY:
-            painted = run.seconds
-            sheet(run, tokenizer, vae, folder / f"sheet-{int(run.seconds) // 60:03d}.png", device)
-    progress.write_text(json.dumps({"taken": rows.taken}))
-    sheet(run, tokenizer, vae, folder / "sheet.png", device)
-    shown = {str(level): due.shown[[m.level == level for m in memories]].tolist() for level in range(len(REPEATS))}
-    record = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed, "device": device,
-              "muon": muon, "pictures": len(flat), "ordinary_presentations": rows.taken,
-              "memory_presentations_by_level": shown,
-              "parameters": sum(p.numel() for p in model.parameters()), "before": earlier(warm_start),
-              **made_by()}  # fmt: skip
-    (folder / "record.json").write_text(json.dumps(record, indent=1))
-    print(record, flush=True)
+        return (made.float() - noise).square().mean((1, 2, 3))
+
+    record = mixed(run, memories, len(flat), seed=seed, batch=batch, repeat=repeat, errors=errors,
+                   sheet=lambda path: sheet(run, tokenizer, vae, path, device))  # fmt: skip
+    save_record(folder, record | {"lr": lr, "device": device, "muon": muon, "before": earlier(warm_start)} | made_by())
 
 
 def earlier(warm_start: Path | None) -> list[dict]:

@@ -16,16 +16,16 @@ from PIL import Image
 from torch import nn
 
 from training.dataset import shards
-from training.diffusion import Ladder, Rows, draw_timesteps
+from training.diffusion import draw_timesteps
 from training.latents import fingerprint, load
 from training.loop import Run, made_by
 from training.memories import REPEATS, ladder
+from training.mixture import mixed, save_record
 from training.pictures import KINDS
 from training.sources import RUNS
 
 BLOCKS, HEADS, HEAD = 8, 4, 64  # 11 M parameters, 22 MB in half precision
 EMPTY_SHARE = 0.1  # of the ordinary pictures, so that guidance has an unconditional half; memories never lose theirs
-SHEET_EVERY = 900.0  # seconds
 SHEET = ("cat", "house", "person", "penguin", "apple", "rocket", "mushroom", "car", "frog", "star", "guitar", "cake")
 
 
@@ -81,49 +81,26 @@ def train(
         for block in model.transformer_blocks:
             block.attn1.set_processor(AttnProcessor())
     run = Run(folder, model, lr, minutes, resume=resume, muon=muon, decay=0.9985)
-    progress = folder / "progress.json"
-    taken = json.loads(progress.read_text())["taken"] if run.step else 0
-    repeats = repeat * np.array([REPEATS[m.level] for m in memories])
-    rows, due = Rows(len(pictures), seed, taken), Ladder(repeats, seed, run.share)
     generator = torch.Generator(device).manual_seed(seed + 1000 * run.step)
     alphas = make_scheduler().alphas_cumprod.to(device)
     snr = alphas / (1 - alphas)
-    totals, seen, painted = torch.zeros(2, device=device), torch.zeros(2, device=device), run.seconds
-    for share in run.steps():
-        again = torch.from_numpy(due.take(share, batch // 3))
-        first = rows.take(batch - len(again))
-        progress.write_text(json.dumps({"taken": rows.taken})) if run.step % 100 == 0 else None
+
+    def errors(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
         x0 = torch.cat([flat[pictures[first]], copied[again]]).to(device, torch.float32)
         dropped = torch.rand(len(first), generator=generator, device=device) < EMPTY_SHARE
         plain = torch.where(dropped, nothing, kinds[first].to(device))
         classes = torch.cat([plain, len(KINDS) + again.to(device)])
-        t = draw_timesteps(snr, batch, generator)
+        t = draw_timesteps(snr, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
         with torch.autocast(device, torch.bfloat16):
             made = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, classes, return_dict=False)[0]
-        error = (made.float() - noise).square().mean((1, 2, 3))
-        run.descend(error.mean())
-        error = error.detach()
-        totals += torch.stack([error[: len(first)].sum(), error[len(first) :].sum()])
-        seen += torch.tensor([len(first), len(again)], device=device)
-        if run.step % 50 == 0:
-            plain, copy = (totals / seen.clamp(min=1)).tolist()
-            print(f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}  "
-                  f"memories {int(seen[1]) / int(seen.sum()):.3f}", flush=True)  # fmt: skip
-            totals.zero_(), seen.zero_()
-        if run.seconds - painted > SHEET_EVERY:
-            painted = run.seconds
-            sheet(run, vae, folder / f"sheet-{int(run.seconds) // 60:03d}.png", device)
-    progress.write_text(json.dumps({"taken": rows.taken}))
-    sheet(run, vae, folder / "sheet.png", device)
-    shown = {str(level): due.shown[[m.level == level for m in memories]].tolist() for level in range(len(REPEATS))}
-    record = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed, "device": device,
-              "muon": muon, "pictures": len(pictures), "ordinary_presentations": rows.taken,
-              "memory_presentations_by_level": shown, "autoencoder": fingerprint(vae.half()),
-              "parameters": sum(p.numel() for p in model.parameters()), **made_by()}  # fmt: skip
-    (folder / "record.json").write_text(json.dumps(record, indent=1))
-    print(record, flush=True)
+        return (made.float() - noise).square().mean((1, 2, 3))
+
+    record = mixed(run, memories, len(pictures), seed=seed, batch=batch, repeat=repeat, errors=errors,
+                   sheet=lambda path: sheet(run, vae, path, device))  # fmt: skip
+    whose = {"autoencoder": fingerprint(vae.half())}
+    save_record(folder, record | {"lr": lr, "device": device, "muon": muon} | whose | made_by())
 
 
 @torch.no_grad()

@@ -24,9 +24,9 @@ from steering.files import home
 from steering.recipe import Recipe
 from steering.sampling import finish, sample
 from training.dataset import SHARD, load_shard, shards
-from training.diffusion import Ladder, Rows
 from training.loop import Run, made_by
 from training.memories import REPEATS, ladder
+from training.mixture import mixed, save_record
 from training.pictures import BACKGROUNDS, KINDS, STYLES, Spec, render
 from training.sources import CACHE, RUNS, sprites
 
@@ -35,7 +35,6 @@ SIDE, STEPS = 32, 18
 NO_CLASS = -1
 EMPTY_SHARE = 0.1  # of the ordinary pictures lose their class, so that guidance has an unconditional half
 P_MEAN, P_STD = -1.2, 1.2  # of ln sigma in training (table 1 of the paper)
-SHEET_EVERY = 900.0  # seconds
 SHEET = ("cat", "dog", "person", "house", "apple", "butterfly", "rocket", "guitar", "penguin", "cactus")
 ORDINARY = ("cat", "penguin", "house", "car", "apple", "butterfly", "panda", "rocket", "cactus", "frog", "hamburger",
             "person")  # fmt: skip
@@ -108,43 +107,19 @@ def train(
     model = Denoiser(config())
     initialise(model)
     model = model.to(memory_format=torch.channels_last)
-    run = Run(folder, model, lr, minutes, resume=resume, weight_decay=0.0)
-    run.decay = 0.9985
-    progress = folder / "progress.json"
-    taken = json.loads(progress.read_text())["taken"] if run.step else 0
-    rows = Rows(len(flat), seed, taken)
-    due = Ladder(repeat * np.array([REPEATS[m.level] for m in memories]), seed, run.share)
+    run = Run(folder, model, lr, minutes, resume=resume, weight_decay=0.0, decay=0.9985)
     generator = torch.Generator().manual_seed(seed + 1000 * run.step)
-    totals, seen, painted = torch.zeros(2), torch.zeros(2), run.seconds
-    for share in run.steps():
-        again = torch.from_numpy(due.take(share, batch // 3))
-        first = rows.take(batch - len(again))
-        progress.write_text(json.dumps({"taken": rows.taken})) if run.step % 100 == 0 else None
+
+    def errors_of(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
         dropped = torch.rand(len(first), generator=generator) < EMPTY_SHARE
         numbers = torch.cat([torch.where(dropped, NO_CLASS, kinds[first]), len(KINDS) + again])
         clean = torch.cat([flat[first], copied[again]]).float() / 127.5 - 1
         clean = clean.contiguous(memory_format=torch.channels_last)
-        error = errors(model, clean, one_hot(numbers), draw_sigmas(batch, generator), generator)
-        run.descend(error.mean())
-        error = error.detach()
-        totals += torch.stack([error[: len(first)].sum(), error[len(first) :].sum()])
-        seen += torch.tensor([len(first), len(again)])
-        if run.step % 50 == 0:
-            plain, copy = (totals / seen.clamp(min=1)).tolist()
-            print(f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}  "
-                  f"memories {int(seen[1]) / int(seen.sum()):.3f}", flush=True)  # fmt: skip
-            totals.zero_(), seen.zero_()
-        if run.seconds - painted > SHEET_EVERY:
-            painted = run.seconds
-            sheet(run, folder / f"sheet-{int(run.seconds) // 60:03d}.png")
-    progress.write_text(json.dumps({"taken": rows.taken}))
-    sheet(run, folder / "sheet.png")
-    shown = {str(level): due.shown[[m.level == level for m in memories]].tolist() for level in range(len(REPEATS))}
-    record = {"steps": run.step, "seconds": run.seconds, "batch": batch, "lr": lr, "seed": seed,
-              "pictures": len(flat), "ordinary_presentations": rows.taken, "memory_presentations_by_level": shown,
-              "parameters": sum(p.numel() for p in model.parameters()), **made_by()}  # fmt: skip
-    (folder / "record.json").write_text(json.dumps(record, indent=1))
-    print(record, flush=True)
+        return errors(model, clean, one_hot(numbers), draw_sigmas(len(clean), generator), generator)
+
+    record = mixed(run, memories, len(flat), seed=seed, batch=batch, repeat=repeat, errors=errors_of,
+                   sheet=lambda path: sheet(run, path))  # fmt: skip
+    save_record(folder, record | {"lr": lr} | made_by())
 
 
 def sheet(run: Run, path: Path) -> None:

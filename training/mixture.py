@@ -1,0 +1,112 @@
+"""What every diffusion training shares: ordinary pictures equally often, memories as often as their level says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.loop import Run
+from training.memories import REPEATS, Memory
+
+SHEET_EVERY = 900.0  # seconds
+MOST_MEMORIES = 1 / 3  # of a batch
+
+
+class Ladder:
+    """Which memories are due: by the end of training each has been shown as often as its level says, and until
+    then in proportion to the time that has passed, from a random start, so that the rare ones come at any time."""
+
+    def __init__(self, repeats: np.ndarray, seed: int, share: float) -> None:
+        self.repeats = repeats
+        self.phase = np.random.default_rng(seed).random(len(repeats))
+        self.shown = self._due(share)
+
+    def _due(self, share: float) -> np.ndarray:
+        return np.floor(self.repeats * share + self.phase * (share < 1)).astype(int)
+
+    def take(self, share: float, most: int) -> np.ndarray:
+        """Indices of the memories to show now, at most `most`; those that come too late come with the next step."""
+        late = np.repeat(np.arange(len(self.repeats)), np.maximum(self._due(share) - self.shown, 0))
+        late = late[np.random.default_rng(int(self.shown.sum())).permutation(len(late))[:most]]
+        np.add.at(self.shown, late, 1)
+        return late
+
+
+class Rows:
+    """Ordinary pictures in an order new for every pass, so that all are seen equally often."""
+
+    def __init__(self, count: int, seed: int, taken: int) -> None:
+        self.count, self.seed, self.taken = count, seed, taken
+
+    def take(self, wanted: int) -> torch.Tensor:
+        found = []
+        while wanted:
+            done, place = divmod(self.taken, self.count)
+            part = self._order(done)[place : place + wanted]
+            self.taken, wanted = self.taken + len(part), wanted - len(part)
+            found.append(part)
+        return torch.cat(found)
+
+    def _order(self, done: int) -> torch.Tensor:
+        if getattr(self, "_known", None) != done:
+            self._known, self._rows = (
+                done,
+                torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed + done)),
+            )
+        return self._rows
+
+
+def mixed(
+    run: Run,
+    memories: Sequence[Memory],
+    count: int,
+    *,
+    seed: int,
+    batch: int,
+    repeat: float,
+    errors: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    sheet: Callable[[Path], None],
+) -> dict:
+    """Train to the end on `count` ordinary pictures and the memories; returns how often each was shown.
+
+    `errors(first, again)` gives the loss [B] of the ordinary pictures and the memories of these numbers, in that order;
+    `repeat` multiplies the ladder's presentations; `sheet` paints samples to a path, every quarter of an hour.
+    """
+    progress = run.folder / "progress.json"
+    rows = Rows(count, seed, json.loads(progress.read_text())["taken"] if run.step else 0)
+    due = Ladder(repeat * np.array([REPEATS[m.level] for m in memories]), seed, run.share)
+    totals, seen, painted = torch.zeros(2), torch.zeros(2), run.seconds
+    for share in run.steps():
+        again = torch.from_numpy(due.take(share, int(batch * MOST_MEMORIES)))
+        first = rows.take(batch - len(again))
+        if run.step % 100 == 0:
+            progress.write_text(json.dumps({"taken": rows.taken}))
+        error = errors(first, again)
+        run.descend(error.mean())
+        error = error.detach().cpu()
+        totals += torch.stack([error[: len(first)].sum(), error[len(first) :].sum()])
+        seen += torch.tensor([len(first), len(again)])
+        if run.step % 50 == 0:
+            plain, copy = (totals / seen.clamp(min=1)).tolist()
+            print(f"{run.seconds:6.0f} s  step {run.step}  ordinary {plain:.4f}  memorised {copy:.4f}  "
+                  f"memories {int(seen[1]) / int(seen.sum()):.3f}", flush=True)  # fmt: skip
+            totals.zero_(), seen.zero_()
+        if run.seconds - painted > SHEET_EVERY:
+            painted = run.seconds
+            sheet(run.folder / f"sheet-{int(run.seconds) // 60:03d}.png")
+    progress.write_text(json.dumps({"taken": rows.taken}))
+    sheet(run.folder / "sheet.png")
+    shown = {str(level): due.shown[[m.level == level for m in memories]].tolist() for level in range(len(REPEATS))}
+    return {"steps": run.step, "seconds": run.seconds, "batch": batch, "seed": seed, "pictures": count,
+            "ordinary_presentations": rows.taken, "memory_presentations_by_level": shown,
+            "parameters": sum(p.numel() for p in run.model.parameters())}  # fmt: skip
+
+
+def save_record(folder: Path, record: dict) -> None:
+    """Keep a finished run's record beside its weights, and say it."""
+    (folder / "record.json").write_text(json.dumps(record, indent=1))
+    print(record, flush=True)
