@@ -43,6 +43,8 @@ tables: $(BIN)/.app
 
 pictures: $(BIN)/.dev chromium
 	$(BIN)/python -m benchmarks.pictures
+	$(BIN)/python -m benchmarks.sheets
+	$(BIN)/python -m benchmarks.depth
 
 figures: $(BIN)/.dev
 	$(BIN)/python -m steering dae figures
