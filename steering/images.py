@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import Any, BinaryIO
 
 from PIL import Image
 
 from .archives import STARTS, members
 from .decoding import LIMITS, SPOKEN, Limits, NoPicture, decode_image, no_picture, original, to_rgb
-from .errors import RudderError, remark, shorten
+from .errors import Cancelled, RudderError, remark, shorten
 
 __all__ = ["Limits", "OnDisk", "decode_image", "files_of", "gathered", "is_clutter", "named_images", "open_images",
            "original", "to_rgb"]  # fmt: skip
@@ -59,20 +60,26 @@ class OnDisk(Sequence):
 
 
 def open_images(
-    files: Source | Iterable[Source], limits: Limits = LIMITS, say: Callable[[str], None] = remark
+    files: Source | Iterable[Source],
+    limits: Limits = LIMITS,
+    say: Callable[[str], None] = remark,
+    stop: Event | None = None,
 ) -> list[Image.Image]:
     """Pictures from paths of files and folders, open files, (name, bytes) pairs or zips of such, in order, as sRGB.
 
     Transparency goes on white, 16-bit and CMYK become 8-bit RGB, colour profiles are followed, the first frame stands
     for an animation, EXIF rotation is applied. `say` is told once what was left out: what is no picture by its name,
     and pictures that cannot be read. Raises RudderError for too many or too large ones in all, where fewer than half
-    of the pictures can be read, or where there are none at all.
+    of the pictures can be read, or where there are none at all; Cancelled once `stop` is set.
     """
-    return [image for _, image in named_images(files, limits, say)]
+    return [image for _, image in named_images(files, limits, say, stop)]
 
 
 def named_images(
-    files: Source | Iterable[Source], limits: Limits = LIMITS, say: Callable[[str], None] = remark
+    files: Source | Iterable[Source],
+    limits: Limits = LIMITS,
+    say: Callable[[str], None] = remark,
+    stop: Event | None = None,
 ) -> list[tuple[str, Image.Image]]:
     """`open_images` with the name of each picture, without its folders."""
     sources = _several(files)
@@ -82,6 +89,8 @@ def named_images(
     left: list[str] = []
     total = 0
     for path, read in _offered(sources, limits, left):
+        if stop is not None and stop.is_set():
+            raise Cancelled("Stopped while the pictures were opened: nothing was kept.")
         name = shorten(PurePosixPath(path).name or "picture")
         if len(good) + len(bad) >= limits.files:
             raise RudderError(f"There are more than {limits.files} pictures: choose at most {limits.files}.")

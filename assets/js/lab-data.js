@@ -5,8 +5,7 @@ window.LabData = (() => {
   const FILE_BYTES = 20 * 2 ** 20;
   const FILE_PIXELS = 60e6;
   const kept = new Map();
-  const base = "gradio_api/file=";
-  let folder = "";
+  const FOLDER = "dae"; // beside the page, wherever it is served
 
   function once(name, load) {
     if (!kept.has(name)) {
@@ -18,13 +17,12 @@ window.LabData = (() => {
   }
 
   async function fetched(name) {
-    const reply = await fetch(`${base}${folder}/${name}`);
+    const reply = await fetch(`${FOLDER}/${name}`);
     if (!reply.ok) throw new Error(`${name} could not be loaded (${reply.status}): reload the page`);
     return reply;
   }
 
-  function index(from) {
-    folder = from;
+  function index() {
     return once("index", async () => (await fetched("index.json")).json());
   }
 

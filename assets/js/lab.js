@@ -227,7 +227,7 @@ window.RudderLab = (() => {
     }
 
     async function start() {
-      lab.told = await Data.index(props.folder);
+      lab.told = await Data.index();
       const linked = window.LabFigure.linked(lab.told);
       Object.assign(state, linked.state || {});
       await load(linked.dataset || Object.keys(lab.told.datasets)[0], linked.sides, linked.state?.concept);

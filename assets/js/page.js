@@ -103,13 +103,16 @@ window.Rudder = (() => {
     });
   }
 
-  function choose(button, files) {
-    const input = document.querySelector(button)?.previousElementSibling; // an upload button's own, before it
-    if (!input?.matches("input[type=file]") || !files.length) return;
+  /* Give files to an upload as if they had been chosen: those it takes of them; false where it is not there. */
+  function choose(button, files, inside = "") {
+    const input = inside ? document.querySelector(`${inside} input[type=file]`)
+      : document.querySelector(button)?.previousElementSibling; // an upload button's own, before it
+    if (!input?.matches("input[type=file]") || !files.length) return false;
     const carrier = new DataTransfer();
-    carrier.items.add(files[0]);
+    for (const file of inside ? files : [files[0]]) carrier.items.add(file);
     input.files = carrier.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
+    return true;
   }
 
   /* An unlocked seed is rolled first; the short wait lets Gradio take in the new value. */
@@ -135,7 +138,7 @@ window.Rudder = (() => {
   }
 
   return {
-    startTheme, notify, settle, quiet, due, watchPanel, watchEnter, watchDrops, signed, generate, restored, compare,
+    startTheme, notify, settle, quiet, due, watchPanel, watchEnter, watchDrops, choose, signed, generate, restored, compare,
     attach(newStage) { stage = newStage; },
     stop() { stage?.stop(); },
     lost() { stage?.lost(); },

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import sys
+import threading
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -147,6 +148,7 @@ def members(path: Path, left: Left, uploaded: bool = False) -> Iterator[tuple[zi
 
 
 _archives: OrderedDict[tuple[str, int, int], zipfile.ZipFile] = OrderedDict()
+_lock = threading.Lock()  # visitors' scans run side by side
 
 
 def archive(path: str | Path) -> zipfile.ZipFile:
@@ -155,17 +157,19 @@ def archive(path: str | Path) -> zipfile.ZipFile:
     key = (str(path), found.st_mtime_ns, found.st_size)
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, no file")
-    opened = _archives.get(key) or zipfile.ZipFile(path)
-    _archives[key] = opened
-    _archives.move_to_end(key)
-    while len(_archives) > KEPT:
-        _archives.popitem(last=False)
+    with _lock:
+        opened = _archives.get(key) or zipfile.ZipFile(path)
+        _archives[key] = opened
+        _archives.move_to_end(key)
+        while len(_archives) > KEPT:
+            _archives.popitem(last=False)
     return opened
 
 
 def forget() -> None:
     """Let go of the zips that were open; those in use stay so until they are done with."""
-    _archives.clear()
+    with _lock:
+        _archives.clear()
 
 
 def picture_file(path: Path) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import gradio as gr
@@ -36,7 +37,7 @@ from ..audit.sheet import write_csv
 from ..checks import text, whole
 from ..cli.console import progress
 from ..concepts import Progress
-from ..errors import RudderError, shorten
+from ..errors import Cancelled, RudderError, shorten
 from ..files import home
 from ..images import Limits
 from . import notices
@@ -48,6 +49,7 @@ from .studio import Studio, open_studio
 ROWS_LIMIT = 2000
 LIMITS = Limits(files=200, file_bytes=20 * 2**20, total_bytes=200 * 2**20)
 BATCH = 8
+FILES = 3  # that a scan leaves: results, table, report
 EACH = 12  # prompts of a kind in the example
 PROGRESS = '<div class="rd-learning rd-auditing" role="status"><i class="rd-bar"><i></i></i><p></p></div>'
 WAITING = "() => { Rudder.quiet(); return { text: 'Waiting for its turn', busy: true, done: 0, total: 1 }; }"
@@ -146,10 +148,13 @@ def audit(studio: Studio, session: Session, sources: Sequence[str] | None) -> It
         raise RudderError(UNCALIBRATED)
     if not sources:
         raise RudderError("There is nothing to scan yet: choose pictures, zips of pictures, or lists of prompts.")
-    total, notes = _counted(sources)
-    out = session.folder() / f"scan-{secrets.token_hex(4)}.jsonl"
-    started = time.monotonic()
+    folder = session.folder()
+    for old in sorted(folder.glob("scan-*"), key=lambda path: path.stat().st_mtime_ns)[:-FILES]:
+        old.unlink(missing_ok=True)  # the scan before this one stays until this one is there
+    out = folder / f"scan-{secrets.token_hex(4)}.jsonl"
     with session.task("audit") as stop:
+        total, notes = _counted(sources, stop)
+        started = time.monotonic()
         score = partial(studio.gauges.rows, pictures=True)
         run = scan(studio.backbone, studio.calibration, sources, out, batch=BATCH, score=score, uploaded=True)
         done = 0
@@ -171,9 +176,9 @@ def audit(studio: Studio, session: Session, sources: Sequence[str] | None) -> It
     )
 
 
-def _counted(sources: Sequence[str]) -> tuple[int, list[str]]:
+def _counted(sources: Sequence[str], stop: Event) -> tuple[int, list[str]]:
     """How many rows uploaded files have, and what of them was left out or guessed; RudderError where files, bytes or
-    rows are too many."""
+    rows are too many, which is told before they are read, Cancelled once `stop` is set."""
     if len(sources) > LIMITS.files:
         raise RudderError(f"There are {len(sources):,} files: choose at most {LIMITS.files}, or put them into a zip.")
     size = sum(Path(source).stat().st_size for source in sources)
@@ -182,7 +187,13 @@ def _counted(sources: Sequence[str]) -> tuple[int, list[str]]:
             f"The files have {size / 2**20:.0f} MB, the page takes {LIMITS.total_bytes / 2**20:.0f}: choose fewer."
         )
     notes: list[str] = []
-    total = sum(1 for _ in islice(listed(sources, uploaded=True, notes=notes), ROWS_LIMIT + 1))
+    total = 0
+    for _ in islice(listed(sources, uploaded=True, notes=notes), ROWS_LIMIT + 1):
+        total += 1
+        if stop.is_set():
+            break
+    if stop.is_set():
+        raise Cancelled("The scan was stopped before its first row.")
     if total > ROWS_LIMIT:
         raise RudderError(
             f"There are over {ROWS_LIMIT:,} rows, more than the page takes: use `rudder scan` on the command line."
@@ -207,6 +218,12 @@ def wire(studio: Studio, tab: Audit, session: gr.State, controls: Controls, bus:
 
     def on_start(owner: Session, sources: Any) -> Iterator[Any]:
         def items() -> Iterator[Any]:
+            try:
+                yield from told()
+            except Cancelled as stopped:
+                yield {"text": str(stopped), "busy": False}, *nothing, gr.skip()
+
+        def told() -> Iterator[Any]:
             yield {"text": "Reading the list", "busy": True}, *nothing, gr.skip()
             for item in audit(studio, owner, sources):
                 if isinstance(item, Progress):
@@ -229,6 +246,8 @@ def wire(studio: Studio, tab: Audit, session: gr.State, controls: Controls, bus:
         )
 
     tab.start.click(None, None, tab.progress, js=WAITING, api_visibility="private")
+    at_once: dict[str, Any] = {"inputs": session, "outputs": None, "queue": False, "api_visibility": "private"}
+    tab.start.click(lambda owner: owner.await_task("audit"), **at_once)
     tab.start.click(
         on_start,
         [session, tab.source],
@@ -238,7 +257,7 @@ def wire(studio: Studio, tab: Audit, session: gr.State, controls: Controls, bus:
         show_progress="hidden",
         api_visibility="private",
     )
-    tab.stop.click(lambda owner: owner.stop_task("audit"), session, None, queue=False, api_visibility="private")
+    tab.stop.click(lambda owner: owner.halt_task("audit"), **at_once)  # also one that waits in the queue
     tab.report.steer(
         on_steer,
         None,

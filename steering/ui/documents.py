@@ -1,4 +1,5 @@
-"""What the page links to, readable without a network: README, credits and licence as pages, the code as text."""
+"""What the page links to, readable without a network: README, credits and licence as pages, the code as text; and what
+its laboratory fetches."""
 
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ ROOMS = ("steering", "training", "benchmarks", "tests", "docs", "models", "asset
 KINDS = {".md", ".py", ".js", ".css", ".toml", ".txt", ".png"}
 NAMES = {"LICENSE", "Makefile", "Dockerfile"}
 LIMIT = 2 * 2**20  # bytes of one document
+TOY = ROOT / "assets" / "dae"
+TOY_KINDS = {".json", ".png", ".bin"}
 FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title} - Rudder</title><style>
@@ -46,7 +49,7 @@ def links(card: Path | None) -> list[dict[str, str]]:
 
 
 def add_routes(app: Starlette, card: Path | None, at: str = "") -> None:
-    """Serve `at`/read/... on the page's app; `card`: the folder whose README is the model's card."""
+    """Serve `at`/read/... and `at`/dae/... on the page's app; `card`: the folder whose README is the model's card."""
 
     def read(request: Request) -> Response:
         place = request.path_params["place"]
@@ -56,7 +59,20 @@ def add_routes(app: Starlette, card: Path | None, at: str = "") -> None:
         path = allowed(place)
         return _shown(path) if path else _absent()
 
+    def toy(request: Request) -> Response:
+        path = toy_file(request.path_params["place"])
+        return FileResponse(path) if path else _absent()
+
+    app.router.routes.insert(0, Route(at + "/dae/{place:path}", toy))
     app.router.routes.insert(0, Route(at + "/read/{place:path}", read))  # before Gradio's own, which take every path
+
+
+def toy_file(place: str) -> Path | None:
+    """The file of the toy's states and pictures that a path names; None where there is none."""
+    if "\0" in place:
+        return None
+    path = (TOY / place).resolve()
+    return path if path.is_relative_to(TOY) and path.suffix in TOY_KINDS and path.is_file() else None
 
 
 def allowed(place: str) -> Path | None:

@@ -12,6 +12,7 @@ import html
 import json
 import threading
 import time
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from urllib.parse import quote
 
 from ..errors import RudderError
 from ..files import home, read_json
+from .guard import headers, stranger
 from .shell import ASSETS, HEADER, LEDE, STAGE, STAGE_SCRIPTS, scripts
 
 AGAIN = 2  # seconds after which a program should ask again
@@ -93,11 +95,18 @@ class Waiting:
 
 
 class Door(Waiting):
-    """Holds host:port with the waiting page until `close`. OSError where the port cannot be had."""
+    """Holds host:port with the waiting page until `close`; `names`: the Host names it answers to, () for any.
 
-    def __init__(self, host: str, port: int, model: str) -> None:
+    RudderError where the port cannot be had.
+    """
+
+    def __init__(self, host: str, port: int, model: str, names: Sequence[str] = ()) -> None:
         super().__init__(model)
-        self._server = ThreadingHTTPServer((host, port), _handler(self))
+        self.names = names
+        try:
+            self._server = ThreadingHTTPServer((host, port), _handler(self))
+        except (OSError, OverflowError) as wrong:
+            raise RudderError(f"Port {port} on {host} cannot be used: choose another with --port.") from wrong
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -149,8 +158,10 @@ def _page(words: str, painted: dict[str, Any] | None) -> str:
 def _handler(door: Door) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/favicon.ico":
+            path = "/" + self.path.partition("?")[0].lstrip("/")
+            if stranger(self.headers.get("Host", ""), door.names):
+                self._answer(400, "text/plain", b"This page is not served under that name.")
+            elif path == "/favicon.ico":
                 self._answer(200, "image/svg+xml", (ASSETS / "rudder.svg").read_bytes())
             elif path == "/":
                 self._answer(200, "text/html; charset=utf-8", door.page.encode())
@@ -171,7 +182,7 @@ def _handler(door: Door) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
-            for name, value in door.told().items():
+            for name, value in {**headers("/"), **door.told()}.items():
                 self.send_header(name, value)
             if code == 503:
                 self.send_header("Retry-After", str(AGAIN))

@@ -27,6 +27,7 @@ from .documents import add_routes
 from .door import AGAIN, Waiting
 from .gpu import zero_gpu
 from .studio import Studio, measure_pace
+from .visits import ending
 
 log = logging.getLogger("rudder.hangar")
 
@@ -142,8 +143,9 @@ def mounter(upload: str, look: Mapping[str, Any]) -> Mount:
     """How a further page becomes an app; `upload`: the largest file, `look`: what Blocks.launch takes for the look."""
 
     def mount(page: gr.Blocks, studio: Studio, at: str) -> FastAPI:
-        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=ending(page))
         usual = {"max_file_size": upload, "show_error": False, "footer_links": [], "ssr_mode": False}
+        usual |= {"enable_monitoring": False, "run_history": False}
         gr.mount_gradio_app(app, page, at, **usual, **look)
         add_routes(app, studio.outline.folder, at)
         return app

@@ -18,10 +18,9 @@ from ..dae.theory import theorem_condition
 from ..dae.training import Settings, Step, train
 from ..errors import RudderError
 from . import notices
+from .documents import TOY
 from .session import Session, ticket_of
-from .theme import ASSETS
 
-FOLDER = ASSETS / "dae"
 SIDES = ("mem", "gen")
 LIMITS = {"n": (1, 10_000), "p": (1, 200), "sigma": (0, 2), "lam": (0, 1000), "duplicates": (1, 1000)}
 STEPS = 4000
@@ -34,13 +33,12 @@ SCRIPT = "RudderLab.mount({ element, props, trigger, watch });  // it triggers '
 
 def ready() -> bool:
     """Whether the snapshots are there; without them the page has no such tab."""
-    return (FOLDER / "index.json").is_file()
+    return (TOY / "index.json").is_file()
 
 
 def lab_panel() -> gr.HTML:
-    """The tab's contents; everything below assets/dae can be fetched, and nothing else."""
-    gr.set_static_paths([FOLDER])
-    return gr.HTML({}, html_template=LAB, js_on_load=SCRIPT, elem_id="rd-lab", folder=FOLDER.as_posix())
+    """The tab's contents; what it shows is fetched from assets/dae (documents.py)."""
+    return gr.HTML({}, html_template=LAB, js_on_load=SCRIPT, elem_id="rd-lab")
 
 
 def asked_settings(sent: Any) -> Settings:

@@ -110,8 +110,8 @@ def learn_set(
     with session.task("learn") as stop:
         yield Progress(0, 1, "opening the pictures")
         left_out: list[str] = []
-        shown = open_images(pictures, limits, left_out.append)
-        against = open_images(baseline, limits, left_out.append) if baseline else []
+        shown = open_images(pictures, limits, left_out.append, stop)
+        against = open_images(baseline, limits, left_out.append, stop) if baseline else []
         words = {"prompt": (caption or "").strip(), "baseline_prompt": ""}
         vector = None
         for item in studio.learn(name, shown, against, stop=stop, **words):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..backbones.registry import DEFAULT, available, outline
-from ..errors import Remark, RudderError
+from ..errors import Remark, RudderError, shorten
 from ..threads import settle
 from .door import Door
-from .shell import ASSETS
+from .guard import LOCAL
+from .shell import ASSETS, check_assets
+from .temporary import full, settle_folder
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -22,11 +26,13 @@ if TYPE_CHECKING:
     from .studio import Studio
 
 UPLOAD = "20mb"  # one file
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+EVENTS = "200"  # of which Gradio keeps figures, and computes them anew after each
 
 
 def serve(arguments: list[str] | None = None) -> None:
     """Open the door, load the model, build the page and serve it; exits with 2 and one sentence when the port cannot
-    be had or the model cannot be loaded."""
+    be had, the model cannot be loaded, or a file of the page is missing."""
     parser = argparse.ArgumentParser(prog="app.py", description="Serve Rudder's page.")
     parser.add_argument(
         "--model",
@@ -44,27 +50,41 @@ def serve(arguments: list[str] | None = None) -> None:
         default=os.environ.get("RUDDER_SEARCH_SECONDS", "60"),
         help="how long the search for an own set's settings may last",
     )
+    parser.add_argument(
+        "--name",
+        action="append",
+        help="a name that the page is served under, if no other is to be answered; repeat it (RUDDER_NAMES)",
+    )
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     warnings.simplefilter("ignore", Remark)  # visitors are told on the page; their words are for no log
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
+    names = _listed(asked.name, "RUDDER_NAMES")
     settle()
     try:
+        _settle_gradio(asked.host)
+        check_assets()
+        settle_folder()
         models = offered(asked.model)
         known = outline(models[0])
-        door = Door(asked.host, asked.port, known.name if known.embedded else known.asked)
-    except (OSError, OverflowError) as wrong:
-        _end(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", wrong)
+        door = Door(asked.host, asked.port, known.name if known.embedded else known.asked, names)
     except RudderError as wrong:
         _end(str(wrong), wrong)
     door.say("Starting: reading the libraries")
+    from starlette.middleware import Middleware
+
     from .documents import add_routes
     from .firstpaint import first_paint, warm
     from .gpu import zero_gpu
+    from .guard import Guard
     from .hangar import Hangar, addresses, menu, mounter
     from .page import page_of
     from .studio import measure_pace, open_studio
     from .theme import launch_look
+    from .visits import end_all, ending, fetch_nothing
 
+    fetch_nothing()
     keys = addresses(models)
 
     def opened(model: str, say: Callable[[str], None]) -> tuple[gr.Blocks, Studio, dict[str, Any]]:
@@ -76,9 +96,9 @@ def serve(arguments: list[str] | None = None) -> None:
 
     try:
         page, studio, painted = opened(models[0], door.say)
+        look = launch_look()
     except RudderError as wrong:
         _end(str(wrong), wrong)
-    look = launch_look()
     door.close()
     try:
         app, _, _ = page.launch(
@@ -89,29 +109,70 @@ def serve(arguments: list[str] | None = None) -> None:
             footer_links=[],
             favicon_path=str(ASSETS / "rudder.svg"),
             ssr_mode=False,
+            enable_monitoring=False,
+            run_history=False,
             prevent_thread_lock=True,
+            app_kwargs={"middleware": [Middleware(Guard, names=names, full=full)], "lifespan": ending(page)},
             _frontend=False,  # else Gradio gives up when a busy machine needs 3 s for the first answer
             **look,
         )
     except OSError as wrong:
-        _end(f"Port {asked.port} on {asked.host} cannot be used: choose another with --port.", wrong)
+        _end(_no_port(asked.host, asked.port), wrong)
     add_routes(app, studio.outline.folder)
     app.router.routes.insert(0, Hangar(keys, opened, mounter(UPLOAD, look)))
     if not zero_gpu():
         measure_pace(studio)
         warm(studio, painted)
-    page.block_thread()
+    try:
+        page.block_thread()
+    finally:
+        end_all(page)
 
 
 def offered(given: Sequence[str] | None) -> list[str]:
     """The models to offer, the first one first: those given, else those of RUDDER_MODELS or RUDDER_MODEL, else the
     embedded ones."""
-    told = os.environ.get("RUDDER_MODELS") or os.environ.get("RUDDER_MODEL") or ""
-    asked = list(given or ()) or [name.strip() for name in told.split(",") if name.strip()]
+    asked = _listed(given, "RUDDER_MODELS") or _listed(None, "RUDDER_MODEL")
     if asked:
         return list(dict.fromkeys(asked))
     others = [info.name for info in available() if info.present and info.name != DEFAULT]
     return [DEFAULT, *others]
+
+
+def _listed(given: Sequence[str] | None, variable: str) -> list[str]:
+    """What was given on the command line, else what a variable lists, between commas."""
+    return list(given or ()) or [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+
+
+def _settle_gradio(host: str) -> None:
+    """What Gradio asks the environment for: its own page is not looked for through a proxy. RudderError for proxies
+    that it could not be imported with."""
+    given = {name for name in os.environ if name.upper() in PROXIES and os.environ[name]}
+    for variable in ("NO_PROXY", "no_proxy"):
+        direct = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+        os.environ[variable] = ",".join(dict.fromkeys([*direct, *sorted(LOCAL), host]))
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", EVENTS)
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    if not given:
+        return
+    import httpx  # as Gradio does, whose import ends with what this raises
+
+    try:
+        httpx.Client().close()
+    except Exception as wrong:
+        raise RudderError(
+            f"The proxy that {', '.join(sorted(given))} name cannot be used ({shorten(wrong)}): mend or unset them."
+        ) from wrong
+
+
+def _terminated(*_: object) -> None:
+    """SIGTERM ends the process as ^C does, so that temporary files go with it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one does not wait
+    raise SystemExit(0)
+
+
+def _no_port(host: str, port: int) -> str:
+    return f"Port {port} on {host} cannot be used: choose another with --port."
 
 
 def _end(sentence: str, wrong: Exception) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -11,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RudderError, shorten
+from .temporary import VARIABLE
 
 if TYPE_CHECKING:
     from ..concepts import ConceptVector
 
 VECTORS_LIMIT = 24
 VECTOR_BYTES_LIMIT = 64 * 2**20  # of one session's vectors together
+HELD_LIMIT = 1024 * 2**20  # of all sessions' vectors together
 
 
 class Session:
@@ -31,6 +35,8 @@ class Session:
         self._newest = 0
         self._running: dict[threading.Event, int] = {}
         self._tasks: dict[str, threading.Event] = {}
+        self._halted: set[str] = set()
+        _sessions.add(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
         return Session()
@@ -62,8 +68,12 @@ class Session:
     def task(self, name: str) -> Iterator[threading.Event]:
         """The stop event of the one run a session may have of a kind; a second one stops the first."""
         stop = threading.Event()
-        self.stop_task(name)
         with self._lock:
+            if name in self._tasks:
+                self._tasks[name].set()
+            if name in self._halted:
+                self._halted.discard(name)
+                stop.set()
             self._tasks[name] = stop
         try:
             yield stop
@@ -78,26 +88,60 @@ class Session:
             if name in self._tasks:
                 self._tasks[name].set()
 
+    def halt_task(self, name: str) -> None:
+        """The same also for a run that was asked for (see `await_task`) and has yet to begin."""
+        with self._lock:
+            if name in self._tasks:
+                self._tasks[name].set()
+            else:
+                self._halted.add(name)
+
+    def await_task(self, name: str) -> None:
+        """A run of that kind is asked for: only a stop from now on is meant for it."""
+        with self._lock:
+            self._halted.discard(name)
+
     def folder(self) -> Path:
         """Where this session's downloads are written; deleted together with the session."""
         with self._lock:
             if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="rudder-")
+                place = os.environ.get(VARIABLE) or None  # from there Gradio serves files without copying them
+                self._folder = tempfile.TemporaryDirectory(prefix="rudder-", dir=place)
             return Path(self._folder.name)
 
+    def held(self) -> int:
+        """Bytes of its vectors."""
+        return sum(map(_size, list(self.vectors.values())))
+
+    def end(self) -> None:
+        """Stop what still runs, and let go of vectors, files and results."""
+        with self._lock:
+            self._newest = 2**53
+            for stop in (*self._running, *self._tasks.values()):
+                stop.set()
+            folder, self._folder = self._folder, None
+        self.vectors.clear()
+        self.faces.clear()
+        if folder is not None:
+            folder.cleanup()
+
     def keep(self, vector: ConceptVector, faces: dict[str, str], taken: set[str]) -> str:
-        """Add a vector under a name no shipped concept has; returns it. RudderError past the limit."""
+        """Add a vector under a name no shipped concept has; returns it. RudderError past the limits, this session's and
+        that of all of them together."""
         if len(self.vectors) >= VECTORS_LIMIT and vector.name not in self.vectors:
             raise RudderError(
                 f"This session holds {VECTORS_LIMIT} vectors, its limit: reload the page to start afresh."
             )
-        size = sum(
-            v.numel() * v.element_size() for one in (*self.vectors.values(), vector) for v in one.vectors.values()
-        )
+        size, others = self.held() + _size(vector), sum(one.held() for one in list(_sessions) if one is not self)
         if size > VECTOR_BYTES_LIMIT:
             raise RudderError(
                 f"This session's vectors would take {size / 2**20:.0f} MB, its limit is "
                 f"{VECTOR_BYTES_LIMIT / 2**20:.0f}: learn with fewer sites, or reload the page to start afresh."
+            )
+        if size + others > HELD_LIMIT:
+            raise RudderError(
+                f"This page's visitors hold {others / 2**20:,.0f} MB of vectors together, nearly all that it keeps: "
+                "come back when some of them have left."
             )
         name = vector.name
         while name in taken:
@@ -105,6 +149,13 @@ class Session:
         self.vectors[name] = vector if name == vector.name else vector.replace(name=name)
         self.faces[name] = faces
         return name
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _size(vector: ConceptVector) -> int:
+    return sum(values.numel() * values.element_size() for values in vector.vectors.values())
 
 
 class ContentCache:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from ..errors import RudderError
 from ..files import shipped
 
 ASSETS = shipped() / "assets"
 LAB = ("maths", "case", "data", "plots", "words", "panel", "picker", "sides", "figure")
-STAGE_SCRIPTS = ("page.js", "helm.js", "reading.js", "download.js", "large.js", "stage.js")
+STAGE_SCRIPTS = ("page.js", "drop.js", "helm.js", "reading.js", "download.js", "large.js", "stage.js")
 SCRIPTS = (
     *STAGE_SCRIPTS, "pickers.js", "model.js", "tips.js", "onset.js", "audit.js",
     *(f"lab-{part}.js" for part in LAB), "lab.js",
 )  # fmt: skip
 STYLES = ("rudder.css", "lab.css")
+FONT = "fonts/stix-two-math.woff2"
+ICON = "rudder.svg"
 
 HEADER = """
 <header class="rd-header">
@@ -34,6 +37,19 @@ LEDE = """
 </div>
 """
 STAGE = '<section class="rd-stage" aria-label="Pictures"></section>'
+
+
+def check_assets() -> None:
+    """RudderError naming the first file that no page can do without, where it is missing or cannot be read."""
+    for name in (*(f"css/{n}" for n in STYLES), *(f"js/{n}" for n in SCRIPTS), FONT, ICON):
+        try:
+            with (ASSETS / name).open("rb"):
+                pass
+        except OSError as wrong:
+            raise RudderError(
+                f"assets/{name} cannot be read ({wrong.strerror}): restore it with `git checkout assets`, or install "
+                "Rudder anew."
+            ) from wrong
 
 
 def scripts(names: tuple[str, ...] = SCRIPTS) -> str:

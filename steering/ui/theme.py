@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.themes.utils import colors, fonts, sizes
 
-from .shell import ASSETS, STYLES, scripts
+from .shell import ASSETS, FONT, STYLES, scripts
 
 # Gradio's wheel holds these two with Latin letters; its semi-bold files are Cyrillic only.
 WEIGHTS = (400, 700)
@@ -123,7 +123,7 @@ def chart_theme() -> gr.themes.Base:
 
 def math_font() -> str:
     """The formulas' font (assets/fonts) as a <style> for the head: a browser without one misplaces superscripts."""
-    data = base64.b64encode((ASSETS / "fonts" / "stix-two-math.woff2").read_bytes()).decode()
+    data = base64.b64encode((ASSETS / FONT).read_bytes()).decode()
     return f'<style>@font-face {{ font-family: "Rudder Math"; src: url(data:font/woff2;base64,{data}) }}</style>'
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from steering.dae.snapshots import index
-from steering.ui import lab
+from steering.ui import documents, lab
 from tests.browser.test_visitors import save
 from tests.tiny import pictures
 
@@ -256,6 +256,10 @@ def test_phone_has_no_sideways_scroll(entered, scheme):
 
 def test_only_the_toys_files_can_be_fetched(visit, app):
     one = visit()
-    inside, outside = lab.FOLDER / "index.json", lab.FOLDER.parent / "rudder.svg"
-    asked = [f"{app}/gradio_api/file={path.as_posix()}" for path in (inside, outside)]
-    assert [one.page.request.get(url).status for url in asked] == [200, 403]
+    asked = [
+        "dae/index.json",
+        "dae/..%2Frudder.svg",
+        "dae/ATTRIBUTION.md",
+        f"gradio_api/file={documents.TOY / 'index.json'}",
+    ]
+    assert [one.page.request.get(f"{app}/{path}").status for path in asked] == [200, 404, 404, 403]

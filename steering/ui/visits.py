@@ -1,0 +1,97 @@
+"""How visits end. Gradio forgets a closed tab's State only where a callback has returned one, and nothing else of it.
+
+So the page looks round itself: who has no connection any more, and has asked for nothing in a while, is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import gradio as gr
+from gradio import processing_utils
+
+from ..errors import RudderError
+from .guard import OPEN
+from .session import Session
+
+log = logging.getLogger("rudder.visits")
+
+GRACE = 300.0  # seconds without a connection after which a visit is over: a network may be gone for a moment
+LOOK_EVERY = 5.0
+MOST = 1000  # visits remembered at once; of more, the one that asked for something longest ago is forgotten
+
+
+def look_round(page: gr.Blocks) -> int:
+    """End the visits that are over; how many. Those whose runs have yet to stop are told to, and end the next time."""
+    holder, queue, ended = page.state_holder, page._queue, 0
+    now = datetime.datetime.now()
+    for key, state in list(holder.session_data.items()):
+        idle = (now - holder.time_last_used.get(key, now)).total_seconds()
+        if OPEN[key] or idle < GRACE:
+            continue
+        for value in list(state.state_data.values()):
+            if isinstance(value, Session):
+                value.end()
+        pending = queue.pending_event_ids_session.get(key, ())
+        if any(key == job.session_hash for some in queue.active_jobs for job in some or ()):
+            continue
+        with holder.lock:
+            holder.session_data.pop(key, None)
+            holder.time_last_used.pop(key, None)
+        for event in list(pending):
+            queue.event_ids_to_events.pop(event, None)
+        queue.pending_event_ids_session.pop(key, None)
+        queue.pending_messages_per_session.pop(key, None)
+        ended += 1
+    return ended
+
+
+def ending(page: gr.Blocks) -> Callable[[Any], contextlib.AbstractAsyncContextManager[None]]:
+    """The lifespan of an app with this page: it looks round every few seconds, and ends every visit when it closes."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                look_round(page)
+            except Exception:  # whatever Gradio's insides have become, the page goes on
+                log.exception("visits could not be looked through")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        page.state_holder.capacity = MOST
+        task = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            end_all(page)
+
+    return lifespan
+
+
+def end_all(page: gr.Blocks) -> None:
+    """End every visit of a page, whoever is still there."""
+    holder = getattr(page, "state_holder", None)
+    for state in list(holder.session_data.values()) if holder else ():
+        for value in list(state.state_data.values()):
+            if isinstance(value, Session):
+                value.end()
+
+
+def fetch_nothing() -> None:
+    """Take from Gradio what it does with a file's address on the web, sent in an upload's place: it would fetch it."""
+
+    async def refused(*_: Any, **__: Any) -> str:
+        raise RudderError("Rudder fetches nothing from the web: upload the file itself.")
+
+    def refused_too(*_: Any, **__: Any) -> str:
+        raise RudderError("Rudder fetches nothing from the web: upload the file itself.")
+
+    processing_utils.async_ssrf_protected_download = refused
+    processing_utils.ssrf_protected_download = refused_too
