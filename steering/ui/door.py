@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from ..errors import RudderError
 from ..files import home, read_json
+from .address import SLASH
 from .guard import headers, stranger
 from .shell import ASSETS, HEADER, LEDE, STAGE, STAGE_SCRIPTS, scripts
 
@@ -146,7 +147,7 @@ def _page(words: str, painted: dict[str, Any] | None) -> str:
     kept = json.dumps(painted).replace("<", "\\u003c")
     stage = f'<div id="rd-stage-column">{LEDE}{STAGE if painted else ""}</div>'
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Rudder</title>'
+        f'<!doctype html><html lang="en">{SLASH.decode()}<meta charset="utf-8"><title>Rudder</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{style}</style>{scripts(STAGE_SCRIPTS)}{script}</head>"
         f'<body class="rd-waiting"><div class="gradio-container"><main>{HEADER}'

@@ -13,6 +13,9 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
+from .address import settled
+from .address import told as placed
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -91,12 +94,26 @@ class Guard:
             path = "/" + scope["path"].lstrip("/")
             scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "surrogateescape")}
         path, told = scope["path"], _headers(scope)
+        if "/gradio_api/" in path:
+            scope = {**scope, "headers": placed(scope["headers"])}
+
+        held: list[Message] = []  # the start of a page, whose length is about to change
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"server"]
                 more = [(name.lower().encode(), value.encode()) for name, value in headers(path).items()]
-                message = {**message, "headers": [*kept, *more]}
+                message = {**message, "headers": [*message.get("headers", ()), *more]}
+                if scope["method"] == "GET" and path.endswith("/") and _is_html(message):
+                    held.append(message)
+                    return
+            elif held:
+                start, body = held.pop(), message.get("body", b"")
+                if not message.get("more_body"):
+                    body = settled(body)
+                    length = (b"content-length", str(len(body)).encode())
+                    start["headers"] = [*(pair for pair in start["headers"] if pair[0] != length[0]), length]
+                    message = {**message, "body": body}
+                await send(start)
             await send(message)
 
         refusal = self._refusal(scope["method"], path, told)
@@ -145,6 +162,10 @@ def open_tab(session: str) -> Iterator[None]:
 
 def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _is_html(start: Message) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"text/html") for name, value in start["headers"])
 
 
 def _uploads(path: str) -> bool:
