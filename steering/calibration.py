@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import math
 import platform
 import re
@@ -26,7 +25,7 @@ from .checks import number
 from .concepts import Progress
 from .domain import Domain, fit, traits
 from .errors import RudderError, shorten
-from .files import home, read_json, replacing
+from .files import as_json, home, read_json, replacing
 from .foreign import foreign
 from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
 from .scoring import PLANES, SIGNS, STATISTICS, Probe, Reading, Spikiness, read, spikiness
@@ -120,7 +119,12 @@ class Calibration:
 
     def verdict(self, score: float, spread: float = 0.0, known: np.ndarray | None = None) -> Verdict:
         """A score in words: memorised above the threshold, and how many ordinary pictures it exceeds; no verdict where
-        the picture's traits (`known` [F], see domain.py) are unlike those of all that was calibrated on."""
+        the picture's traits (`known` [F], see domain.py) are unlike those of all that was calibrated on.
+
+        RudderError for a score that is no number, which says nothing.
+        """
+        if not math.isfinite(score):
+            raise RudderError("The score is no number: check the picture, then the model's weights and number type.")
         above = float(np.mean(np.asarray(self.ordinary) < score))
         memorized = score > self.threshold
         if self.domain is not None and known is not None and not self.domain.knows(known, memorized):
@@ -171,7 +175,7 @@ class Calibration:
     def save(self, path: str | Path) -> None:
         """Write it as JSON: whole or not at all, and never over a file of another kind."""
         with replacing(path, "calibration", OURS) as part:
-            part.write_text(json.dumps({"rudder_calibration": FORMAT, **asdict(self)}, indent=1) + "\n")
+            part.write_text(as_json({"rudder_calibration": FORMAT, **asdict(self)}, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path, backbone: Backbone | None = None) -> Calibration:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .checks import whole
 from .errors import RudderError, shorten, unknown
+from .files import as_json
 from .grid import Cell, Grid
 from .png import write_png
 
@@ -83,7 +84,7 @@ def archive(grid: Grid) -> bytes:
                 told.append({"file": name, "row": row, "column": column, "distance": round(cell.distance, 6),
                              "spikiness": cell.spikiness, "recipe": json.loads(cell.recipe.to_json())})  # fmt: skip
         head = {"axis": grid.axis, "down": grid.down, "across": grid.across, "cells": told}
-        packed.writestr("grid.json", json.dumps(head, ensure_ascii=False, indent=1))
+        packed.writestr("grid.json", as_json(head, ensure_ascii=False, indent=1))
     return file.getvalue()
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -123,6 +124,19 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RudderError(f"{path} should hold a JSON object: restore it from its source.")
     return value
+
+
+def as_json(value: Any, **options: Any) -> str:
+    """A value as JSON (RFC 8259), with null for NaN and infinities, which it does not know. `options`: json.dumps'."""
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def safetensors_header(file: BinaryIO, size: int, title: str, remedy: str) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class Recipe:
         values["uses"] = [asdict(use) for use in self.uses]
         values["strip"] = self.strip and asdict(self.strip)
         values = {key: value for key, value in values.items() if value or key not in OPTIONAL}
-        return json.dumps({"rudder": FORMAT, **values})
+        return json.dumps({"rudder": FORMAT, **values}, allow_nan=False)
 
     @classmethod
     def from_json(cls, source: str | bytes | Mapping[str, Any]) -> Recipe:

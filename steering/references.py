@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from .backbones.base import Backbone
 from .checks import whole
 from .concepts import Progress
 from .errors import RudderError, shorten
-from .files import read_json
+from .files import as_json, read_json
 from .images import OnDisk
 from .png import read_png, write_png
 from .recipe import SEED_LIMIT, Recipe
@@ -113,7 +112,7 @@ def _claim(folder: Path, backbone: Backbone, recipe: Recipe) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
-            path.write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
+            path.write_text(as_json(head, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise RudderError(f"{folder} cannot be written ({error.strerror}): choose another folder.") from error
     had = read_json(path)

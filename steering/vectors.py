@@ -20,7 +20,7 @@ from . import __version__
 from .backbones.base import Backbone
 from .checks import STRENGTH_LIMIT, number, whole
 from .errors import RudderError, shorten, unknown
-from .files import replacing, safetensors_header
+from .files import as_json, replacing, safetensors_header
 from .recipe import HALVES, Window
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class ConceptVector:
             "recommended": self.recommended,
         }
         tensors = {site: v.detach().to("cpu", torch.float32).contiguous().clone() for site, v in self.vectors.items()}
-        return save(tensors, metadata={"rudder": json.dumps(meta)})
+        return save(tensors, metadata={"rudder": as_json(meta)})
 
     def save(self, path: str | Path) -> None:
         """Write the vector to a .safetensors file: whole or not at all, and never over a file of another kind."""

@@ -1,4 +1,5 @@
-"""Files made to do harm, by seed: pictures, zips, vectors and recipes, at least 400; and what Rudder does with them.
+"""Files made to do harm, by seed: pictures, zips, vectors, recipes, lists and messages, at least 600; and what Rudder
+does with them.
 
 `python -m tests.hostile` opens them all in this process and prints a JSON line for each that misbehaves, then a
 summary; `--seed` for others, `--core` for a fifth of them, spread over every kind.
@@ -27,7 +28,9 @@ from steering.errors import RudderError
 from steering.images import open_images
 from steering.keeping import read_recipe, read_vectors
 from steering.recipe import Recipe
+from tests import hostile_lists
 from tests.files import chunk, exif, saved, wide, with_chunks, with_segments, zipped
+from tests.hostile_lists import MORE
 
 SECONDS, MEGABYTES = 5.0, 300  # of processor and of memory that any one file may take
 CORE = 5  # one of so many is in the core part
@@ -36,7 +39,7 @@ FORMS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
 
 @dataclass(frozen=True)
 class File:
-    """One file: how it is called, who reads it ("picture", "vector" or "recipe"), and its bytes."""
+    """One file: how it is called, who reads it ("picture", "vector", ..., see KINDS), and its bytes."""
 
     name: str
     kind: str
@@ -44,9 +47,9 @@ class File:
 
 
 def files(seed: int = 0, every: int = 1) -> Iterator[File]:
-    """Over 400 files, the same for a seed; those of one kind differ by what the seed draws. One of `every`."""
+    """Over 600 files, the same for a seed; those of one kind differ by what the seed draws. One of `every`."""
     draw, index = random.Random(seed), 0
-    for kind, makers in (("picture", PICTURES), ("vector", VECTORS), ("recipe", RECIPES)):
+    for kind, makers in KINDS.items():
         for name, (make, count) in makers.items():
             for number in range(count):
                 state, index = draw.random(), index + 1
@@ -63,9 +66,11 @@ def opened(file: File) -> str:
             open_images((file.name, file.data), say=lambda told: None)
         elif file.kind == "vector":
             ConceptVector.from_bytes(file.data)
-        else:
+        elif file.kind == "recipe":
             read_recipe(BytesIO(file.data))
             read_vectors(BytesIO(file.data))
+        else:
+            hostile_lists.opened(file.name.rpartition(" ")[0], file.kind, file.data)
     except RudderError as error:
         assert "\n" not in str(error) and len(str(error)) < 600, str(error)
         return "refused"
@@ -285,6 +290,9 @@ RECIPES: Makers = {
 }
 
 
+KINDS: dict[str, Makers] = {"picture": PICTURES, "vector": VECTORS, "recipe": RECIPES, **MORE}
+
+
 def peak() -> float:
     """The most memory that this process has held, in MB (Linux)."""
     (line,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
@@ -294,6 +302,7 @@ def peak() -> float:
 def run(seed: int, core: bool) -> dict[str, int]:
     """Open the files; print what misbehaves. {"files", "taken", "refused", "wrong", "seconds", "megabytes"}."""
     opened(File("first", "vector", _vector(random.Random(0))))  # what is imported on first use is nobody's
+    opened(File("first 0", "message", b"{}"))
     opened(File("first", "picture", saved(Image.new("CMYK", (64, 64)), "JPEG", icc_profile=wide())))
     told = {"files": 0, "taken": 0, "refused": 0, "wrong": 0}
     slowest = largest = 0.0

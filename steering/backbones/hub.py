@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import RudderError, shorten
-from .layout import FAMILIES, half_of
+from .layout import FAMILIES, PICKLES, half_of, instead
 
 PATIENCE = 10  # seconds for the hub's first answer
 LOOK = ("model_index.json", "rudder.json", "*/config.json", "scheduler/*.json", "tokenizer/*")
@@ -30,7 +30,11 @@ def fetch(repo: str, revision: str | None = None, check: Callable[[Path], object
             raise _unreachable(repo, error) from error
     try:
         check(_snapshot(repo, revision, LOOK))
-        return _snapshot(repo, revision, [*LOOK, *weights(file.rfilename for file in listed)])
+        there = [file.rfilename for file in listed]
+        found = weights(there)
+        if not found and any(name.endswith(PICKLES) for name in there):
+            raise RudderError(f"{repo} has no weights that can be read{instead(there)}.")
+        return _snapshot(repo, revision, [*LOOK, *found])
     except RudderError:
         raise
     except Exception as error:  # as above, and a full disk

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..files import check_weights, home, read_json
 from ..files import fingerprint as hashed
 
 DIFFUSERS = "diffusion_pytorch_model.safetensors"
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".h5", ".msgpack")
 REMEDY = "restore it from its source (`git checkout` or `git lfs pull` for an embedded model)"
 
 
@@ -129,11 +130,34 @@ def check_folder(folder: Path, family: Family) -> None:
         read_json(part_folder(folder, part) / "config.json")
         path = weights_of(folder, family, part)
         if not path.is_file():
-            raise RudderError(f"{path} is missing: {REMEDY}.")
+            raise RudderError(f"{path} is missing{instead(names_in(path.parent))}.")
         check_weights(path, REMEDY)
     for part in family.others:
         if not (folder / part).is_dir():
             raise RudderError(f"{folder / part} is missing: {REMEDY}.")
+
+
+def instead(there: Iterable[str]) -> str:
+    """The end of a sentence about weights that are not there, by the names of the files that are."""
+    found = sorted(there)
+    pickles = [name for name in found if name.endswith(PICKLES)]
+    pieces = [name for name in found if re.search(r"-\d+-of-\d+\.safetensors$|\.safetensors\.index\.json$", name)]
+    others = [name for name in found if name.endswith(".safetensors") and name not in pieces]
+    if pieces:
+        return f"; the weights are in pieces ({shorten(pieces[0])}): save the model in one, with max_shard_size='100GB'"
+    if others:
+        return f", and {shorten(others[0])} is no file that Rudder looks for: rename it if it is the same network"
+    if pickles:
+        return (
+            f", and {shorten(pickles[0])} is a pickle, which Rudder never opens: take the model's .safetensors files, "
+            "or save it again with safe_serialization=True"
+        )
+    return f": {REMEDY}"
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names of a folder's files; [] where there is none."""
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def fingerprint(folder: Path, family: Family) -> str:

@@ -112,6 +112,8 @@ class StableDiffusion(LatentModel):
         height, width = (size, size) if isinstance(size, int) else size
         super().__init__(name, fingerprint, network, vae, scheduler, (network.config.in_channels, height, width))
         self.text_encoder, self.tokenizer = text_encoder.eval().requires_grad_(False), tokenizer
+        # a tokenizer's file that names no length means one without end, and one too long has no positions
+        tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
         self._text_lock = threading.Lock()  # a fast tokenizer must not be entered twice
         self._conditions: OrderedDict[str, Tensor] = OrderedDict()
         self._sites = MappingProxyType(discover_sites(network, (height, width)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .. import files
 from ..errors import RudderError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def say(text: str) -> None:
 
 def emit(value: Any, as_json: bool, text: str | None = None) -> None:
     """The result on stdout: `value` as JSON, or `text` for people."""
-    told = json.dumps(value, ensure_ascii=False, indent=2) if as_json or text is None else text
+    told = files.as_json(value, ensure_ascii=False, indent=2) if as_json or text is None else text
     print(told.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)  # names need not be text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import RudderError, shorten
-from ..files import check_target, replacing
+from ..files import as_json, check_target, replacing
 from .arguments import backbone_for, flat, model_named, slug, unnamed
 from .console import emit, ended, progress, say, table
 from .options import Attention, Device, Dtype, Json, Kernels, Model, What
@@ -77,7 +76,7 @@ def evaluate(
                 values |= measure(backbone, seed=seed, limit=limit, progress=report)
     if out:
         with replacing(out, "evaluation", EVALUATION) as part:
-            part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            part.write_text(as_json(values, indent=2) + "\n", encoding="utf-8")
     rows = [(block, *pair) for block, measured in values.items() for pair in flat(measured)]
     emit(values, json_, table(["block", "measure", "value"], rows))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from ..files import as_json
 from . import phase
 from .alignment import cosines
 from .data import SIDE, Pictures, folder, load
@@ -164,5 +164,5 @@ def _saved(figure: plt.Figure, path: Path) -> Path:
 
 
 def _told(path: Path, value: dict) -> Path:
-    path.write_text(json.dumps(value, indent=1) + "\n")
+    path.write_text(as_json(value, indent=1) + "\n")
     return path

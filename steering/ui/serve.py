@@ -149,7 +149,8 @@ def _settle_gradio(host: str) -> None:
     that it could not be imported with."""
     given = {name for name in os.environ if name.upper() in PROXIES and os.environ[name]}
     for variable in ("NO_PROXY", "no_proxy"):
-        direct = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+        told = os.environ.get(variable, "").replace("[", "").replace("]", "")  # httpx takes brackets for a port's
+        direct = [name.strip() for name in told.split(",") if name.strip()]
         os.environ[variable] = ",".join(dict.fromkeys([*direct, *sorted(LOCAL), host]))
     os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", EVENTS)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")

@@ -1,0 +1,209 @@
+"""Models and machines as they are found: what stands in a folder in the weights' place, numbers that are none,
+environments, and files of the page that are gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from steering.audit.results import encoded
+from steering.backbones import layout, load
+from steering.backbones.registry import outline
+from steering.calibration import Sample, calibrate
+from steering.cli import main
+from steering.cli.console import emit
+from steering.errors import RudderError
+from steering.files import as_json
+from steering.ui import documents, firstpaint, lab, page, serve, shell
+from steering.ui import door as doors
+from steering.ui.studio import open_studio
+from tests.tiny import pictures
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FULL = "diffusion_pytorch_model"
+NONE = (float("nan"), float("inf"), float("-inf"))
+
+
+@pytest.fixture
+def copy(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        ((), "restore it"),
+        ((f"{FULL}.bin",), f"{FULL}.bin is a pickle, which Rudder never opens: take the model's .safetensors"),
+        ((f"{FULL}.fp16.bin",), "is a pickle"),
+        (("model.ckpt",), "is a pickle"),
+        (("flax_model.msgpack",), "is a pickle"),
+        ((f"{FULL}.safetensors.index.json", f"{FULL}-00001-of-00002.safetensors"), "in pieces"),
+        ((f"{FULL}-00001-of-00002.safetensors", f"{FULL}.bin"), "in pieces"),
+        ((f"{FULL}.non_ema.safetensors",), "non_ema.safetensors is no file that Rudder looks for"),
+        (("notes.txt", "README.md"), "restore it"),
+    ],
+)
+def test_what_stands_in_the_weights_place_is_named(copy: Path, there: tuple[str, ...], says: str):
+    (copy / "unet" / f"{FULL}.safetensors").unlink()
+    for name in there:
+        (copy / "unet" / name).write_bytes(b"\x80\x04")
+    for look in (load, outline):
+        with pytest.raises(RudderError, match=f"unet.*{FULL}.safetensors is missing") as caught:
+            look(str(copy))
+        assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_half_precision_beside_pickles_is_read(copy: Path, backbone):
+    place = copy / "unet" / f"{FULL}.safetensors"
+    save_file({name: tensor.half() for name, tensor in load_file(place).items()}, layout.half_of(str(place)))
+    place.rename(place.with_suffix(".bin"))
+    assert load(copy).resolution == backbone.resolution
+
+
+@pytest.mark.parametrize("named", [None, 10**30, 8, 77])
+def test_a_tokenizer_without_a_length_reads_as_far_as_there_are_positions(copy: Path, backbone, named: int | None):
+    path = copy / "tokenizer" / "tokenizer_config.json"
+    told = json.loads(path.read_text())
+    told.pop("model_max_length", None)
+    path.write_text(json.dumps(told if named is None else told | {"model_max_length": named}))
+    there = load(copy)
+    length = min(named or 10**30, there.text_encoder.config.max_position_embeddings)
+    assert there.condition(["a red apple " * 50]).shape[1] == there.tokenizer.model_max_length == length
+    if length == backbone.tokenizer.model_max_length:
+        assert torch.equal(there.condition(["a cat"]), backbone.condition(["a cat"]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["generate", "a cat"], ["steer", "a cat", "red=1"], ["score", "p.png"], ["scan", "p.png"],
+     ["concept", "learn", "x", "p.png"], ["calibrate", "--memorized", "p.png", "--ordinary", "p.png"],
+     ["evaluate", "--limit", "2"], ["grid", "a cat", "--concept", "red=0,1"]],
+    ids=lambda some: some[0],
+)  # fmt: skip
+def test_no_command_goes_on_with_weights_that_are_not_finite(copy: Path, tmp_path: Path, monkeypatch, capfd, arguments):
+    place = copy / "unet" / f"{FULL}.safetensors"
+    tensors = load_file(place)
+    tensors["conv_out.bias"][0] = torch.nan
+    save_file(tensors, place, {"format": "pt"})
+    monkeypatch.chdir(tmp_path)
+    pictures(1)[0].save("p.png")
+    before = set(os.listdir())
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--model", str(copy)])
+    told = capfd.readouterr()
+    assert ended.value.code == 2 and not told.out
+    if "--help" not in told.err:  # a command that says more of what is missing first may say that
+        assert "conv_out.bias" in told.err or "calibration" in told.err or "concept" in told.err, told.err
+    assert set(os.listdir()) == before, "no black picture, no verdict"
+    with pytest.raises(RudderError, match="not finite, the first in conv_out.bias"):
+        open_studio(str(copy), device="cpu")
+
+
+@pytest.mark.parametrize("score", NONE)
+def test_a_score_that_is_no_number_gets_no_verdict(backbone, score: float):
+    samples = [
+        Sample(picture, flag, "drawing", "fresh", f"{flag}{k}")
+        for flag in (True, False)
+        for k, picture in enumerate(pictures(6, seed=1 + flag))
+    ]
+    *_, made = calibrate(backbone, samples, sites=["mid_block"], timesteps=(100,), draws=1)
+    with pytest.raises(RudderError, match="no number"):
+        made.verdict(score)
+
+
+def test_every_line_of_json_is_json(capsys: pytest.CaptureFixture[str]):
+    value = {"a": [*NONE, 1.5], "b": {"c": (NONE[0],)}, "d": "NaN", "e": None, "f": 10**30}
+    due = {"a": [None, None, None, 1.5], "b": {"c": [None]}, "d": "NaN", "e": None, "f": 10**30}
+    emit(value, True)
+
+    def strict(text: str):
+        return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+    assert strict(capsys.readouterr().out) == strict(as_json(value)) == due
+    with pytest.raises(ValueError, match="JSON"):
+        encoded(value)  # results files are checked before
+
+
+@pytest.fixture
+def assets(tmp_path: Path, monkeypatch) -> Path:
+    """A copy of what a page cannot do without, in the place of the shipped one."""
+    place = tmp_path / "assets"
+    for name in ("css", "js", "fonts"):
+        shutil.copytree(shell.ASSETS / name, place / name)
+    shutil.copy(shell.ASSETS / shell.ICON, place)
+    monkeypatch.setattr(shell, "ASSETS", place)
+    monkeypatch.setattr(doors, "ASSETS", place)
+    return place
+
+
+NEEDED = [*(f"css/{name}" for name in shell.STYLES), *(f"js/{name}" for name in shell.SCRIPTS), shell.FONT, shell.ICON]
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_missing_file_of_the_page_is_named_and_is_no_port_in_use(assets: Path, monkeypatch, capsys, name: str):
+    shell.check_assets()
+    (assets / name).unlink()
+    monkeypatch.setattr(serve, "settle", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        serve.serve(["--port", "1"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and f"assets/{name} cannot be read" in told and "git checkout assets" in told
+    assert "ort 1" not in told
+
+
+def test_a_page_without_what_it_can_do_without_starts(tiny_folder: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("RUDDER_HOME", str(tmp_path))  # no first paint, concepts, calibrations, example
+    monkeypatch.setattr(lab, "TOY", tmp_path / "dae")
+    studio = open_studio(str(tiny_folder), device="cpu")
+    painted = firstpaint.first_paint(studio)
+    made = page.page_of(studio, painted)
+    labels = [getattr(block, "label", "") for block in made.blocks.values()]
+    assert "Audit" in labels and "Why memories resist" not in labels
+    assert doors.kept_message("tiny-sd") is None
+
+
+def test_the_toys_files_are_served_and_nothing_beside_them(tmp_path: Path, monkeypatch):
+    place = tmp_path / "a #1 50% b" / "dae"
+    (place / "states").mkdir(parents=True)
+    for name in ("index.json", "states/a.bin", "ATTRIBUTION.md", "../secret.json"):
+        (place / name).write_text("{}")
+    (place / "link.json").symlink_to(place.parent / "secret.json")
+    monkeypatch.setattr(documents, "TOY", place)
+    assert documents.toy_file("index.json") and documents.toy_file("states/a.bin")
+    for name in ("", ".", "states", "gone.json", "ATTRIBUTION.md", "../secret.json", "link.json", "a\0", "/etc/passwd"):
+        assert documents.toy_file(name) is None, name
+
+
+SETTLE = "from steering.ui.serve import _settle_gradio as s; s('127.0.0.1'); import httpx, os; httpx.Client(); \
+print(os.environ['NO_PROXY'])"
+
+
+@pytest.mark.parametrize(
+    ("environment", "due"),
+    [
+        ({"HTTP_PROXY": "http://127.0.0.1:9"}, "127.0.0.1,::1,localhost"),
+        ({"http_proxy": "127.0.0.1:9", "https_proxy": "http://user:word@proxy.example:3128"}, "localhost"),
+        ({"ALL_PROXY": "http://proxy.example", "NO_PROXY": "a.example,.b.example"}, "a.example,.b.example,127.0.0.1"),
+        ({"NO_PROXY": "*"}, "*,127.0.0.1"),
+        ({"HTTP_PROXY": ""}, "localhost"),
+        ({"ALL_PROXY": "socks5://127.0.0.1:9"}, None),
+        ({"HTTP_PROXY": "gopher://x"}, None),
+        ({"NO_PROXY": "[::1],a.example"}, "::1,a.example"),
+    ],
+)  # fmt: skip
+def test_a_proxy_in_the_environment(environment: dict[str, str], due: str | None):
+    clean = {name: value for name, value in os.environ.items() if name.upper() not in serve.PROXIES}
+    done = subprocess.run([sys.executable, "-c", SETTLE], cwd=REPOSITORY, env=clean | environment, capture_output=True,
+                          text=True)  # fmt: skip
+    if due is None:
+        assert f"The proxy that {next(iter(environment))} name cannot be used" in done.stderr.splitlines()[-1]
+    else:
+        assert due in done.stdout, done.stderr
