@@ -1,9 +1,9 @@
-"""Many visitors at once on one local page: `python -m benchmarks.load` (200 for 10 minutes) writes benchmarks/load.json.
+"""Many visitors at once on one page: `python -m benchmarks.load` (200 for 10 minutes) writes benchmarks/load.json.
 
-Each opens the page, keeps its connection as a tab does, and then does one thing after another, drawn by seed: paints, scores a
-picture, learns a set, audits a list, or leaves and comes back as somebody new. Their words, seeds and names are their own, so
-that whatever of one reaches another is seen; what they paint was painted before by one visitor alone, so that a wrong
-picture is seen, too.
+Each opens the page, keeps its connection as a tab does, and then does one thing after another, drawn by seed: paints,
+scores a picture, learns a set, audits a list, or leaves and comes back as somebody new. Their words, seeds and names
+are their own, so that whatever of one reaches another is seen; what they paint was painted before by one visitor alone,
+so that a wrong picture is seen, too.
 """
 
 from __future__ import annotations
