@@ -3,13 +3,18 @@ environments, and files of the page that are gone."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,10 +27,10 @@ from steering.cli import main
 from steering.cli.console import emit
 from steering.errors import RudderError
 from steering.files import as_json
-from steering.ui import documents, firstpaint, lab, page, serve, shell
+from steering.ui import documents, firstpaint, lab, page, serve, shell, temporary
 from steering.ui import door as doors
 from steering.ui.studio import open_studio
-from tests.tiny import pictures
+from tests.tiny import make_tiny_sd, pictures
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FULL = "diffusion_pytorch_model"
@@ -207,3 +212,65 @@ def test_a_proxy_in_the_environment(environment: dict[str, str], due: str | None
         assert f"The proxy that {next(iter(environment))} name cannot be used" in done.stderr.splitlines()[-1]
     else:
         assert due in done.stdout, done.stderr
+
+
+NOBODY = 54_321  # a user id without a name
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can start the page as somebody")
+def test_the_page_starts_on_a_machine_as_it_is_found():
+    """A checkout with signs in its path, a proxy that is not there, a user without name or home, a Gradio folder of
+    somebody else's; then what it answers holds no path, and a SIGTERM leaves nothing."""
+    root = Path(tempfile.mkdtemp(prefix="a #1 50% b"))  # pytest's own folders are closed to others
+    try:
+        for name in ("css", "js", "fonts", "dae"):
+            shutil.copytree(shell.ASSETS / name, root / "assets" / name, ignore=shutil.ignore_patterns("*.bin", "fig*"))
+        shutil.copy(shell.ASSETS / shell.ICON, root / "assets")
+        shutil.copytree(REPOSITORY / "steering", root / "steering", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(REPOSITORY / "app.py", root)
+        make_tiny_sd(root / "models" / "tiny-sd")
+        (root / "tmp" / "gradio").mkdir(parents=True)
+        for place in (root, *root.rglob("*")):
+            place.chmod(0o755 if place.is_dir() else 0o644)
+        (root / "tmp").chmod(0o1777)
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
+        dead = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY")}
+        gone = ("HOME", "USER", "LOGNAME", temporary.VARIABLE, "RUDDER_HOME")
+        told = {name: value for name, value in os.environ.items() if name not in gone}
+        process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port), "--model", "tiny-sd"], cwd=root, user=NOBODY, group=NOBODY,
+            extra_groups=(), env=told | dead | {"TMPDIR": str(root / "tmp")}, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            _use(f"http://127.0.0.1:{port}", process, root)
+        finally:
+            process.terminate()
+            said = process.communicate(timeout=120)[0]
+        assert process.returncode == 0 and "Traceback" not in said, said
+        assert sorted(path.name for path in (root / "tmp").glob("*") if not path.name.startswith("torch")) == ["gradio"]
+    finally:
+        shutil.rmtree(root)
+
+
+def _use(address: str, process: subprocess.Popen, root: Path) -> None:
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+        for _ in range(600):
+            assert process.poll() is None, process.communicate()[0]
+            with contextlib.suppress(httpx.HTTPError):
+                if "x-rudder-door" not in client.get("/").headers:
+                    break
+            time.sleep(0.5)
+        sent = client.post("/gradio_api/upload", files={"files": ("a.png", b"x")})
+        assert sent.status_code == 200 and sent.json()[0].startswith(str(root / "tmp" / "rudder-"))
+        assert client.get(f"/gradio_api/file={sent.json()[0]}").content == b"x"
+        answers = {path: client.get(path) for path in ("/", "/config", "/gradio_api/info", "/dae/index.json")}
+        assert {answer.status_code for answer in answers.values()} == {200}
+        for path, answer in answers.items():
+            assert str(root) not in answer.text and "site-packages" not in answer.text, path
+        refused = {"/monitoring": 404, "/monitoring/summary": 404, f"/gradio_api/file={root / 'app.py'}": 403}
+        assert {path: client.get(path).status_code for path in refused} == refused
+        evil = {"origin": "http://evil.example"}
+        assert client.post("/gradio_api/upload", files={"files": ("a", b"x")}, headers=evil).status_code == 403
