@@ -245,6 +245,9 @@ def page(
     ] = None,
     port: Annotated[int, typer.Option("--port", "-p", help="The port to serve on.")] = 7860,
     host: Annotated[str | None, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A name that the page is served under, if no other is to be answered.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
     dtype: Dtype = None,
     attention: Attention = Kernels.sdpa,
@@ -255,6 +258,7 @@ def page(
     options = ["--port", str(whole("The port", port, 1, 65535)), "--device", device, "--attention", attention]
     options += [*(part for name in model or () for part in ("--model", name)), *(("--host", host) if host else ())]
     options += ["--dtype", dtype] if dtype else []
+    options += [part for one in name or () for part in ("--name", one)]
     from ..ui.serve import serve
 
     serve(options)
