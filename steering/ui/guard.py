@@ -6,6 +6,7 @@ Plain ASGI around Gradio's app. SECURITY.md says what is promised of it.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -25,11 +26,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 UPLOAD_BYTES = 220 * 2**20  # of all the files of one request
 BODY_BYTES = 32 * 2**20  # of any other request
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
-FRAMES = "'self' https://huggingface.co https://*.hf.space"  # a Space is shown inside the hub's page
+HUB = "https://huggingface.co https://*.hf.space"
+FRAMES = f"'self' {HUB}"  # a Space is shown inside the hub's page
+ASKED = f"'self' data: blob: {HUB if os.environ.get('SPACE_ID') else ''}".strip()  # there Gradio asks how the Space is
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; connect-src 'self' data: blob:; "
-    f"worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {FRAMES}"
+    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; connect-src "
+    f"{ASKED}; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {FRAMES}"
 )  # Gradio's own page is made of inline scripts, and builds its HTML components' functions from text
 FILE_POLICY = f"sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors {FRAMES}"
 HEADERS = {
