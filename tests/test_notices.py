@@ -60,3 +60,18 @@ def test_the_notice_is_the_last_output_wherever_it_is_one(tiny_folder: Path):
         assert places in ([], [len(listener.outputs) - 1]), listener.name
         count += bool(places)
     assert count >= 8
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Choose a concept.", "Choose a concept."),
+        ("/srv/models/sd/unet/config.json is missing: restore it.", "…/config.json is missing: restore it."),
+        ("No (/home/a/b.png), '/opt/x/y': restore.", "No (…/b.png), '…/y': restore."),
+        *[(same, same) for same in ("See https://example.org/a/b.", "3/4 and/or .png/.jpg", "read/README.md")],
+        (f"{Path.cwd()}/models/x is damaged.", "models/x is damaged."),
+        ("models/tiny-sd/unet is missing.", "models/tiny-sd/unet is missing."),
+    ],
+)  # fmt: skip
+def test_a_visitor_is_told_no_place_of_the_server(said: str, told: str):
+    assert notices.error(said)["text"] == told

@@ -32,7 +32,8 @@ ASKED = f"'self' data: blob: {HUB if os.environ.get('SPACE_ID') else ''}".strip(
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; connect-src "
-    f"{ASKED}; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {FRAMES}"
+    f"{ASKED}; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+    f"frame-ancestors {FRAMES}"
 )  # Gradio's own page is made of inline scripts, and builds its HTML components' functions from text
 FILE_POLICY = f"sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors {FRAMES}"
 HEADERS = {

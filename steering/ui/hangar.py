@@ -26,6 +26,7 @@ from ..errors import RudderError
 from .documents import add_routes
 from .door import AGAIN, Waiting
 from .gpu import zero_gpu
+from .notices import outward
 from .studio import Studio, measure_pace
 from .visits import ending
 
@@ -123,10 +124,10 @@ class Hangar(BaseRoute):
             await self._watch(berth)
             page.close(verbose=False)
         except RudderError as wrong:
-            berth.failed = str(wrong)
+            berth.failed = outward(str(wrong))
         except Exception:
             log.exception("The page of %s could not be opened", berth.model)
-            berth.failed = f"The page of {berth.model} could not be opened: the server's log says why."
+            berth.failed = f"The page of {key} could not be opened: the server's log says why."
         finally:
             berth.app = berth.waiting = None
             await berth.leaving.aclose()

@@ -7,13 +7,17 @@ an error shown before it began leaves the page.
 from __future__ import annotations
 
 import logging
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ..errors import Cancelled, RudderError
+from ..files import home, shipped
 
 log = logging.getLogger("rudder.page")
 
@@ -25,6 +29,7 @@ SCRIPT = """
 element.querySelector("button").addEventListener("click", () => Rudder.quiet());
 watch("value", () => Rudder.notify(props.value));
 """
+_FOLDERS = re.compile(r"(?<![\w.:/…])/(?:[^\s/'\"<>:;,()]+/)+(?=[^\s/'\"<>:;,()])")
 BROKEN = "Something on our side went wrong and was written to the log: try again, or reload the page."
 
 
@@ -35,7 +40,15 @@ def notice_box() -> gr.HTML:
 
 def error(sentence: object) -> dict[str, Any]:
     """A notice that stays until it is dismissed or the next action succeeds."""
-    return {"text": str(sentence), "kind": "error", "at": time.time()}
+    return {"text": outward(str(sentence)), "kind": "error", "at": time.time()}
+
+
+def outward(sentence: str) -> str:
+    """A sentence for visitors: files are called by their names, not by where they lie on this machine."""
+    for place in sorted({str(one) for one in (home(), shipped(), Path.cwd())}, key=len, reverse=True):
+        if len(place) > 1:
+            sentence = sentence.replace(place + os.sep, "").replace(place, "…")
+    return _FOLDERS.sub("…/", sentence)
 
 
 def note(sentence: str) -> dict[str, Any]:
