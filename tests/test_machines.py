@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -260,12 +261,12 @@ def _use(address: str, process: subprocess.Popen, root: Path) -> None:
             time.sleep(0.5)
         sent = client.post("/gradio_api/upload", files={"files": ("a.png", b"x")})
         assert sent.status_code == 200 and sent.json()[0].startswith(str(root / "tmp" / "rudder-"))
-        assert client.get(f"/gradio_api/file={sent.json()[0]}").content == b"x"
+        assert client.get(f"/gradio_api/file={quote(sent.json()[0])}").content == b"x"
         answers = {path: client.get(path) for path in ("/", "/config", "/gradio_api/info", "/dae/index.json")}
         assert {answer.status_code for answer in answers.values()} == {200}
         for path, answer in answers.items():
             assert str(root) not in answer.text and "site-packages" not in answer.text, path
-        refused = {"/monitoring": 404, "/monitoring/summary": 404, f"/gradio_api/file={root / 'app.py'}": 403}
+        refused = {"/monitoring": 404, "/monitoring/summary": 404, f"/gradio_api/file={quote(str(root))}/app.py": 403}
         assert {path: client.get(path).status_code for path in refused} == refused
         evil = {"origin": "http://evil.example"}
         assert client.post("/gradio_api/upload", files={"files": ("a", b"x")}, headers=evil).status_code == 403

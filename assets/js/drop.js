@@ -17,8 +17,23 @@
   function taken(files) {
     if (shown("#rd-audit-source")) return Rudder.choose("", files, "#rd-audit-source");
     if (files.length !== 1) return false;
-    if (/\.safetensors$/i.test(files[0].name)) return Rudder.choose("#rd-open-vector", files);
+    if (/\.safetensors$/i.test(files[0].name)) return vector(files);
     return PICTURE.test(files[0].name) && Rudder.choose("#rd-open", files);
+  }
+
+  /* Its button is there once the fold around it is open. */
+  function vector(files) {
+    const button = "#rd-open-vector";
+    if (Rudder.choose(button, files)) return true;
+    document.querySelector("#rd-own button")?.click();
+    let tries = 30;
+    const again = () => {
+      if (Rudder.choose(button, files)) return;
+      if (tries-- > 0) setTimeout(again, 100);
+      else Rudder.notify({ text: refusal(files), kind: "error" });
+    };
+    again();
+    return true;
   }
 
   addEventListener("dragover", (event) => {

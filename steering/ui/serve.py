@@ -17,8 +17,9 @@ from ..errors import Remark, RudderError, shorten
 from ..threads import settle
 from .door import Door
 from .guard import LOCAL
+from .session import end_sessions
 from .shell import ASSETS, check_assets
-from .temporary import full, settle_folder
+from .temporary import full, remove_folder, settle_folder
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -82,7 +83,7 @@ def serve(arguments: list[str] | None = None) -> None:
     from .page import page_of
     from .studio import measure_pace, open_studio
     from .theme import launch_look
-    from .visits import end_all, ending, fetch_nothing
+    from .visits import ending, fetch_nothing
 
     fetch_nothing()
     keys = addresses(models)
@@ -126,7 +127,7 @@ def serve(arguments: list[str] | None = None) -> None:
     try:
         page.block_thread()
     finally:
-        end_all(page)
+        end_sessions()
 
 
 def offered(given: Sequence[str] | None) -> list[str]:
@@ -167,9 +168,10 @@ def _settle_gradio(host: str) -> None:
 
 
 def _terminated(*_: object) -> None:
-    """SIGTERM ends the process as ^C does, so that temporary files go with it."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one does not wait
-    raise SystemExit(0)
+    """SIGTERM: temporary files go, then the process, without waiting for what it is in the middle of."""
+    end_sessions()
+    remove_folder()
+    os._exit(0)
 
 
 def _no_port(host: str, port: int) -> str:

@@ -154,6 +154,12 @@ class Session:
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
+def end_sessions() -> None:
+    """End all of them: the process is about to."""
+    for one in list(_sessions):
+        one.end()
+
+
 def _size(vector: ConceptVector) -> int:
     return sum(values.numel() * values.element_size() for values in vector.vectors.values())
 

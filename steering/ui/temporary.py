@@ -39,9 +39,19 @@ def settle_folder() -> Path:
             raise RudderError(
                 f"There is no folder for temporary files ({error.strerror}): let TMPDIR name one that can be written."
             ) from error
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        _made.append(folder)
     os.environ[VARIABLE] = str(folder)
     return folder
+
+
+_made: list[Path] = []
+
+
+@atexit.register
+def remove_folder() -> None:
+    """Remove what was made here."""
+    while _made:
+        shutil.rmtree(_made.pop(), ignore_errors=True)
 
 
 def used() -> int:

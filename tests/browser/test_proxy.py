@@ -83,7 +83,8 @@ def test_the_page_stands_under_any_path(proxy: str, contexts: dict, browser: obj
         answer = one.page.request.get(under + link.get_attribute("href"), max_redirects=0)
         assert answer.status == 200, link.get_attribute("href")
     if place in ("none", "told"):  # what takes files and gives them, where Gradio's own address would be wrong
-        one.generate(steps=2)
+        one.generate(wait=False, steps=2)
+        one.exact(120_000)
         path = tmp_path / "sent.csv"
         path.write_text("prompt\na cat\n")
         one.page.get_by_role("tab", name="Audit").click()
