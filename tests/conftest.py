@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from steering.backbones import Backbone, load
 from steering.concepts import ConceptVector, learn
+from tests.served import Served, serving
 from tests.tiny import SD14, make_tiny_sd, pictures
 
 
@@ -63,3 +65,10 @@ def plain(tiny_folder: Path) -> StableDiffusionPipeline:
 @pytest.fixture(scope="session")
 def plain_sd14(sd14_folder: Path) -> StableDiffusionPipeline:
     return pipeline(sd14_folder)
+
+
+@pytest.fixture(scope="session")
+def served(tiny_folder: Path, vector: ConceptVector) -> Iterator[Served]:
+    """The page for programs, one for all tests of calls."""
+    with serving(tiny_folder, vector) as page:
+        yield page

@@ -328,10 +328,11 @@ def mask_of(path: Path) -> str:
     try:
         with Image.open(path, formats=("PNG", "WEBP", "BMP", "GIF")) as mask:
             if mask.width * mask.height > MASK_PIXELS:
-                raise RudderError(f"{path} has {mask.width}x{mask.height} pixels: scale the mask down.")
+                raise RudderError(f"{path.name} has {mask.width}x{mask.height} pixels: scale the mask down.")
             return mask_text(mask.convert("LA") if mask.mode in ("P", "PA") else mask)
     except OSError as error:
-        raise RudderError(f"{path} is no mask that can be read ({shorten(error)}): give a PNG.") from error
+        told = error.strerror or "it is none of PNG, WebP, BMP and GIF"
+        raise RudderError(f"{path.name} is no mask that can be read ({told}): give a PNG.") from error
 
 
 def inverted(backbone: Backbone, picture: Image.Image, recipe: Recipe, way: str) -> Inverted:

@@ -251,6 +251,7 @@ def page(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
     dtype: Dtype = None,
     attention: Attention = Kernels.sdpa,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the page's verbs as tools for MCP clients, too.")] = False,
 ) -> None:
     """Serve the page on this machine, at http://localhost:7860; Ctrl-C ends it."""
     from ..checks import whole
@@ -259,6 +260,7 @@ def page(
     options += [*(part for name in model or () for part in ("--model", name)), *(("--host", host) if host else ())]
     options += ["--dtype", dtype] if dtype else []
     options += [part for one in name or () for part in ("--name", one)]
+    options += ["--mcp"] if mcp else []
     from ..ui.serve import serve
 
     serve(options)

@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from ..errors import RudderError
+from .calls import answers
 from .documents import add_routes
 from .door import AGAIN, Waiting
 from .gpu import zero_gpu
@@ -147,7 +148,7 @@ def mounter(upload: str, look: Mapping[str, Any]) -> Mount:
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=ending(page))
         usual = {"max_file_size": upload, "show_error": False, "footer_links": [], "ssr_mode": False}
         usual |= {"enable_monitoring": False, "run_history": False}
-        gr.mount_gradio_app(app, page, at, **usual, **look)
+        gr.mount_gradio_app(app, page, at, app_kwargs=answers(), **usual, **look)
         add_routes(app, studio.outline.folder, at)
         return app
 

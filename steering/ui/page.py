@@ -11,8 +11,9 @@ import gradio as gr
 from ..images import Limits, open_images
 from ..pace import timed
 from ..words import cut_short, untaught
-from . import audit, documents, lab, notices, own_set, restore
+from . import api, audit, documents, lab, notices, own_set, restore
 from .asked import Panel
+from .calls import Page
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
 from .pictures import square, web_picture
 from .reading import reading
@@ -74,7 +75,7 @@ def page_of(studio: Studio, painted: dict[str, Any], menu: Sequence[dict[str, st
     """The whole page for an opened studio, with the stage showing `painted` first; `menu`: the models one can go to."""
     panel = _panel_of(painted, start_panel(studio))
     painted = painted or _empty(studio)
-    page = gr.Blocks(title="Rudder", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
+    page = Page(title="Rudder", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
     with page:
         session = gr.State(Session())
         gr.HTML(HEADER, js_on_load="Rudder.startTheme(element.querySelector('.rd-theme'))", elem_id="rd-top")
@@ -130,6 +131,7 @@ def page_of(studio: Studio, painted: dict[str, Any], menu: Sequence[dict[str, st
         _wire_restore(studio, session, opened, controls, bus, notice)
         _wire_score(studio, strange, scored, notice)
         audit.wire(studio, tab, session, controls, bus, notice)
+        api.wire(studio, menu, PAINTERS)
     return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
 
 

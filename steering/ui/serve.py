@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import os
 import signal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 UPLOAD = "20mb"  # one file
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 EVENTS = "200"  # of which Gradio keeps figures, and computes them anew after each
+WITHOUT_MCP = "--mcp needs the package mcp: install it with `pip install 'rudder-steering[mcp]'`."
 
 
 def serve(arguments: list[str] | None = None) -> None:
@@ -56,6 +58,7 @@ def serve(arguments: list[str] | None = None) -> None:
         action="append",
         help="a name that the page is served under, if no other is to be answered; repeat it (RUDDER_NAMES)",
     )
+    parser.add_argument("--mcp", action="store_true", help="offer the page's verbs as tools for MCP clients, too")
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     warnings.simplefilter("ignore", Remark)  # visitors are told on the page; their words are for no log
@@ -67,6 +70,8 @@ def serve(arguments: list[str] | None = None) -> None:
         _settle_gradio(asked.host)
         check_assets()
         settle_folder()
+        if asked.mcp and importlib.util.find_spec("mcp") is None:
+            raise RudderError(WITHOUT_MCP)
         models = offered(asked.model)
         known = outline(models[0])
         door = Door(asked.host, asked.port, known.name if known.embedded else known.asked, names)
@@ -75,6 +80,7 @@ def serve(arguments: list[str] | None = None) -> None:
     door.say("Starting: reading the libraries")
     from starlette.middleware import Middleware
 
+    from .calls import answers
     from .documents import add_routes
     from .firstpaint import first_paint, warm
     from .gpu import zero_gpu
@@ -97,7 +103,7 @@ def serve(arguments: list[str] | None = None) -> None:
 
     try:
         page, studio, painted = opened(models[0], door.say)
-        look = launch_look()
+        look = launch_look() | {"mcp_server": asked.mcp}
     except RudderError as wrong:
         _end(str(wrong), wrong)
     door.close()
@@ -113,12 +119,15 @@ def serve(arguments: list[str] | None = None) -> None:
             enable_monitoring=False,
             run_history=False,
             prevent_thread_lock=True,
-            app_kwargs={"middleware": [Middleware(Guard, names=names, full=full)], "lifespan": ending(page)},
+            app_kwargs={"middleware": [Middleware(Guard, names=names, full=full)], "lifespan": ending(page)}
+            | answers(),
             _frontend=False,  # else Gradio gives up when a busy machine needs 3 s for the first answer
             **look,
         )
     except OSError as wrong:
         _end(_no_port(asked.host, asked.port), wrong)
+    if asked.mcp and not page.mcp_server:
+        _end(f"The MCP tools cannot be offered: {page.mcp_error}", RuntimeError(page.mcp_error))
     add_routes(app, studio.outline.folder)
     app.router.routes.insert(0, Hangar(keys, opened, mounter(UPLOAD, look)))
     if not zero_gpu():

@@ -1,0 +1,217 @@
+"""What a call by program asks for, checked: recipes, vectors and strengths; and the pictures that come of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..backbones.base import Backbone
+from ..checks import number, strength, text, whole
+from ..cli.arguments import mask_of
+from ..concepts import ConceptVector, Progress
+from ..errors import RudderError, shorten
+from ..grid import Cell, Grid, numbers
+from ..images import Limits, open_images
+from ..inversion import distance, invert, told
+from ..plan import Steering
+from ..recipe import CONCEPTS_LIMIT, SEED_KEPT, SITES_LIMIT, STRIP_LIMIT, Recipe, Use, Window
+from ..sampling import Result, Step, strip
+from ..words import cut_short, untaught
+from .calls import file_of, files_of, list_of
+from .gpu import on_gpu
+from .panels import MOST_GUIDANCE, MOST_STEPS
+from .pictures import SMALL
+from .session import Session
+from .steer import ROWS
+from .studio import Studio, vector_for
+
+ONE = Limits(files=1, file_bytes=20 * 2**20, total_bytes=20 * 2**20)
+USE = '{"name": "sketch", "strength": 1.0}, and if you like "operator", "window" and "sites"'
+
+
+@dataclass(frozen=True)
+class Room:
+    """What all calls share: the studio, where other models' pages are, and `run(make, ...)`, which runs the generator
+    function `make(backbone, ...)` wherever the model runs."""
+
+    studio: Studio
+    menu: Sequence[Mapping[str, str]]
+    run: Callable[..., Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A steered run: its recipe, its vectors by name, and those of them that came as files."""
+
+    recipe: Recipe
+    vectors: dict[str, ConceptVector]
+    own: dict[str, ConceptVector]
+
+
+def room_of(studio: Studio, menu: Sequence[Mapping[str, str]]) -> Room:
+    """The room of a page's studio."""
+    backbone = studio.backbone
+
+    @on_gpu
+    def run(make: Callable[..., Iterator[Any]], *arguments: Any, **options: Any) -> Iterator[Any]:
+        yield from make(backbone, *arguments, **options)
+
+    return Room(studio, menu, run)
+
+
+def plain(room: Room, prompt: Any, seed: Any, steps: Any, guidance: Any, negative_prompt: Any) -> Recipe:
+    """An unsteered recipe within the page's bounds; None: the model's own steps and guidance."""
+    usual = room.studio.backbone.defaults
+    steps = usual["num_inference_steps"] if steps is None else steps
+    guidance = usual["guidance_scale"] if guidance is None else guidance
+    return Recipe(
+        model=room.studio.backbone.name,
+        prompt=prompt,
+        seed=whole("The seed", seed, 0, SEED_KEPT),
+        num_inference_steps=whole("The number of steps", steps, 1, max(MOST_STEPS, usual["num_inference_steps"])),
+        guidance_scale=number("The guidance scale", guidance, 0, max(MOST_GUIDANCE, usual["guidance_scale"])),
+        negative_prompt=negative_prompt,
+    )
+
+
+def wanted(
+    room: Room,
+    recipe: Recipe,
+    concepts: Any,
+    vectors: Any,
+    folder: Path,
+    window: Any = None,
+    sites: Any = None,
+    halves: Any = None,
+) -> Iterator[Progress | Wanted]:
+    """A recipe with its concepts, which are shipped ones or in the vector files; Progress, then the Wanted.
+
+    What is not said is taken from each concept's advice. RudderError for anything unknown or out of bounds.
+    """
+    own = {}
+    for path in files_of("vectors", vectors, folder, CONCEPTS_LIMIT):
+        one = ConceptVector.load(path, room.studio.backbone)
+        own[one.name] = one
+    asked = [_asked(one) for one in list_of("concepts", concepts, CONCEPTS_LIMIT)] or [{"name": name} for name in own]
+    if not asked:
+        raise RudderError("No concept is given: name one in concepts, such as " + USE + ", or send its vector file.")
+    found: dict[str, ConceptVector] = {}
+    for one in asked:
+        name = one["name"]
+        if name in found:
+            raise RudderError(f"The concept {shorten(name)!r} is given twice: give it once, with one strength.")
+        vector = own.get(name)
+        for item in vector_for(room.studio, Session(), name) if vector is None else ():
+            if isinstance(item, Progress):
+                yield item
+            else:
+                vector = item
+        assert vector is not None
+        found[name] = vector
+    first, alone = found[asked[0]["name"]].advice, len(asked) == 1
+    given = None if window is None else _window(window)
+    places = tuple(list_of("sites", sites, SITES_LIMIT)) or None
+    usual = tuple(first["sites"]) if alone and first["sites"] else None
+    recipe = replace(
+        recipe,
+        concepts=tuple((one["name"], _power(one, found)) for one in asked),
+        uses=tuple(_use(one, found, alone or given, alone or places) for one in asked),
+        window=given or Window(*first["window"]),
+        sites=places or usual,
+        halves=first["halves"] if halves is None else halves,
+    )
+    yield Wanted(recipe, found, {name: own[name] for name in found if name in own})
+
+
+def across(given: Any) -> tuple[float, ...]:
+    """Strengths as a list of numbers, or in words such as "0..1 [9]"."""
+    if isinstance(given, str):
+        return numbers(text("The strengths", given, 400), "The row of strengths", STRIP_LIMIT)
+    several = list_of("strengths", given, STRIP_LIMIT)
+    if not several:
+        raise RudderError("There are no strengths: give a list such as [0, 0.5, 1], or a range such as 0..1 [9].")
+    return tuple(dict.fromkeys(strength("the strip", value) for value in several))
+
+
+def picture_of(title: str, given: Any, folder: Path) -> Image.Image:
+    """The one picture in a file of a call."""
+    (image,) = open_images(file_of(title, given, folder), ONE)
+    return image
+
+
+def masked(recipe: Recipe, mask: Any, folder: Path) -> Recipe:
+    """The recipe with a mask from a file of the call, if there is one."""
+    return recipe if mask is None else replace(recipe, mask=mask_of(Path(file_of("mask", mask, folder))))
+
+
+def frames(
+    backbone: Backbone, recipe: Recipe, steering: Steering, factors: Sequence[float],
+    own: Image.Image | None = None, way: str = "edit_friendly", stop: Any = None,
+) -> Iterator[Progress | tuple[list[Image.Image], Recipe, list[str]]]:  # fmt: skip
+    """A picture a factor, as the page paints strips: Progress, then pictures, the recipe, and what is to be said.
+
+    `own`: begin with this picture, inverted by `way`. Raises as `strip` and `invert`.
+    """
+    begun, said, images, prefix = None, [], [], None
+    if own is not None:
+        for item in invert(backbone, own, recipe, way, stop=stop):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                begun = item
+        assert begun is not None
+        recipe, said = replace(recipe, picture=begun.mark), [told(begun)]
+    at_once = ROWS[backbone.resolution <= SMALL]
+    for start in range(0, len(factors), at_once):
+        some = factors[start : start + at_once]
+        for step in strip(backbone, recipe, steering, some, prefix=prefix, stop=stop, picture=begun):
+            if isinstance(step, Step):
+                yield Progress(step.index, step.total, f"painting {start + 1} to {start + len(some)} of {len(factors)}")
+            elif isinstance(step, Result):
+                images, prefix = images + step.images, step.prefix
+    asked = [recipe.prompt, recipe.negative_prompt]
+    said += filter(None, (untaught(backbone, [recipe.prompt]), cut_short(backbone, asked)))
+    yield images, recipe, said
+
+
+def row_of(recipe: Recipe, strengths: Sequence[float], factors: Sequence[float], images: Sequence[Image.Image]) -> Grid:
+    """A strip as a grid of one row, its distances taken from the picture at factor 0."""
+    painted = dict(zip(factors, images, strict=True))
+    cells = []
+    for value in strengths:
+        scaled = replace(recipe, concepts=tuple((name, round(s * value, 9)) for name, s in recipe.concepts))
+        cells.append(Cell(painted[value], scaled, distance(painted[0.0], painted[value])))
+    return Grid([cells], tuple(strengths), "", ("",))
+
+
+def _asked(given: Any) -> dict[str, Any]:
+    """One entry of `concepts`: a name, or an object."""
+    one = {"name": given} if isinstance(given, str) else given
+    if not isinstance(one, Mapping) or not {"name"} <= set(one) <= {"name", "strength", "operator", "window", "sites"}:
+        raise RudderError(f"A concept is {shorten(given, 60)!r}: give its name, or {USE}.")
+    return {**one, "name": text("A concept's name", one["name"], 200, empty=False)}
+
+
+def _power(one: Mapping[str, Any], found: Mapping[str, ConceptVector]) -> float:
+    value = one.get("strength")
+    return strength(one["name"], found[one["name"]].advice["strength"] if value is None else value)
+
+
+def _use(one: Mapping[str, Any], found: Mapping[str, ConceptVector], window: Any, sites: Any) -> Use:
+    """How a concept is used; `window`, `sites`: whether these are settled for all, and its advice is not asked."""
+    advice = found[one["name"]].advice
+    own, places = one.get("window"), one.get("sites")
+    span = _window(own) if own is not None else None if window else Window(*advice["window"])
+    where = list_of("A concept's sites", places, SITES_LIMIT) or (None if sites else advice["sites"])
+    return Use(one.get("operator") or "add", span, tuple(where) if where else None)
+
+
+def _window(given: Any) -> Window:
+    ends = list_of("window", given, 2)
+    if len(ends) != 2:
+        raise RudderError(f"The window is {shorten(given, 40)}: give a start and an end, such as [0.5, 0.95].")
+    return Window(*ends)
