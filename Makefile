@@ -1,7 +1,7 @@
 # make app    the page on http://localhost:7860, with the embedded model
 # make test   ruff, mypy and the tests, browser tests included where there is a Chromium
 # make bench  measure speed into benchmarks/results.json
-# make tables put the committed measurements into README.md and the model card
+# make tables put the committed measurements into docs/measured.md, the README and the model card
 # make figures  draw the toy laboratory's figures and measure its numbers anew
 # make train  make the embedded model anew (hours; RESUME=--resume goes on where it stopped)
 # make train-small  the same chain in minutes, into build/chain, to see that every link holds

@@ -1,4 +1,4 @@
-"""`make tables`: rewrite the marked tables of README.md and the model card from committed measurements.
+"""`make tables`: rewrite the marked tables of docs/measured.md, README and model card from committed measurements.
 
 A block lies between `<!-- table: NAME -->` and `<!-- end -->`; nothing else is touched, and no number is
 typed by hand.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "models/tiny-sd/README.md")
+PAGES = ("README.md", "docs/measured.md", "models/tiny-sd/README.md")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MISSING = "*Not measured yet in this checkout; the command above writes it.*"
 
@@ -47,6 +47,21 @@ SPEED = (
     ("first_paint_over_model_first", "the same against loading the model first", "", "{:.2f} x"),
     ("generate_ready_seconds", "page, process start until it takes a Generate", "<= 15", "{:.1f} s"),
     ("peak_memory_mb", "page, peak memory", "", "{:,.0f} MB"),
+)  # fmt: skip
+HEADLINES = (
+    ("prompts", ("object", "pictures whose object is recognised", ">= 75%", "{:.1%}")),
+    ("steering", ("style_taken_ordinary", "ordinary pictures that take a style", ">= 80%", "{:.1%}")),
+    ("steering", ("style_taken_memorized", "memorised pictures that take it", "", "{:.1%}")),
+    ("detection", ("auroc", "memorised pictures told by spikiness, AUROC", "", "{:.3f}")),
+    ("detection", ("tpr_at_1fpr", "the same, TPR at 1 % FPR", ">= .95", "{:.3f}")),
+    ("domain", ("verdict", "foreign pictures that get a verdict all the same", "<= 2%", "{:.1%}")),
+    ("editability", ("spearman", "spikiness against movement per strength, Spearman", "", "{:+.2f}")),
+    ("speed", ("steered_over_plain", "steered run against the plain pipeline", "<= 1.03", "{:.3f} x")),
+    ("speed", ("released_over_full", "moved slider against a full run", "<= 0.55", "{:.3f} x")),
+    ("speed", ("strip9_over_nine_runs", "strip of nine against nine full runs", "<= 0.35", "{:.3f} x")),
+    ("scan", ("faster", "audit against one picture and one hook at a time", ">= 2 times", "{:.1f} times")),
+    ("dae", ("memorization.min_column_cosine", "toy: stored columns, least cosine with a picture", ">= .99", "{:.4g}")),
+    ("dae", ("dae.times_faster", "toy: training against the notebook's", ">= 20 times", "{:.0f} times")),
 )  # fmt: skip
 
 
@@ -215,34 +230,50 @@ def made(record: dict[str, Any]) -> str:
     )
 
 
+def headline(told: dict[str, Any]) -> str:
+    """One row of each table; `told`: the measurements by name, those that there are."""
+    lines = ["| measured | result | aim |", "| --- | ---: | ---: |"]
+    for measurement, (key, title, aim, form) in HEADLINES:
+        value: Any = told.get(measurement)
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            lines.append(f"| {title} | {form.format(value)} | {aim} |")
+    return "\n".join(lines)
+
+
 def tables(root: Path) -> dict[str, str]:
     """Every table whose measurements are committed, by name."""
-    bench, evaluation = root / "benchmarks" / "results.json", root / "models" / "tiny-sd" / "evaluation.json"
+
+    def read(place: str) -> dict[str, Any]:
+        return json.loads((root / place).read_text()) if (root / place).is_file() else {}
+
     found = {}
-    if bench.is_file():
-        found["speed"] = speed(json.loads(bench.read_text()))
-    toy, race = root / "assets" / "dae" / "verify.json", root / "benchmarks" / "dae.json"
-    if toy.is_file():
-        found["dae"] = dae(json.loads(toy.read_text()), json.loads(race.read_text())["dae"] if race.is_file() else None)
-    scanned = root / "benchmarks" / "scan.json"
-    if scanned.is_file():
-        found["scan"] = scanning(json.loads(scanned.read_text()))
-    reach = root / "benchmarks" / "domain.json"
-    if reach.is_file():
-        found["domain"] = domain(json.loads(reach.read_text()))
-    measured = json.loads(evaluation.read_text()) if evaluation.is_file() else {}
-    training = root / "models" / "tiny-sd" / "training.json"
-    if training.is_file():
-        found["training"] = made(json.loads(training.read_text()))
-    calibration = root / "assets" / "calibrations" / "tiny-sd.json"
-    if "detection" in measured and calibration.is_file():
-        found["detection"] = detection(measured["detection"], json.loads(calibration.read_text())["report"])
+    bench, toy, race = read("benchmarks/results.json"), read("assets/dae/verify.json"), read("benchmarks/dae.json")
+    scanned, reach = read("benchmarks/scan.json"), read("benchmarks/domain.json")
+    measured, training = read("models/tiny-sd/evaluation.json"), read("models/tiny-sd/training.json")
+    calibration = read("assets/calibrations/tiny-sd.json")
+    if bench:
+        found["speed"] = speed(bench)
+    if toy:
+        found["dae"] = dae(toy, race.get("dae"))
+    if scanned:
+        found["scan"] = scanning(scanned)
+    if reach:
+        found["domain"] = domain(reach)
+    if training:
+        found["training"] = made(training)
+    if "detection" in measured and calibration:
+        found["detection"] = detection(measured["detection"], calibration["report"])
     if "editability" in measured:
         found["editability"] = editability(measured["editability"])
     if "prompts" in measured:
         found["prompts"] = shares(measured["prompts"], PROMPTS)
     if "steering" in measured:
         found["steering"] = shares(measured["steering"], STEERING)
+    rows = [row for row in reach.get("foreign", {}).values()]
+    kept = {"verdict": sum(row["verdict"] for row in rows) / len(rows)} if rows else {}
+    found["headline"] = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept})
     return found
 
 

@@ -211,7 +211,11 @@ BAD = {
     "a vector that is a picture": ("steer", {"prompt": "a", "vectors": ["PICTURE"]}, "is not a safetensors file"),
     "a mask that is text": ("steer", {"prompt": "a", "concepts": ["sketch"], "mask": "TEXT"}, "no mask that can be"),
     "strengths without end": ("strip", {"prompt": "a", "concepts": ["sketch"], "strengths": [1] * 10**5}, "at most 64"),
-    "a range without end": ("grid", {"prompt": "a", "concepts": ["sketch"], "strengths": "0..1 [999]"}, "999 values"),
+    "a range without end": (
+        "grid",
+        {"prompt": "a", "concepts": ["sketch"], "strengths": "0..1 [999]"},
+        "The row of strengths",
+    ),
     "an endless grid": ("grid", {"prompt": "a", "concepts": ["sketch"], "down": "seed", "rows": "1..900"}, "900"),
     "an axis": ("grid", {"prompt": "a", "concepts": ["sketch"], "down": "moon", "rows": "1"}, "no axis named 'moon'"),
     "no pictures": ("learn", {"name": "x", "pictures": []}, "no pictures to learn from"),

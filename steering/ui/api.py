@@ -200,8 +200,9 @@ def learn(
     seed: int = 0,
 ) -> Work:
     """Learn a concept from pictures, and search how it takes best."""
+    said: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rudder-") as place:
-        folder, said = Path(place), []
+        folder = Path(place)
         given = files_of("pictures", pictures, folder, LIMITS.files)
         others = files_of("baseline", baseline, folder, LIMITS.files)
         shown = open_images(given, LIMITS, said.append) if given else []
@@ -327,7 +328,7 @@ def _learned(
             continue
         assert isinstance(item, ConceptVector)
         remarks = [*said, *item.provenance.get("remarks", [])]
-        more = {"remarks": remarks} if remarks else {}
+        more: dict[str, Any] = {"remarks": remarks} if remarks else {}
         more |= {"references": painted} if painted else {}
         vector = replace(item, provenance={**item.provenance, **more})
         path = folder / f"{_plain(name)}.safetensors"

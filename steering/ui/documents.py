@@ -18,7 +18,7 @@ from ..files import shipped
 ROOT = shipped()
 PAPER = "https://arxiv.org/abs/2512.20963"
 ROOMS = ("steering", "training", "benchmarks", "tests", "docs", "models", "assets/readme")  # and files beside them
-KINDS = {".md", ".py", ".js", ".css", ".toml", ".txt", ".png"}
+KINDS = {".md", ".py", ".ipynb", ".js", ".css", ".toml", ".txt", ".png"}
 NAMES = {"LICENSE", "Makefile", "Dockerfile"}
 LIMIT = 2 * 2**20  # bytes of one document
 TOY = ROOT / "assets" / "dae"

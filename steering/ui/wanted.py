@@ -94,8 +94,8 @@ def wanted(
     """
     own = {}
     for path in files_of("vectors", vectors, folder, CONCEPTS_LIMIT):
-        one = ConceptVector.load(path, room.studio.backbone)
-        own[one.name] = one
+        vector = ConceptVector.load(path, room.studio.backbone)
+        own[vector.name] = vector
     asked = [_asked(one) for one in list_of("concepts", concepts, CONCEPTS_LIMIT)] or [{"name": name} for name in own]
     if not asked:
         raise RudderError("No concept is given: name one in concepts, such as " + USE + ", or send its vector file.")
@@ -104,14 +104,11 @@ def wanted(
         name = one["name"]
         if name in found:
             raise RudderError(f"The concept {shorten(name)!r} is given twice: give it once, with one strength.")
-        vector = own.get(name)
-        for item in vector_for(room.studio, Session(), name) if vector is None else ():
+        for item in [own[name]] if name in own else vector_for(room.studio, Session(), name):
             if isinstance(item, Progress):
                 yield item
             else:
-                vector = item
-        assert vector is not None
-        found[name] = vector
+                found[name] = item
     first, alone = found[asked[0]["name"]].advice, len(asked) == 1
     given = None if window is None else _window(window)
     places = tuple(list_of("sites", sites, SITES_LIMIT)) or None
@@ -156,7 +153,9 @@ def frames(
 
     `own`: begin with this picture, inverted by `way`. Raises as `strip` and `invert`.
     """
-    begun, said, images, prefix = None, [], [], None
+    begun, prefix = None, None
+    said: list[str] = []
+    images: list[Image.Image] = []
     if own is not None:
         for item in invert(backbone, own, recipe, way, stop=stop):
             if isinstance(item, Progress):
