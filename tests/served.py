@@ -29,6 +29,13 @@ class Served:
     studio: Studio
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 @contextmanager
 def serving(folder: Path, vector: ConceptVector) -> Iterator[Served]:
     """The page of the model in `folder`, with `vector` as its concept "sketch" and, where the package is there, MCP."""
@@ -41,9 +48,7 @@ def serving(folder: Path, vector: ConceptVector) -> Iterator[Served]:
         samples = [Sample(p, m, "drawing", "fresh", o) for p, m, o in rows]
         *_, studio.calibration = calibrate(studio.backbone, samples, timesteps=(50,), draws=1)
     page = page_of(studio, {}, [])
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     options = {"server_name": "127.0.0.1", "server_port": port, "max_file_size": "1mb", "show_error": False}
     page.launch(
         **options, prevent_thread_lock=True, quiet=True, ssr_mode=False, footer_links=[], _frontend=False,

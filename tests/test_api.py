@@ -9,14 +9,20 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 import time
 import zipfile
+from collections.abc import Iterator
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -24,12 +30,13 @@ from PIL import Image
 from steering.concepts import ConceptVector
 from steering.errors import RudderError
 from steering.keeping import read_recipe, read_vectors
+from steering.pace import Pace
 from steering.recipe import Recipe
 from steering.sampling import finish, sample
-from steering.ui import api, serve
-from steering.ui.calls import _local
+from steering.ui import api, hangar, serve
+from steering.ui.calls import Page, _local
 from steering.ui.described import PARAMETERS, RETURNS
-from tests.served import ENDPOINTS, Served
+from tests.served import ENDPOINTS, Served, free_port
 from tests.tiny import pictures
 
 FILE = {"_type": "gradio.FileData"}
@@ -187,6 +194,15 @@ def test_without_a_calibration_a_score_says_how_to_make_one(client: Client, serv
     monkeypatch.setattr(served.studio, "calibration", None)
     with pytest.raises(AppError, match="rudder calibrate"):
         client.predict(files[0], api_name="/score")
+
+
+def test_what_would_take_too_long_is_not_begun(served: Served, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(served.studio, "pace", Pace(1.0, 1.0))
+    given = {"prompt": "a", "concepts": ["sketch"], "down": "seed", "rows": "1..9", "strengths": "0..1 [9]"}
+    assert "This would take about" in called(served, "grid", **given)
+    assert "ask for fewer" in called(served, "strip", prompt="a", concepts=["sketch"], strengths="0..1 [60]")
+    asked = {"prompts": ["a dog"], "against": ["a cat"], "count": 100}
+    assert "fewer pictures" in called(served, "learn_from_prompts", name="x", **asked)
 
 
 BAD = {
@@ -365,3 +381,56 @@ def test_an_mcp_client_learns_steers_and_is_told_what_is_wrong(served: Served):
                 assert not TRACE.search(wrong.content[0].text.replace("validation error:", ""))
 
     asyncio.run(talk())
+
+
+@pytest.fixture
+def further(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a second model's page, below the first one's."""
+    monkeypatch.setattr(hangar, "measure_pace", lambda studio: None)
+
+    def build(model: str, say: Any) -> tuple[gr.Blocks, Any, dict[str, Any]]:
+        with Page(analytics_enabled=False) as page:
+            api.wire(served.studio, [], 1)
+        return page.queue(), served.studio, {}
+
+    app = FastAPI()
+    look = {"mcp_server": find_spec("mcp") is not None}
+    app.router.routes.insert(0, hangar.Hangar({"one": "one", "two": "two"}, build, hangar.mounter("1mb", look)))
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", free_port(), log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.config.port}/m/two/"
+    while not thread.is_alive() or not _open(address):
+        time.sleep(0.1)
+    yield address
+    server.should_exit = True
+    thread.join(20)
+
+
+def _open(address: str) -> bool:
+    try:
+        return "X-Rudder-Door" not in httpx.get(address).headers
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_further_models_page_has_its_verbs_and_tools_too(further: str, tmp_path: Path):
+    client = Client(further, verbose=False, download_files=tmp_path)
+    file, _ = client.predict("a car", seed=6, steps=2, api_name="/generate")
+    assert read_recipe(file).seed == 6
+    answer = httpx.post(f"{further}gradio_api/call/v2/generate", json={"promt": "a"})
+    assert answer.status_code == 422 and "`promt` is not" in answer.json()["error"]
+    mcp = pytest.importorskip("mcp")
+    from mcp.client.streamable_http import streamable_http_client
+
+    async def talk() -> Any:
+        async with (
+            streamable_http_client(f"{further}gradio_api/mcp/") as (read, write, *_),
+            mcp.ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            return (await session.call_tool("generate", {"prompt": "a car", "steps": 2})).content
+
+    shown, address, _ = asyncio.run(talk())
+    url = address.text.removeprefix("Image URL: ")
+    assert shown.type == "image" and url.startswith(further) and httpx.get(url).status_code == 200

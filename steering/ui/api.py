@@ -21,7 +21,7 @@ from ..checks import text, whole
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError
 from ..exports import archive, sheet
-from ..grid import Grid, rows_of
+from ..grid import Grid, rows_of, work
 from ..grid import grid as painted_grid
 from ..images import OnDisk, open_images
 from ..plan import Steering
@@ -38,7 +38,7 @@ from .pictures import file_name
 from .reading import UNCALIBRATED, reading
 from .session import Session
 from .studio import Studio
-from .wanted import Room, across, frames, masked, picture_of, plain, room_of, row_of, wanted
+from .wanted import TIME, Room, across, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
 
 Work = Iterator[Progress | Answer]
 Halves = Literal["both", "conditional", "opposite"]
@@ -132,6 +132,7 @@ def strip(
             if isinstance(ready, Progress):
                 yield ready
                 continue
+            in_time(room, work(ready.recipe, len(factors)))
             steering = Steering.from_recipe(ready.recipe, ready.vectors)
             for item in room.run(frames, ready.recipe, steering, factors, own, invert):
                 if isinstance(item, Progress):
@@ -176,6 +177,7 @@ def grid(
                 continue
             backbone, recipe = room.studio.backbone, ready.recipe
             each = rows_of(down, told, recipe, ready.vectors, backbone) if down else (("", recipe),)
+            in_time(room, sum(work(one, len(asked) + 1) for _, one in each))
             options = {"axis": down, "calibration": room.studio.calibration}
             for item in room.run(painted_grid, each, ready.vectors, asked, **options):
                 if isinstance(item, Progress):
@@ -218,6 +220,7 @@ def learn_from_prompts(
     sides = [[text("A prompt", one) for one in list_of(title, given, PROMPTS)]
              for title, given in (("prompts", prompts), ("against", against))]  # fmt: skip
     rows = [reference_rows(side, count, seed) for side in sides]
+    in_time(room, 2 * count * room.studio.backbone.defaults["num_inference_steps"], 4 * TIME)
     with tempfile.TemporaryDirectory(prefix="rudder-") as place:
         folder, painted = Path(place), OnDisk(())
         for item in room.run(paint_references, rows[0] + rows[1], folder / "references"):

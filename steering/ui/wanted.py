@@ -17,6 +17,7 @@ from ..errors import RudderError, shorten
 from ..grid import Cell, Grid, numbers
 from ..images import Limits, open_images
 from ..inversion import distance, invert, told
+from ..pace import about
 from ..plan import Steering
 from ..recipe import CONCEPTS_LIMIT, SEED_KEPT, SITES_LIMIT, STRIP_LIMIT, Recipe, Use, Window
 from ..sampling import Result, Step, strip
@@ -29,6 +30,7 @@ from .session import Session
 from .steer import ROWS
 from .studio import Studio, vector_for
 
+TIME = 900.0  # seconds that painting may take, as far as that is known beforehand
 ONE = Limits(files=1, file_bytes=20 * 2**20, total_bytes=20 * 2**20)
 USE = '{"name": "sketch", "strength": 1.0}, and if you like "operator", "window" and "sites"'
 
@@ -132,6 +134,16 @@ def across(given: Any) -> tuple[float, ...]:
     if not several:
         raise RudderError("There are no strengths: give a list such as [0, 0.5, 1], or a range such as 0..1 [9].")
     return tuple(dict.fromkeys(strength("the strip", value) for value in several))
+
+
+def in_time(room: Room, steps: float, most: float = TIME) -> None:
+    """RudderError where so many steps of one picture would take over `most` seconds here, as far as that is known."""
+    pace = room.studio.pace
+    if pace is not None and steps * pace.together > most:
+        raise RudderError(
+            f"This would take {about(steps * pace.together)} here, and a call may take {about(most)}: ask for fewer "
+            "pictures or steps."
+        )
 
 
 def picture_of(title: str, given: Any, folder: Path) -> Image.Image:
