@@ -1,9 +1,13 @@
-"""A grid to take away: one labelled picture, an animation of a row, or a zip of every cell with what remakes it."""
+"""A grid to take away: one labelled picture, a sweep that moves, or a zip of every cell with what remakes it."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 import zipfile
+from collections.abc import Sequence
+from fractions import Fraction
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
@@ -14,10 +18,12 @@ from .files import as_json
 from .grid import Cell, Grid
 from .png import write_png
 
-MOVING = ("webp", "gif")
+MOVING = ("webp", "gif", "mp4")
+VIDEO = "rudder-steering[video]"  # what to install for MP4
 MARGIN, GAP = 12, 4  # px
 INK, FAINT, PAPER = "#1d2733", "#5b6877", "white"
 SIDE_LIMIT = 12_000  # px of a sheet's longer side
+FRAME_LIMIT, SWEEP_LIMIT = 4096, 400_000_000  # px of a frame's longer side; of all frames together
 LEGEND = "below each: distance from strength 0 (RMS of 0 to 1)"
 LINE = 1.5  # height of a line of text over the font's size
 
@@ -26,8 +32,7 @@ def sheet(grid: Grid, scale: int = 1, caption: str = "") -> Image.Image:
     """The grid as one picture: strengths above, rows' labels on the left, under each cell its distance from the
     unsteered picture and its spikiness, where it was measured. RudderError for one too large to be drawn."""
     scale = whole("The enlargement", scale, 1, 32)
-    first = grid.cells[0][0].image
-    w, h = first.width * scale, first.height * scale
+    w, h = (side * scale for side in _side(grid))
     sizes = max(11, min(18, w // 9)), max(9, min(14, w // 11))
     font, small = (ImageFont.load_default(size) for size in sizes)
     line, note = (int(LINE * size) for size in sizes)
@@ -57,16 +62,61 @@ def sheet(grid: Grid, scale: int = 1, caption: str = "") -> Image.Image:
     return made
 
 
-def animation(grid: Grid, row: int = 0, kind: str = "webp", scale: int = 4, milliseconds: int = 120) -> bytes:
-    """A row there and back again as an animated WebP or GIF, enlarged; RudderError for another kind or row."""
+def animation(grid: Grid, row: int | None = None, kind: str = "webp", scale: int = 4, milliseconds: int = 120) -> bytes:
+    """A row, or all of them beside one another (None), moving through the strengths there and back again: an animated
+    WebP or GIF, or an H.264 video in an MP4, enlarged.
+
+    RudderError for another kind or row, for frames too large, and for MP4 where PyAV is not installed.
+    """
     if kind not in MOVING:
         raise unknown("kind of animation", kind, MOVING)
-    cells = grid.cells[whole("The row", row, 0, len(grid.cells) - 1)]
-    scale = whole("The enlargement", scale, 1, 32)
-    frames = [cell.image.resize((cell.image.width * scale, cell.image.height * scale), 0) for cell in cells]
-    loop, file = frames + frames[-2:0:-1], BytesIO()
-    options = {"lossless": True} if kind == "webp" else {"optimize": True}
+    rows = grid.cells if row is None else [grid.cells[whole("The row", row, 0, len(grid.cells) - 1)]]
+    some = frames(rows, _side(grid), whole("The enlargement", scale, 1, 32))
+    loop, file = some + some[-2:0:-1], BytesIO()
+    if kind == "mp4":
+        return _video(loop, milliseconds)
+    options = {"lossless": True, "method": 2} if kind == "webp" else {"optimize": True}
     loop[0].save(file, kind.upper(), save_all=True, append_images=loop[1:], duration=milliseconds, loop=0, **options)
+    return file.getvalue()
+
+
+def frames(rows: Sequence[Sequence[Cell]], side: tuple[int, int], scale: int) -> list[Image.Image]:
+    """A picture a strength: the rows' cells at it, tiled about as wide as high. RudderError for too large ones."""
+    across = math.ceil(math.sqrt(len(rows)))
+    (w, h), gap = (one * scale for one in side), GAP if len(rows) > 1 else 0
+    size = across * (w + gap) - gap, math.ceil(len(rows) / across) * (h + gap) - gap
+    count = 2 * len(rows[0])
+    if max(size) > FRAME_LIMIT or size[0] * size[1] * count > SWEEP_LIMIT:
+        raise RudderError(f"The sweep would be {size[0]}x{size[1]} px: enlarge less, or take fewer rows.")
+    made = []
+    for column in range(len(rows[0])):
+        one = Image.new("RGB", size, PAPER)
+        for place, cells in enumerate(rows):
+            at = place % across * (w + gap), place // across * (h + gap)
+            one.paste(cells[column].image.resize((w, h), Image.Resampling.NEAREST), at)
+        made.append(one)
+    return made
+
+
+def films() -> bool:
+    """Whether MP4 can be made here."""
+    return importlib.util.find_spec("av") is not None
+
+
+def _video(some: Sequence[Image.Image], milliseconds: int) -> bytes:
+    """H.264 in an MP4, as browsers play it."""
+    if not films():
+        raise RudderError(f"An MP4 needs PyAV: pip install '{VIDEO}', or choose .webp or .gif.")
+    import av
+
+    w, h = (side - side % 2 for side in some[0].size)  # 4:2:0 halves both sides
+    file = BytesIO()
+    with av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream("libx264", rate=Fraction(1000, milliseconds), options={"crf": "16"})
+        stream.width, stream.height, stream.pix_fmt = w, h, "yuv420p"
+        for one in some:
+            out.mux(stream.encode(av.VideoFrame.from_image(one.crop((0, 0, w, h)))))
+        out.mux(stream.encode())
     return file.getvalue()
 
 
@@ -86,6 +136,12 @@ def archive(grid: Grid) -> bytes:
         head = {"axis": grid.axis, "down": grid.down, "across": grid.across, "cells": told}
         packed.writestr("grid.json", as_json(head, ensure_ascii=False, indent=1))
     return file.getvalue()
+
+
+def _side(grid: Grid) -> tuple[int, int]:
+    """Width and height of the largest cell: the models of a grid may differ."""
+    every = [cell.image.size for cells in grid.cells for cell in cells]
+    return max(w for w, _ in every), max(h for _, h in every)
 
 
 def _signed(value: float) -> str:

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import math
-import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
-from .backbones.base import LABELS, Backbone
+from .axes import advised
+from .backbones.base import Backbone
 from .calibration import Calibration
-from .checks import number, strength, whole
+from .checks import strength
 from .concepts import Progress
-from .errors import RudderError, shorten, unknown
+from .errors import RudderError, shorten
 from .inversion import distance
 from .pace import Pace
 from .plan import Steering
-from .recipe import STRIP_LIMIT, Recipe, Window
+from .recipe import STRIP_LIMIT, Recipe
 from .sampling import Prefix, Result, Step, sample
 from .vectors import ConceptVector
 
-DOWN = ("seed", "prompt", "concept", "window", "sites")
-ROWS_LIMIT, CELLS_LIMIT = 32, 512
+CELLS_LIMIT = 512
 TOGETHER = 64  # pictures painted as one batch at most
-_RANGE = re.compile(r"\s*(\S+?)\s*\.\.\s*(\S+?)\s*(?:\[\s*(\d+)\s*\])?\s*")
+SHARES = 1000  # of one model's part, where several are gone through
+Rows = Sequence[tuple[str, Recipe]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,15 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
+class Painted:
+    """A cell as soon as it is there, and its place."""
+
+    row: int
+    column: int
+    cell: Cell
+
+
+@dataclass(frozen=True, eq=False)
 class Grid:
     """`cells[row][column]`; `across`: the strengths; `down`: the rows' labels, of the kind `axis` says ("" for one)."""
 
@@ -50,141 +59,107 @@ class Grid:
     down: tuple[str, ...]
 
 
-def numbers(told: str, title: str, most: int) -> tuple[float, ...]:
-    """ "-2..2 [9]" (nine even steps), "1..5" (whole steps of 1) or "0, 0.5, 1" as numbers.
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A model to paint with, the vectors learned for it, and its calibration where it has one."""
 
-    RudderError for anything else, naming `title`, and for more than `most` of them.
-    """
-    remedy = "write a range such as -2..2 [9], or a list such as 0, 0.5, 1"
-    span = _RANGE.fullmatch(told)
-    try:
-        if span is None:
-            values = [float(part) for part in told.split(",")]
-        else:
-            low, high = float(span[1]), float(span[2])
-            count = int(span[3]) if span[3] else _whole_steps(low, high)
-            if not 1 <= count <= most or (count == 1 and low != high):
-                raise RudderError(f"{title} has {count:,} values: give between {2 if low != high else 1} and {most}.")
-            values = [low + (high - low) * k / max(count - 1, 1) for k in range(count)]
-    except (ValueError, OverflowError) as error:
-        raise RudderError(f"{title} is {shorten(told, 40)!r}: {remedy}.") from error
-    if len(values) > most:
-        raise RudderError(f"{title} has {len(values):,} values: give at most {most}.")
-    return tuple(dict.fromkeys(round(number(title, value, -1e18, 1e18), 6) for value in values))
-
-
-def _whole_steps(low: float, high: float) -> int:
-    if not (low.is_integer() and high.is_integer() and low <= high):
-        raise ValueError("not whole")
-    return int(high - low) + 1
-
-
-def rows_of(axis: str, told: str, recipe: Recipe, vectors: Mapping[str, ConceptVector], backbone: Backbone,
-            ) -> tuple[tuple[str, Recipe], ...]:  # fmt: skip
-    """What stands in each row: (label, recipe). `told` is read as the axis asks: seeds "1..5" or "3, 7"; prompts one a
-    line; concepts "sketch, neon" of `vectors`; windows "0.2:0.6, 0.5:0.95"; groups of sites "shape, style".
-
-    RudderError for an unknown axis, a value that it does not have, or too many rows.
-    """
-    if axis not in DOWN:
-        raise unknown("axis", axis, DOWN)
-    if axis == "seed":
-        values = [whole("A seed", value, 0, 2**53) for value in numbers(told, "The row of seeds", ROWS_LIMIT)]
-        found = [(str(seed), replace(recipe, seed=seed)) for seed in values]
-    elif axis == "prompt":
-        found = [(line.strip(), replace(recipe, prompt=line.strip())) for line in told.splitlines() if line.strip()]
-    else:
-        parts = [part.strip() for part in told.split(",") if part.strip()]
-        found = [(part, _row(axis, part, recipe, vectors, backbone)) for part in parts]
-    if not 0 < len(found) <= ROWS_LIMIT:
-        raise RudderError(f"The grid has {len(found)} rows: give between 1 and {ROWS_LIMIT}.")
-    return tuple(found)
-
-
-def _row(axis: str, part: str, recipe: Recipe, vectors: Mapping[str, ConceptVector], backbone: Backbone) -> Recipe:
-    if axis == "concept":
-        if part not in vectors:
-            raise unknown("concept", part, vectors)
-        told = vectors[part].advice
-        return replace(recipe, concepts=((part, 1.0),), uses=(), window=Window(*told["window"]), halves=told["halves"],
-                       sites=tuple(told["sites"]) if told["sites"] else None)  # fmt: skip
-    if axis == "window":
-        ends = part.split(":")
-        if len(ends) != 2:
-            raise RudderError(f"{shorten(part)!r} is no window: give start:end as fractions, such as 0.5:0.95.")
-        return replace(recipe, window=Window(*(number("A window's end", end, 0.0, 1.0) for end in map(_float, ends))))
-    if part not in LABELS:
-        raise unknown("group of sites", part, LABELS)
-    known, had = backbone.sites(), {name for one, _ in recipe.concepts for name in vectors[one].sites}
-    sites = tuple(name for name in known if name in had and known[name].label == part)
-    if not sites:
-        raise RudderError(f"These concepts have no vector at any site of the group {part!r}: choose another group.")
-    return replace(recipe, sites=sites)
-
-
-def _float(told: str) -> float:
-    try:
-        return float(told)
-    except ValueError:
-        return math.nan
+    backbone: Backbone
+    vectors: Mapping[str, ConceptVector]
+    calibration: Calibration | None = None
 
 
 def grid(
     backbone: Backbone,
-    rows: Sequence[tuple[str, Recipe]],
+    rows: Rows,
     vectors: Mapping[str, ConceptVector],
     strengths: Sequence[float],
     *,
     axis: str = "",
     calibration: Calibration | None = None,
+    together: int = TOGETHER,
     stop: threading.Event | None = None,
-) -> Iterator[Progress | Grid]:
-    """Paint every row's recipe at every strength (times the recipe's own), then score the pictures.
+) -> Iterator[Progress | Painted | Grid]:
+    """Paint every row's recipe at every strength (times the recipe's own), and score each picture.
 
-    Rows that differ in prompt or seed alone are painted together; steps before the window are shared wherever they are
-    the same. Yields Progress, then the Grid. Raises RudderError for a grid of no or too many cells, Cancelled once
-    `stop` is set.
+    Rows that differ in prompt or seed alone are painted together, at most `together` pictures at once; steps before the
+    window, and unsteered pictures, are shared wherever they are the same. Yields Progress, each Painted cell, then the
+    Grid. Raises RudderError for a grid of no or too many cells, Cancelled once `stop` is set.
     """
     across = tuple(strength("the grid", value) for value in strengths)
-    count = len(rows) * len(across)
-    if not across or not rows or len(across) > STRIP_LIMIT or count > CELLS_LIMIT:
-        raise RudderError(
-            f"The grid has {len(rows)} x {len(across)} cells: give 1 to {STRIP_LIMIT} strengths and at most "
-            f"{CELLS_LIMIT} cells."
-        )
-    factors = across if 0.0 in across else (0.0, *across)  # the unsteered picture is what distances are taken from
-    total = sum(work(recipe, len(factors)) for _, recipe in rows)
-    done, images = 0.0, []
-    prefixes: dict[tuple[Any, ...], Prefix] = {}
-    for some in _batches([recipe for _, recipe in rows], len(factors)):
-        first = some[0]
-        steering = Steering.from_recipe(first, vectors)
-        asked = [(recipe.prompt, recipe.seed, factor) for recipe in some for factor in factors]
-        kept = _shared(first, steering, some)
-        before, result = done, None
-        prompts, seeds, every = zip(*asked, strict=True)
-        for item in sample(backbone, first, steering, prompts=prompts, seeds=seeds, factors=every,
-                           prefix=prefixes.get(kept), stop=stop):  # fmt: skip
-            if isinstance(item, Step):
-                done = before + item.index / item.total * sum(work(recipe, len(factors)) for recipe in some)
-                yield Progress(round(done), round(total), "painting the grid")
-            else:
-                result = item
-        assert isinstance(result, Result)
-        prefixes[kept] = result.prefix
-        images += result.images
-    painted = [images[k : k + len(factors)] for k in range(0, len(images), len(factors))]
-    yield Progress(round(total), round(total), "scoring the pictures")
-    cells = []
-    for (_, recipe), pictures in zip(rows, painted, strict=True):
-        plain = pictures[factors.index(0.0)]
-        shown = [pictures[factors.index(value)] for value in across]
-        scores = _scores(backbone, calibration, shown)
-        cells.append([
-            Cell(image, _scaled(recipe, value), distance(plain, image), score)
-            for image, value, score in zip(shown, across, scores, strict=True)
-        ])  # fmt: skip
+    check_size(len(rows), len(across))
+    factors = (0.0, *(value for value in across if value))  # distances are taken from the unsteered picture
+    total, before = sum(work(recipe, len(factors)) for _, recipe in rows), 0.0
+    made = _Made(Bench(backbone, vectors, calibration), across)
+    for some in _batches(rows, len(factors), together):
+        part = sum(work(rows[row][1], len(factors)) for row in some)
+        jobs = [(row, factor) for row in some for factor in factors if factor or not made.plain(rows[row][1])]
+        chunks = [jobs[k : k + together] for k in range(0, len(jobs), together)]
+        for place, chunk in enumerate(chunks):
+            for item in made.paint(rows, chunk, stop):
+                if isinstance(item, Step):
+                    done = before + part * (place + item.index / item.total) / len(chunks)
+                    yield Progress(round(done), round(total), "painting the grid")
+                else:
+                    yield item
+        for row in some:  # what another row's unsteered picture already is
+            yield from made.rest(row, rows[row][1])
+        before += part
+    cells = [[made.cells[row, column] for column in range(len(across))] for row in range(len(rows))]
     yield Grid(cells, across, axis, tuple(label for label, _ in rows))
+
+
+def across_models(
+    rows: Rows,
+    opened: Callable[[str], Bench],
+    strengths: Sequence[float],
+    *,
+    home: str = "",
+    together: int = TOGETHER,
+    stop: threading.Event | None = None,
+) -> Iterator[Progress | Painted | Grid]:
+    """`grid` with a model a row, opened one after the other by `opened(recipe.model)` and let go of afterwards.
+
+    `home`: the name of the model that the recipes were made for, which takes them as they stand; each other one takes
+    its own steps and guidance scale and, of each concept, the recommended strength, window and sites. Raises as `grid`,
+    and for a concept that a model has no vector of.
+    """
+    check_size(len(rows), len(strengths))
+    total, cells, across = SHARES * len(rows), [], tuple(strengths)
+    for row, (label, recipe) in enumerate(rows):
+        yield Progress(SHARES * row, total, f"opening {shorten(label, 60)}")
+        bench = opened(recipe.model)
+        mine = recipe if bench.backbone.name == home else settled(recipe, bench)
+        for item in grid(bench.backbone, [(label, mine)], bench.vectors, strengths, calibration=bench.calibration,
+                         together=together, stop=stop):  # fmt: skip
+            if isinstance(item, Progress):
+                yield Progress(SHARES * row + SHARES * item.done // max(item.total, 1), total, item.message)
+            elif isinstance(item, Painted):
+                yield replace(item, row=row)
+            else:
+                cells, across = [*cells, *item.cells], item.across
+        del bench  # before the next one is read
+    yield Grid(cells, across, "model", tuple(label for label, _ in rows))
+
+
+def settled(recipe: Recipe, bench: Bench) -> Recipe:
+    """A recipe as another model takes it: with that model's settings, and its vectors' advice."""
+    backbone = bench.backbone
+    for name, _ in recipe.concepts:
+        if name not in bench.vectors:
+            raise RudderError(
+                f"{shorten(backbone.name)} has no vector of {shorten(name)!r}: choose another concept, or leave that "
+                "model out."
+            )
+    own = {key: backbone.defaults[key] for key in ("num_inference_steps", "guidance_scale")}
+    return advised(replace(recipe, model=backbone.name, uses=(), **own), bench.vectors)
+
+
+def check_size(rows: int, columns: int, most: int = CELLS_LIMIT) -> None:
+    """RudderError for a grid of no or too many cells."""
+    if not 0 < columns <= STRIP_LIMIT or not 0 < rows * columns <= most:
+        raise RudderError(
+            f"The grid has {rows} x {columns} cells: give 1 to {STRIP_LIMIT} strengths and at most {most} cells."
+        )
 
 
 def work(recipe: Recipe, count: int) -> float:
@@ -193,34 +168,97 @@ def work(recipe: Recipe, count: int) -> float:
     return start + count * (recipe.num_inference_steps - start)
 
 
-def seconds(rows: Sequence[tuple[str, Recipe]], count: int, pace: Pace) -> float:
-    """About how long the painting of a grid takes here."""
-    return pace.together * sum(work(recipe, count + 1) for _, recipe in rows)
+def seconds(rows: Rows, count: int, pace: Pace, draws: int = 0) -> float:
+    """About how long a grid takes here, `draws` noise draws of spikiness a picture included (a step without guidance
+    each)."""
+    return pace.together * sum(work(recipe, count + 1) + count * draws / 2 for _, recipe in rows)
 
 
-def _batches(recipes: Sequence[Recipe], count: int) -> list[list[Recipe]]:
-    """Neighbouring rows that differ in prompt and seed alone, as many as fit one batch."""
-    found: list[list[Recipe]] = []
-    for recipe in recipes:
-        like = found and replace(recipe, prompt=found[-1][0].prompt, seed=found[-1][0].seed) == found[-1][0]
-        if like and (len(found[-1]) + 1) * count <= TOGETHER:
-            found[-1].append(recipe)
+def _batches(rows: Rows, count: int, together: int) -> list[list[int]]:
+    """Neighbouring rows that differ in prompt and seed alone, as many as fit one batch, by their places."""
+    found: list[list[int]] = []
+    for row, (_, recipe) in enumerate(rows):
+        first = rows[found[-1][0]][1] if found else None
+        like = first is not None and replace(recipe, prompt=first.prompt, seed=first.seed) == first
+        if like and (len(found[-1]) + 1) * count <= together:
+            found[-1].append(row)
         else:
-            found.append([recipe])
+            found.append([row])
     return found
 
 
-def _shared(first: Recipe, steering: Steering, some: Sequence[Recipe]) -> tuple[Any, ...]:
-    """What the latents at the window's start depend on, for a batch."""
-    n = first.num_inference_steps
-    return (steering.steps(n).start, n, first.guidance_scale, first.negative_prompt,
-            tuple((recipe.prompt, recipe.seed) for recipe in some))  # fmt: skip
+@dataclass
+class _Made:
+    """What has been painted of a grid so far, and what later rows can take from it."""
+
+    bench: Bench
+    across: tuple[float, ...]
+    cells: dict[tuple[int, int], Cell] = field(default_factory=dict)
+    prefixes: dict[tuple[Any, ...], Prefix] = field(default_factory=dict)
+    unsteered: dict[tuple[Any, ...], tuple[Image.Image, float | None]] = field(default_factory=dict)
+
+    def plain(self, recipe: Recipe) -> tuple[Image.Image, float | None] | None:
+        """A recipe's unsteered picture and its score, where they are at hand."""
+        return self.unsteered.get(_start(recipe))
+
+    def paint(
+        self, rows: Rows, jobs: Sequence[tuple[int, float]], stop: threading.Event | None
+    ) -> Iterator[Step | Painted]:
+        """Paint (row, factor) as one batch, the unsteered before the others of a row."""
+        recipes = [rows[row][1] for row, _ in jobs]
+        first = recipes[0]
+        steering = Steering.from_recipe(first, self.bench.vectors)
+        keys = [(*_start(one), steering.steps(one.num_inference_steps).start) for one in recipes]
+        had = [self.prefixes[key] for key in keys if key in self.prefixes]
+        result = None
+        for item in sample(
+            self.bench.backbone,
+            first,
+            steering,
+            prompts=[one.prompt for one in recipes],
+            seeds=[one.seed for one in recipes],
+            factors=[factor for _, factor in jobs],
+            prefix=Prefix.join(had) if len(had) == len(jobs) else None,
+            stop=stop,
+        ):
+            if isinstance(item, Step):
+                yield item
+            else:
+                result = item
+        assert isinstance(result, Result)
+        for place, key in enumerate(keys):
+            self.prefixes.setdefault(key, result.prefix.of(place))
+        shown = [place for place, (_, factor) in enumerate(jobs) if factor in self.across]
+        scores = dict(zip(shown, self._scores(result.latents[shown]), strict=True))
+        for place, (row, factor) in enumerate(jobs):
+            if factor == 0:
+                self.unsteered[_start(recipes[place])] = result.images[place], scores.get(place)
+            if place in scores:
+                yield self._put(row, factor, recipes[place], result.images[place], scores[place])
+
+    def rest(self, row: int, recipe: Recipe) -> Iterator[Painted]:
+        """The cell of a row that is another row's unsteered picture."""
+        found = self.plain(recipe)
+        if found and 0.0 in self.across and (row, self.across.index(0.0)) not in self.cells:
+            yield self._put(row, 0.0, recipe, *found)
+
+    def _put(self, row: int, factor: float, recipe: Recipe, image: Image.Image, score: float | None) -> Painted:
+        plain = self.plain(recipe)
+        assert plain is not None
+        column = self.across.index(factor)
+        cell = self.cells[row, column] = Cell(image, _scaled(recipe, factor), distance(plain[0], image), score)
+        return Painted(row, column, cell)
+
+    def _scores(self, latents: Tensor) -> list[float | None]:
+        calibration = self.bench.calibration
+        if calibration is None or not len(latents):
+            return [None] * len(latents)
+        return [round(float(score), 6) for score in calibration.score(self.bench.backbone, latents).mean]
 
 
-def _scores(backbone: Backbone, calibration: Calibration | None, pictures: Sequence[Image.Image]) -> list[float | None]:
-    if calibration is None:
-        return [None] * len(pictures)
-    return [round(float(score), 6) for score in calibration.score(backbone, list(pictures)).mean]
+def _start(recipe: Recipe) -> tuple[Any, ...]:
+    """What an unsteered picture depends on, within one model."""
+    return (recipe.prompt, recipe.negative_prompt, recipe.seed, recipe.num_inference_steps, recipe.guidance_scale)
 
 
 def _scaled(recipe: Recipe, factor: float) -> Recipe:

@@ -106,9 +106,14 @@ def test_a_grid_as_sheet_animation_and_zip(rudder, home: Path):  # noqa: F811
         (["grid", "a cat", "-c", "red", "--down", "seed"], "belong together"),
         ([*asked[:5], "0..many", *asked[6:]], "row of strengths"),
         ([*asked[:-3], "0..9999", *FAST], "row of seeds"),
+        ([*asked, "--animation", "g.avi"], "is no animation"),
+        (["grid", "a cat", "-c", "red", "--down", "model", "--rows", "tiny-sd, gone", *FAST], "no model named 'gone'"),
     ):
         code, out, _ = rudder(*bad, "--json")
         assert code == 2 and words in out, out
+    code, out, _ = rudder("grid", "a cat", "-c", "red", "--strengths", "1", "--down", "model", "--rows", "tiny-sd",
+                          *FAST, "--json")  # fmt: skip
+    assert code == 0 and json.loads(out)["down"] == ["tiny-sd"], out
 
 
 def test_concepts_are_combined(rudder, home: Path):  # noqa: F811

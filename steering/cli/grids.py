@@ -9,15 +9,16 @@ from typing import Annotated
 import typer
 
 from ..errors import RudderError
-from .arguments import backbone_for, concepts_asked, model_named, request, settled, slug, terms, unnamed
+from .arguments import Asked, backbone_for, concepts_asked, model_named, request, settled, slug, terms, unnamed
 from .console import emit, ended, say
 from .options import Attention, Device, Down, Dtype, Guidance, Json, Kernels, Model, Negative, Prompt, Seed, Steps
 
+KINDS = ("webp", "gif", "mp4")
 EPILOG = (
     "[bold]Examples[/]\n\n"
     "Four seeds:  rudder grid 'a cat on a sky background' -c sketch --strengths '0..1 [5]' --down seed --rows 1..4\n\n"
     "Two concepts:  rudder grid 'a house' -c sketch -c night --down concept --rows sketch,night --zip cells.zip\n\n"
-    "Prompts, a line each:  rudder grid -c oil --down prompt --rows $'a cat\\na house' --animation cat.webp"
+    "Prompts, a line each:  rudder grid -c oil --down prompt --rows $'a cat\\na house' --animation cat.mp4"
 )
 
 
@@ -31,7 +32,10 @@ def grid(
     ] = "0..1 [5]",
     down: Annotated[Down | None, typer.Option(help="What changes from row to row.")] = None,
     rows: Annotated[
-        str, typer.Option(help="Down: seeds '1..4', prompts a line each, concepts, windows 0.2:0.6 or groups of sites.")
+        str,
+        typer.Option(
+            help="Down: seeds '1..4', prompts a line each, concepts, windows 0.2:0.6, groups of sites or models."
+        ),
     ] = "",
     model: Model = None,
     seed: Seed = None,
@@ -39,7 +43,7 @@ def grid(
     guidance: Guidance = None,
     negative: Negative = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The sheet, a PNG.")] = None,
-    animation: Annotated[Path | None, typer.Option(help="The first row moving, .webp or .gif.")] = None,
+    animation: Annotated[Path | None, typer.Option(help="All rows moving, .webp, .gif or .mp4.")] = None,
     archive: Annotated[Path | None, typer.Option("--zip", help="Every cell, with one JSON that remakes it.")] = None,
     scale: Annotated[int, typer.Option(help="How many times the sheet's cells are enlarged.")] = 1,
     device: Device = "cpu",
@@ -47,13 +51,17 @@ def grid(
     attention: Attention = Kernels.sdpa,
     json_: Json = False,
 ) -> None:
-    """Paint many pictures of one thing: strength across, seeds, prompts, concepts, windows or sites down.
+    """Paint many pictures of one thing: strength across; seeds, prompts, concepts, windows, sites or models down.
 
     Under each cell stand its distance from the row's unsteered picture (RMS, 0..1) and, where the model is calibrated,
     its spikiness.
     """
-    from ..grid import STRIP_LIMIT, numbers
+    from ..axes import numbers
+    from ..recipe import STRIP_LIMIT
 
+    kind = animation.suffix.lstrip(".").lower() if animation else ""
+    if animation and kind not in KINDS:
+        raise RudderError(f"{animation.name} is no animation: give a name that ends in .{', .'.join(KINDS)}.")
     across = numbers(strengths, "The row of strengths", STRIP_LIMIT)
     recipe = request(None, model, prompt, seed, steps, guidance, negative)
     asked = concepts_asked(concept or [], recipe)
@@ -66,24 +74,41 @@ def grid(
     started = perf_counter()
     backbone = backbone_for(recipe.model, device, dtype, attention)
     from .. import exports
+    from ..axes import rows_of
     from ..calibration import shipped
     from ..files import writing
+    from ..grid import Bench, across_models, check_size, seconds
     from ..grid import grid as run
-    from ..grid import rows_of, seconds
     from ..pace import about, measure
 
+    if kind == "mp4" and not exports.films():
+        raise RudderError(f"An MP4 needs PyAV: pip install '{exports.VIDEO}', or choose .webp or .gif.")
     vectors = {term.name: term.vector(backbone) for term in meant}
     axis = down.value if down else ""
     recipes = rows_of(axis, rows, recipe, vectors, backbone) if down else ((recipe.prompt, recipe),)
-    time = seconds(recipes, len(across), measure(backbone))
-    say(f"{len(recipes) * len(across)} pictures, {about(time)}")
-    made = ended(run(backbone, recipes, vectors, across, axis=axis, calibration=shipped(backbone)), "painting the grid")
+    check_size(len(recipes), len(across))
+    calibration = shipped(backbone)
+    if axis == "model":
+        say(f"{len(recipes) * len(across)} pictures; each model is read when its turn comes")
+
+        def opened(name: str) -> Bench:
+            if name in (recipe.model, backbone.name):
+                return Bench(backbone, vectors, calibration)
+            other = backbone_for(name, device, dtype, attention)
+            theirs = terms([Asked(one.name) for one in asked], {}, other.name, recommended=True)
+            return Bench(other, {term.name: term.vector(other) for term in theirs}, shipped(other))
+
+        made = ended(across_models(recipes, opened, across, home=backbone.name), "painting the grid")
+    else:
+        time = seconds(recipes, len(across), measure(backbone), calibration.draws if calibration else 0)
+        say(f"{len(recipes) * len(across)} pictures, {about(time)}")
+        made = ended(run(backbone, recipes, vectors, across, axis=axis, calibration=calibration), "painting the grid")
     path = out or unnamed(Path(f"{slug(recipe.prompt)}-grid.png"))
     title = ", ".join([recipe.prompt or "no prompt", *vectors]) if axis != "prompt" else ", ".join(vectors)
     with writing(path):
         exports.sheet(made, scale, title).save(path, format="PNG")
     for place, data in (
-        (animation, lambda: exports.animation(made, kind=(animation or path).suffix.lstrip(".").lower())),
+        (animation, lambda: exports.animation(made, kind=kind)),
         (archive, lambda: exports.archive(made)),
     ):
         if place:

@@ -68,6 +68,7 @@ class Down(StrEnum):
     concept = "concept"
     window = "window"
     sites = "sites"
+    model = "model"
 
 
 class Invert(StrEnum):
