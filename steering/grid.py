@@ -128,7 +128,8 @@ def across_models(
     for row, (label, recipe) in enumerate(rows):
         yield Progress(SHARES * row, total, f"opening {shorten(label, 60)}")
         bench = opened(recipe.model)
-        mine = recipe if bench.backbone.name == home else settled(recipe, bench)
+        same = bench.backbone.name == home
+        mine = replace(recipe, model=home) if same else settled(recipe, bench)
         for item in grid(bench.backbone, [(label, mine)], bench.vectors, strengths, calibration=bench.calibration,
                          together=together, stop=stop):  # fmt: skip
             if isinstance(item, Progress):

@@ -126,6 +126,11 @@ window.Rudder = (() => {
     if (message && message.again) setTimeout(() => stage?.generate(message), 150);
   }
 
+  /* For whoever keeps what the page shows: strengths by column, set by hand or come with pictures; a Generate begun. */
+  function steered(strengths, byHand) { tell("rudder-steered", { strengths, byHand }); }
+  function generated() { tell("rudder-generated"); }
+  function tell(name, detail) { document.dispatchEvent(new CustomEvent(name, { detail })); }
+
   function compare(on) {
     document.querySelector("#rd-box-b")?.classList.toggle("is-off", !on);
     due(true);
@@ -138,7 +143,8 @@ window.Rudder = (() => {
   }
 
   return {
-    startTheme, notify, settle, quiet, due, watchPanel, watchEnter, watchDrops, choose, signed, generate, restored, compare,
+    startTheme, notify, settle, quiet, due, watchPanel, watchEnter, watchDrops, choose, signed, generate, restored, compare, steered, generated,
+    steer(strengths) { stage?.steer(strengths); },
     attach(newStage) { stage = newStage; },
     stop() { stage?.stop(); },
     lost() { stage?.lost(); },

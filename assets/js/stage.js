@@ -15,7 +15,8 @@ window.RudderStage = (() => {
     <article class="rd-col is-${id}" data-column="${id}">
       <header><span class="rd-tag"></span><p class="rd-prompt"></p></header>
       <div class="rd-pair">${picture(id, "unsteered")}${picture(id, "steered")}</div>
-      <footer><span class="rd-moved"></span><button type="button" class="rd-download">Download</button></footer>
+      <footer><span class="rd-moved"></span><span><button type="button"
+        class="rd-copy">Copy link</button> <button type="button" class="rd-download">Download</button></span></footer>
       <div class="rd-helm is-own" data-helm="${id}" hidden></div>
     </article>`;
 
@@ -157,6 +158,7 @@ window.RudderStage = (() => {
     /* Releasing: the exact strength from the server, unless this very frame is at hand; what the strips lack follows. */
     function release(ids, strength) {
       const wanted = ids.map((id) => columns[id]).filter((one) => one.data);
+      if (Number.isFinite(strength)) Rudder.steered(steering(), true);
       if (state.busy === "generate") { state.wish = { ids, strength }; return; }  // asked for once it is there
       const missing = wanted.filter((one) => !(one.frame && near(one.frame.strength, strength) && one.frame.exact));
       const lacking = state.stopped ? [] : shown().filter((one) => !whole(one));
@@ -176,9 +178,10 @@ window.RudderStage = (() => {
       Rudder.due(false);
       state.stopped = false;
       const strengths = Object.fromEntries(Object.values(columns).map((one) => [one.id, one.strength]));
-      if (restored) strengths.a = strengths.b = restored.strength;
+      if (restored) Object.assign(strengths, restored.strengths ?? { a: restored.strength, b: restored.strength });
       const concept = restored ? restored.concept : state.concept;
       trigger("generate", { ticket: begin("generate", "Generating"), strengths, concept });
+      Rudder.generated();
       const { top } = find(".rd-cols").getBoundingClientRect();
       const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
       if (top < 0 || top > innerHeight / 2) root.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
@@ -282,6 +285,21 @@ window.RudderStage = (() => {
         show(one, between(one.data.frames, one.strength));
       }
       layout();
+      Rudder.steered(steering(), false);
+    }
+
+    const steering = () => Object.fromEntries(shown().map((one) => [one.id, one.strength]));
+
+    /* Sliders set from outside, as if each had been dragged there and let go. */
+    function steer(strengths) {
+      const wanted = shown().filter((one) => Number.isFinite(strengths[one.id]) && !near(one.strength, strengths[one.id]));
+      for (const one of wanted) {
+        move(one, strengths[one.id]);
+        for (const name of [one.id, "both"]) helms[name].set(strengths[one.id]);
+      }
+      for (const value of new Set(wanted.map((one) => strengths[one.id]))) {
+        release(wanted.filter((one) => strengths[one.id] === value).map((one) => one.id), value);
+      }
     }
 
     const read = (one) => one.reading.show(`${one.data.title}: is it memorised?`, one.data.reading, one.data.response);
@@ -375,6 +393,8 @@ window.RudderStage = (() => {
           `${canvas.closest("figure").querySelector("figcaption").textContent}: ${one.node.querySelector(".rd-prompt")
             .textContent}`));
       }
+      one.node.querySelector(".rd-copy").hidden = !window.RudderLink;  // the door has none yet
+      one.node.querySelector(".rd-copy").addEventListener("click", () => RudderLink.copy());
       one.node.querySelector(".rd-download").addEventListener("click",
         () => RudderDownload.save(one.frame.src, one.frame.file));
     }
@@ -391,7 +411,7 @@ window.RudderStage = (() => {
     });
 
     root.dataset.phase = "idle";
-    Rudder.attach({ generate, stop, lost });
+    Rudder.attach({ generate, stop, lost, steer });
     Rudder.watchDrops(root, "#rd-open");
     Rudder.watchDrops(root.querySelector(".rd-readings"), "#rd-score");
     apply(props.value);

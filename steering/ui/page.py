@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -11,7 +11,7 @@ import gradio as gr
 from ..images import Limits, open_images
 from ..pace import timed
 from ..words import cut_short, untaught
-from . import api, audit, documents, lab, notices, own_set, restore
+from . import api, audit, documents, grid, lab, notices, own_set, permalink, restore
 from .asked import Panel
 from .calls import Page
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
@@ -59,7 +59,11 @@ ACTIONS = """
   <button type="button" class="rd-generate"><span>Generate</span></button>
   <button type="button" class="rd-stop-too">Stop</button>
 </div>
-<p class="rd-estimate" aria-live="polite"></p>
+<div class="rd-under">
+  <p class="rd-estimate" aria-live="polite"></p>
+  <button type="button" class="rd-undo" data-part="steer" aria-label="Undo" title="Undo (Ctrl+Z)" disabled></button>
+  <button type="button" class="rd-redo" data-part="steer" aria-label="Redo" title="Redo (Ctrl+Y)" disabled></button>
+</div>
 """
 ACTIONS_SCRIPT = """
 element.querySelector(".rd-generate").addEventListener("click", () => Rudder.generate());
@@ -71,8 +75,15 @@ RudderModel.estimate();
 """
 
 
-def page_of(studio: Studio, painted: dict[str, Any], menu: Sequence[dict[str, str]] = ()) -> gr.Blocks:
-    """The whole page for an opened studio, with the stage showing `painted` first; `menu`: the models one can go to."""
+def page_of(
+    studio: Studio,
+    painted: dict[str, Any],
+    menu: Sequence[dict[str, str]] = (),
+    models: Mapping[str, str] | None = None,
+) -> gr.Blocks:
+    """The whole page for an opened studio, with the stage showing `painted` first; `menu`: the models one can go to,
+    `models`: what each of them is loaded by."""
+    models = models or {}
     panel = _panel_of(painted, start_panel(studio))
     painted = painted or _empty(studio)
     page = Page(title="Rudder", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
@@ -113,6 +124,8 @@ def page_of(studio: Studio, painted: dict[str, Any], menu: Sequence[dict[str, st
                             js_on_load="RudderOnset.mount({ element, props });",
                             elem_id="rd-onset",
                         )
+            with gr.Tab("Grid", id="grid"), gr.Column(elem_id="rd-grid"):
+                grid_tab = grid.grid_panel(studio, panel, list(models))
             with gr.Tab("Audit", id="audit"), gr.Column(elem_id="rd-audit"):
                 tab = audit.audit_panel(studio, own_set.PROGRESS_SCRIPT)
             if lab.ready():
@@ -132,6 +145,9 @@ def page_of(studio: Studio, painted: dict[str, Any], menu: Sequence[dict[str, st
         _wire_score(studio, strange, scored, notice)
         audit.wire(studio, tab, session, controls, bus, notice)
         api.wire(studio, menu, PAINTERS)
+        grid.wire(studio, grid_tab, session, controls, notice, models)
+        parts = [permalink.steer_part(studio, controls), grid.grid_part(studio, grid_tab, list(models))]
+        permalink.wire(parts, page, session, bus, notice, studio.backbone.name)
     return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
 
 

@@ -99,7 +99,9 @@ def serve(arguments: list[str] | None = None) -> None:
         studio = open_studio(model, asked.device, say, asked.search_seconds, **kind)
         say("Laying out the page")
         painted = first_paint(studio)
-        return page_of(studio, painted, menu(keys, model)), studio, painted
+        shown = menu(keys, model)
+        models = dict(zip((entry["title"] for entry in shown), keys.values(), strict=False))
+        return page_of(studio, painted, shown, models), studio, painted
 
     try:
         page, studio, painted = opened(models[0], door.say)

@@ -17,29 +17,20 @@ from .temporary import VARIABLE
 
 if TYPE_CHECKING:
     from ..concepts import ConceptVector
+    from ..grid import Grid
 
 VECTORS_LIMIT = 24
 VECTOR_BYTES_LIMIT = 64 * 2**20  # of one session's vectors together
 HELD_LIMIT = 1024 * 2**20  # of all sessions' vectors together
 
 
-class Session:
-    """One browser tab's state, held in gr.State; Gradio's deep copy of the default makes a fresh one."""
+class Runs:
+    """Runs of one kind, by tickets: a newer one outdates those before it."""
 
     def __init__(self) -> None:
-        self.vectors: dict[str, ConceptVector] = {}
-        # concept name -> {"face", "examples", "baseline"} as data URIs
-        self.faces: dict[str, dict[str, str]] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
         self._newest = 0
         self._running: dict[threading.Event, int] = {}
-        self._tasks: dict[str, threading.Event] = {}
-        self._halted: set[str] = set()
-        _sessions.add(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
-        return Session()
 
     def outdate(self, ticket: int) -> None:
         """Stop every run older than `ticket`, and refuse those that have yet to start."""
@@ -63,6 +54,26 @@ class Session:
         finally:
             with self._lock:
                 self._running.pop(stop, None)
+
+
+class Session(Runs):
+    """One browser tab's state, held in gr.State; Gradio's deep copy of the default makes a fresh one. Its own runs are
+    those of the stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vectors: dict[str, ConceptVector] = {}
+        # concept name -> {"face", "examples", "baseline"} as data URIs
+        self.faces: dict[str, dict[str, str]] = {}
+        self.grids = Runs()
+        self.grid: Grid | None = None  # the last one, for its downloads
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._tasks: dict[str, threading.Event] = {}
+        self._halted: set[str] = set()
+        _sessions.add(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
+        return Session()
 
     @contextmanager
     def task(self, name: str) -> Iterator[threading.Event]:
@@ -115,11 +126,13 @@ class Session:
 
     def end(self) -> None:
         """Stop what still runs, and let go of vectors, files and results."""
+        self.outdate(2**53)
+        self.grids.outdate(2**53)
         with self._lock:
-            self._newest = 2**53
-            for stop in (*self._running, *self._tasks.values()):
+            for stop in self._tasks.values():
                 stop.set()
             folder, self._folder = self._folder, None
+        self.grid = None
         self.vectors.clear()
         self.faces.clear()
         if folder is not None:

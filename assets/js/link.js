@@ -1,0 +1,269 @@
+/* The page in its address. A tab's controls are a part: `now` is what they say, `past` and `future` are for undo and redo.
+   Links are #tab?key=value&...; what a link says that this page did not write itself is checked by the server. */
+window.RudderLink = (() => {
+  const REST = 350;  // milliseconds in which changes count as one
+  const MOST = 200;  // steps of undo
+  const LAB = "lab"; // keeps its own link (lab-figure.js)
+  const parts = {}, waiting = {}, labels = {};
+  const shown = { tab: "steer", painted: true };
+  let asked = null;  // a link that waits for its tab
+
+  const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+  const copied = (values) => JSON.parse(JSON.stringify(values));  // Gradio's own lists cannot go into the history
+  const plain = (state) => JSON.stringify(state.values);
+
+  function mount({ props, trigger }) {
+    const { name, keys, model, shown: held } = props.value;
+    parts[name] = { name, keys, model, held, trigger, past: [], future: [], now: null, next: null, values: null };
+    if (waiting[name]) begin(name, waiting[name]);
+  }
+
+  /* The controls as the page opened with them. */
+  function begin(name, values) {
+    waiting[name] = values;
+    const part = parts[name];
+    if (!part || part.now) return;
+    part.values = copied(values);
+    part.now = { values: part.values, strengths: strengths() };
+    part.painted = plain(part.now);
+    buttons();
+    if (name === "steer") {
+      remember("replaceState", location.hash);
+      arrive(location.hash);
+    } else if (asked?.tab === name) open(asked);
+  }
+
+  let stageSays = {};
+  const strengths = () => ({ ...stageSays });
+
+  /* Gradio tells of every change, its own ones too: those that leave everything as it was are none. */
+  function changed(name, values) {
+    const part = parts[name];
+    if (!part?.now) { waiting[name] = values; return; }
+    part.values = copied(values);
+    clearTimeout(part.timer);
+    part.timer = setTimeout(() => settle(part), REST);
+  }
+
+  function settle(part, byHand = true) {
+    clearTimeout(part.timer);
+    if (!part.now) return;
+    const next = { values: part.values, strengths: part.name === "steer" ? strengths() : {} };
+    if (same(next, part.now)) return;
+    const other = plain(next) !== plain(part.now);
+    if (byHand) {
+      part.past = [...part.past, part.now].slice(-MOST);
+      part.future = [];
+    }
+    part.now = next;
+    note(part, other);
+  }
+
+  function flush() { for (const part of Object.values(parts)) settle(part); }
+
+  /* A change goes into the address; the first after a Generate into the history too, so that Back leads to what was
+     painted. */
+  function note(part, other) {
+    buttons();
+    if (part.name === "steer") Rudder.due(plain(part.now) !== part.painted);
+    document.dispatchEvent(new CustomEvent("rudder-changed", { detail: { part: part.name } }));
+    const how = other && shown.painted ? "pushState" : "replaceState";
+    if (other) shown.painted = false;
+    if (!asked && shown.tab !== LAB) remember(how, hash());
+  }
+
+  function remember(how, address) {
+    const state = Object.fromEntries(Object.values(parts).map((part) => [part.name, part.now]));
+    history[how]({ rudder: { tab: shown.tab, parts: state, painted: shown.painted } }, "",
+      address || location.pathname + location.search);
+  }
+
+  /* The visible tab's link. */
+  function hash(tab = shown.tab) {
+    if (!parts[tab]) return tab === "steer" ? "" : `#${tab}`;
+    const query = new URLSearchParams({ model: parts[tab].model });
+    for (const part of parts[tab].held.map((name) => parts[name]).filter((one) => one?.now)) {
+      part.keys.forEach((key, at) => put(query, key, part.now.values[at]));
+      for (const [column, value] of Object.entries(part.now.strengths)) query.set(`s${column}`, String(value));
+    }
+    return `#${tab}?${query}`;
+  }
+
+  function put(query, key, value) {
+    if (typeof value === "boolean") query.set(key, value ? "1" : "0");
+    else if (Array.isArray(value)) { if (value.length) query.set(key, value.join(",")); }
+    else if (value !== null && value !== undefined && (value !== "" || ["a", "b"].includes(key))) query.set(key, String(value));
+  }
+
+  /* What the address asks for: a tab, and its controls. */
+  function arrive(address) {
+    const [tab, query] = address.slice(1).split(/\?(.*)/s);
+    if (!tab || tab === LAB) return;
+    if (!query) { select(tab); return; }
+    const model = new URLSearchParams(query).get("model");
+    if (model && model !== parts.steer.model && follow(model, address)) return;
+    open({ tab, query });
+  }
+
+  /* Another model's page, where the menu has one. */
+  function follow(model, address) {
+    const link = [...document.querySelectorAll(".rd-models a[href]")].find((one) => one.textContent === model);
+    if (link) location.assign(new URL(link.getAttribute("href"), location.href).href.split("#")[0] + address);
+    return Boolean(link);
+  }
+
+  function open({ tab, query, paint = tab === "steer" }) {
+    select(tab);
+    if (tab !== "steer" && !parts[tab]) {  // it is there once its tab has been shown
+      asked = { tab, query, paint };
+      setTimeout(() => { asked = null; }, 20_000);
+      return;
+    }
+    asked = null;
+    shown.painted = false;
+    for (const name of parts[tab].held) parts[name].trigger("open", { query, paint: paint && name === "steer" });
+  }
+
+  /* On from a recipe, such as a grid's cell. */
+  function go(recipe) {
+    const [[concept, strength]] = recipe.concepts;
+    const query = new URLSearchParams({ model: recipe.model, a: recipe.prompt, compare: "0", concept, seed: recipe.seed,
+      steps: recipe.num_inference_steps, guidance: recipe.guidance_scale, negative: recipe.negative_prompt,
+      from: recipe.window.start, until: recipe.window.end, sites: (recipe.sites || []).join(","), halves: recipe.halves,
+      keep: "1", sa: strength, sb: strength });
+    flush();
+    if (recipe.model !== parts.steer.model) {
+      if (!follow(recipe.model, `#steer?${query}`)) Rudder.notify({ text: `This page has no model ${recipe.model}.` });
+      return;
+    }
+    Rudder.stop();
+    select("steer");
+    remember("pushState", hash());
+    open({ tab: "steer", query: String(query) });
+    scrollTo({ top: 0 });
+  }
+
+  function select(name) {
+    const words = labels[name] || name;
+    const all = [...document.querySelectorAll("#rd-tabs .tab-wrapper button")];
+    const button = all.find((one) => one.textContent.trim() === words || one.textContent.trim().toLowerCase() === words);
+    if (!button || shown.tab === name) return;
+    shown.tab = name;
+    button.click();
+  }
+
+  /* A tab is shown: by a click, or because `select` asked for it. */
+  function tab(name, label) {
+    labels[name] = label;
+    if (shown.tab === name) return;
+    flush();
+    shown.tab = name;
+    if (name === LAB && location.hash.startsWith(`#${LAB}`)) return;
+    remember("pushState", hash());
+  }
+
+  /* A part's controls set to a state that this page had. */
+  function set(part, state) {
+    part.next = part.now = state;
+    part.values = state.values;
+    stageSays = { ...stageSays, ...state.strengths };
+    part.trigger("put");
+    buttons();
+    if (part.name === "steer") Rudder.due(plain(state) !== part.painted);
+    document.dispatchEvent(new CustomEvent("rudder-changed", { detail: { part: part.name } }));
+  }
+
+  function step(name, from, to) {
+    const part = parts[name];
+    if (part) settle(part);
+    if (!part?.[from].length) return;
+    const had = part.now, next = part[from].pop();
+    part[to].push(had);
+    set(part, next);
+    if (name === "steer" && plain(next) === part.painted) Rudder.steer(next.strengths);
+    note(part, plain(next) !== plain(had));
+  }
+
+  addEventListener("popstate", (event) => {
+    const told = event.state?.rudder;
+    if (!told) { arrive(location.hash); return; }
+    select(told.tab);
+    shown.tab = told.tab;
+    for (const [name, state] of Object.entries(told.parts)) {
+      const part = parts[name];
+      clearTimeout(part?.timer);
+      if (!part || !state || same(state, part.now)) continue;
+      part.past = [...part.past, part.now].slice(-MOST);
+      part.future = [];
+      set(part, state);
+      if (name !== "steer") continue;
+      if (plain(state) === part.painted) Rudder.steer(state.strengths);
+      else if (told.painted) again(part, state);
+    }
+    shown.painted = told.painted;
+  });
+
+  /* The pictures of a state of the past are painted again; what is remembered of it stays. */
+  function again(part, state) {
+    const concept = state.values[part.keys.indexOf("concept")];
+    Rudder.restored({ again: true, strengths: state.strengths, concept });
+  }
+
+  document.addEventListener("rudder-generated", () => setTimeout(() => {
+    const part = parts.steer;
+    if (!part?.now) return;
+    settle(part);
+    part.painted = plain(part.now);
+    Rudder.due(false);
+    shown.painted = true;
+    if (shown.tab === "steer") remember("replaceState", hash());
+  }, REST));
+
+  /* Strengths that came with pictures are part of what is there; those set by hand are changes. */
+  document.addEventListener("rudder-steered", ({ detail }) => {
+    stageSays = { ...stageSays, ...detail.strengths };
+    const part = parts.steer;
+    if (!part?.now) return;
+    if (detail.byHand) { changed("steer", part.values); return; }
+    part.now = { ...part.now, strengths: strengths() };
+    if (shown.tab === "steer" && history.state?.rudder) remember("replaceState", location.hash && hash());
+  });
+
+  function buttons() {
+    for (const [kind, stack] of [["undo", "past"], ["redo", "future"]]) {
+      for (const one of document.querySelectorAll(`.rd-${kind}`)) one.disabled = !parts[one.dataset.part]?.[stack].length;
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.(".rd-undo, .rd-redo");
+    if (!button) return;
+    if (button.matches(".rd-undo")) step(button.dataset.part, "past", "future");
+    else step(button.dataset.part, "future", "past");
+  });
+
+  const typing = (target) => target.isContentEditable || target.matches?.("textarea, select")
+    || (target.matches?.("input") && !["range", "checkbox", "radio", "button"].includes(target.type));
+
+  document.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || typing(event.target) || !parts[shown.tab]) return;
+    const key = event.key.toLowerCase();
+    if (key !== "z" && key !== "y") return;
+    event.preventDefault();
+    if (key === "z" && !event.shiftKey) step(shown.tab, "past", "future");
+    else step(shown.tab, "future", "past");
+  });
+
+  function copy() {
+    flush();
+    remember("replaceState", hash());
+    const own = document.querySelector("#rd-concept .rd-pick:has(:checked) small");
+    const told = (text) => Rudder.notify({ text, kind: "note" });
+    const rest = own ? " It brings back all but your own concept: uploads do not travel in a link, so send the vector file along."
+      : " It brings all of this back.";
+    (navigator.clipboard?.writeText(location.href) || Promise.reject(new Error("no clipboard")))
+      .then(() => told(`Link copied.${rest}`), () => told(`The link is in the address bar: copy it from there.${rest}`));
+  }
+
+  return { mount, begin, changed, tab, go, copy, values: (name) => parts[name].next.values };
+})();

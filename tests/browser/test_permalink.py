@@ -1,0 +1,128 @@
+"""The page in its address: a link in a second browser, back and forward, undo and redo, links that lie."""
+
+from __future__ import annotations
+
+import pytest
+
+SEED = "#rd-seed input"
+SAID = "document.querySelector('.rd-notice p').textContent"
+
+
+def seed(visit, value: str) -> None:
+    """Type a seed, and wait until the address has it."""
+    visit.page.fill(SEED, value)
+    visit.page.press(SEED, "Tab")
+    visit.page.wait_for_function("(value) => location.hash.includes(`seed=${value}&`)", arg=value)
+
+
+def has_seed(visit, value: str) -> None:
+    """Until the seed's field says so."""
+    visit.page.wait_for_function("(value) => document.querySelector('#rd-seed input').value === value", arg=value)
+
+
+def test_a_link_brings_everything_back_in_a_second_browser(visit, app):
+    one = visit(permissions=["clipboard-read", "clipboard-write"])
+    one.page.fill("#rd-prompt-a textarea", "a red house & a car? #1")
+    seed(one, "77")
+    one.page.click("#rd-concept label:has(input:not(:checked)) >> nth=0")
+    one.generate(steps=6)
+    one.page.locator("[data-helm=both] input[type=number]").fill("0.71")
+    one.page.locator("[data-helm=both] input[type=number]").press("Enter")
+    one.wait("running")
+    one.wait()
+    one.page.click("[data-column=a] .rd-copy")
+    assert one.notice().startswith("Link copied.")
+    link = one.page.evaluate("navigator.clipboard.readText()")
+    assert link == one.page.url and link.startswith(f"{app}/#steer?model=tiny-sd&a=a+red+house")
+    concept = one.page.input_value("#rd-concept input:checked")
+
+    other = visit(color_scheme="dark")
+    other.page.goto("about:blank")
+    other.page.goto(link)
+    other.page.wait_for_selector(".rd-stage[data-ready=yes]")
+    has_seed(other, "77")
+    other.seen = 0
+    other.wait("running")
+    other.wait()
+    assert other.page.input_value("#rd-prompt-a textarea") == "a red house & a car? #1"
+    assert other.page.input_value("#rd-concept input:checked") == concept
+    assert other.page.input_value("#rd-steps input[type=number]") == "6"
+    assert other.strength() == pytest.approx(0.71)
+    assert other.picture("a-steered") == one.picture("a-steered")
+
+
+def test_undo_redo_back_and_forward(visit):
+    one = visit()
+    undo, redo = (one.page.locator(f"#rd-panel .rd-{name}") for name in ("undo", "redo"))
+    first = one.page.input_value(SEED)
+    assert undo.is_disabled() and redo.is_disabled()
+    one.page.click("#rd-concept label:has(input:not(:checked)) >> nth=0")
+    chosen = one.page.input_value("#rd-concept input:checked")
+    one.page.wait_for_function("(name) => location.hash.includes(`concept=${name}&`)", arg=chosen)
+    seed(one, "21")
+    seed(one, "22")
+    undo.click()
+    has_seed(one, "21")
+    one.page.keyboard.press("Control+z")
+    has_seed(one, first)
+    assert one.page.input_value("#rd-concept input:checked") == chosen
+    one.page.keyboard.press("Control+z")
+    checked = "document.querySelector('#rd-concept input:checked').value"
+    one.page.wait_for_function(f"(name) => {checked} !== name", arg=chosen)
+    assert undo.is_disabled()
+    assert not one.page.locator(".rd-actions.is-due").count(), "what is shown is what is asked for again"
+    for _ in range(2):
+        one.page.keyboard.press("Control+Shift+z")
+    has_seed(one, "21")
+    redo.click()
+    has_seed(one, "22")
+    one.page.focus("#rd-prompt-a textarea")
+    one.page.keyboard.type("x")
+    one.page.keyboard.press("Control+z")
+    one.page.wait_for_timeout(600)
+    assert one.page.input_value(SEED) == "22", "in a text field the browser's own undo works"
+
+    one.generate(steps=4)
+    one.page.wait_for_function("() => location.hash.includes('seed=22&') && history.state.rudder.painted")
+    seed(one, "33")
+    one.page.get_by_role("tab", name="Grid").click()
+    one.page.wait_for_function("() => location.hash.startsWith('#grid')")
+    one.page.go_back()
+    one.page.wait_for_function("() => document.querySelector('#rd-seed input')?.offsetParent")
+    has_seed(one, "33")
+    one.page.go_back()
+    has_seed(one, "22")
+    one.page.go_forward()
+    has_seed(one, "33")
+    assert "seed=33&" in one.page.url
+
+
+def test_links_that_lie_end_in_one_sentence(visit, app):
+    one = visit()
+    before = one.page.input_value(SEED)
+    for query, words in {
+        "seed=many": "The link's seed is many",
+        "steps=1e99": "number of steps",
+        "model=gone&seed=4": "This link is for the model 'gone'",
+        "sites=nowhere": "no site in tiny-sd named 'nowhere'",
+        "guidance=%3Cimg%20src=x%20onerror=alert(1)%3E": "guidance scale is <img src=x",
+    }.items():
+        one.page.goto(f"{app}/#steer?{query}")
+        one.page.wait_for_function(f"(words) => {SAID}.includes(words)", arg=words)
+        assert one.page.input_value(SEED) == before and not one.page.locator(".rd-notice img").count()
+    one.page.goto(f"{app}/#grid?axis=colour&rows=1")
+    one.page.wait_for_function(f"() => {SAID}.includes('kind of rows')")
+    one.page.goto(f"{app}/#steer?concept=mine&seed=4321")
+    has_seed(one, "4321")
+    assert "uploads do not travel in a link" in one.notice()
+    one.generate(steps=3)
+
+
+def test_a_link_for_another_model_leads_to_its_page(visit, app):
+    one = visit()
+    one.page.goto("about:blank")
+    one.page.goto(f"{app}/#steer?model=random-edm&a=dog&compare=0&seed=5&steps=3")
+    one.page.wait_for_url("**/m/random-edm/#steer?**")
+    one.page.wait_for_selector("#rd-actions .rd-generate")
+    has_seed(one, "5")
+    assert one.page.input_value("#rd-prompt-a input") == "dog"
