@@ -74,8 +74,10 @@ def rows_of(axis: str, told: str, recipe: Recipe, vectors: Mapping[str, ConceptV
 def _row(axis: str, part: str, recipe: Recipe, vectors: Mapping[str, ConceptVector], backbone: Backbone) -> Recipe:
     if axis == "seed":
         return replace(recipe, seed=int(part))
-    if axis in ("prompt", "model"):
-        return replace(recipe, **{axis: part})
+    if axis == "prompt":
+        return replace(recipe, prompt=part)
+    if axis == "model":
+        return replace(recipe, model=part)
     if axis == "concept":
         if part not in vectors:
             raise unknown("concept", part, vectors)

@@ -124,7 +124,8 @@ def across_models(
     and for a concept that a model has no vector of.
     """
     check_size(len(rows), len(strengths))
-    total, cells, across = SHARES * len(rows), [], tuple(strengths)
+    total, across = SHARES * len(rows), tuple(strengths)
+    cells: list[list[Cell]] = []
     for row, (label, recipe) in enumerate(rows):
         yield Progress(SHARES * row, total, f"opening {shorten(label, 60)}")
         bench = opened(recipe.model)

@@ -24,7 +24,7 @@ window.RudderLink = (() => {
     const part = parts[name];
     if (!part || part.now) return;
     part.values = copied(values);
-    part.now = { values: part.values, strengths: strengths() };
+    part.now = said(part);
     part.painted = plain(part.now);
     buttons();
     if (name === "steer") {
@@ -34,7 +34,7 @@ window.RudderLink = (() => {
   }
 
   let stageSays = {};
-  const strengths = () => ({ ...stageSays });
+  const said = (part) => ({ values: part.values, strengths: part.name === "steer" ? { ...stageSays } : {} });
 
   /* Gradio tells of every change, its own ones too: those that leave everything as it was are none. */
   function changed(name, values) {
@@ -48,7 +48,7 @@ window.RudderLink = (() => {
   function settle(part, byHand = true) {
     clearTimeout(part.timer);
     if (!part.now) return;
-    const next = { values: part.values, strengths: part.name === "steer" ? strengths() : {} };
+    const next = said(part);
     if (same(next, part.now)) return;
     const other = plain(next) !== plain(part.now);
     if (byHand) {
@@ -225,7 +225,7 @@ window.RudderLink = (() => {
     const part = parts.steer;
     if (!part?.now) return;
     if (detail.byHand) { changed("steer", part.values); return; }
-    part.now = { ...part.now, strengths: strengths() };
+    part.now = { ...part.now, strengths: { ...stageSays } };
     if (shown.tab === "steer" && history.state?.rudder) remember("replaceState", location.hash && hash());
   });
 

@@ -238,8 +238,8 @@ def wire(
 
     def on_estimate(owner: Session, *values: Any) -> dict[str, str]:
         try:
-            asked_for = [str(value or "") for value in values[:count]]
-            return estimate(studio, owner, panel_from(list(values[count:])), *asked_for, models=list(models))
+            axis, rows, across = (str(value or "") for value in values[:count])
+            return estimate(studio, owner, panel_from(list(values[count:])), axis, rows, across, list(models))
         except RudderError as wrong:
             return {"base": "", "text": "", "wrong": str(wrong)}
 
@@ -248,9 +248,9 @@ def wire(
         failed = {"ticket": sent.get("ticket"), "phase": "failed"}
 
         def items() -> Iterator[Any]:
-            asked_for = [str(value or "") for value in values[:count]]
+            axis, rows, across = (str(value or "") for value in values[:count])
             panel = panel_from(list(values[count:]))
-            for message in painted(studio, owner, panel, sent, *asked_for, models=models, paint=paint):
+            for message in painted(studio, owner, panel, sent, axis, rows, across, models, paint):
                 yield message, gr.skip()
 
         yield from notices.guarded(items(), lambda told: (failed, told))

@@ -71,8 +71,8 @@ def first_rows(studio: Studio, owner: Session, axis: str, panel: Panel, models: 
         return ", ".join(list(dict.fromkeys(filter(None, [panel.concept, *studio.concepts, *owner.vectors])))[:FEW])
     if axis == "sites":
         had = at_hand(studio, owner)
-        some = groups(Recipe(concepts=((panel.concept, 1.0),)), had, studio.backbone) if panel.concept in had else {}
-        return ", ".join(some) or "shape, style"
+        base = Recipe(concepts=((panel.concept, 1.0),))
+        return ", ".join(groups(base, had, studio.backbone) if panel.concept in had else ()) or "shape, style"
     return WINDOWS if axis == "window" else ", ".join(models)
 
 
