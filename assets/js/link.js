@@ -145,7 +145,7 @@ window.RudderLink = (() => {
 
   function select(name) {
     const words = labels[name] || name;
-    const all = [...document.querySelectorAll("#rd-tabs .tab-wrapper button")];
+    const all = [...document.querySelectorAll("#rd-tabs [role=tab], #rd-tabs .overflow-dropdown button")];
     const button = all.find((one) => one.textContent.trim() === words || one.textContent.trim().toLowerCase() === words);
     if (!button || shown.tab === name) return;
     shown.tab = name;

@@ -55,7 +55,7 @@ def test_a_grid_is_painted_gone_on_from_and_taken_away(visit, tmp_path):
     one.seen = one.run()
     one.page.click("[data-place='1,2'] button")
     one.wait("running")
-    one.wait()
+    one.exact()
     assert one.page.get_by_role("tab", name="Steer").get_attribute("aria-selected") == "true"
     assert one.page.is_checked(f"#rd-concept input[value='{names[1]}']")
     assert abs(one.strength() - cell["concepts"][0][1]) < 1e-3

@@ -25,11 +25,13 @@ def test_a_link_brings_everything_back_in_a_second_browser(visit, app):
     one.page.fill("#rd-prompt-a textarea", "a red house & a car? #1")
     seed(one, "77")
     one.page.click("#rd-concept label:has(input:not(:checked)) >> nth=0")
-    one.generate(steps=6)
+    one.page.uncheck("#rd-compare input")
+    one.generate(wait=False, steps=6)
+    one.exact()
     one.page.locator("[data-helm=both] input[type=number]").fill("0.71")
     one.page.locator("[data-helm=both] input[type=number]").press("Enter")
     one.wait("running")
-    one.wait()
+    one.exact()
     one.page.click("[data-column=a] .rd-copy")
     assert one.notice().startswith("Link copied.")
     link = one.page.evaluate("navigator.clipboard.readText()")
@@ -43,7 +45,8 @@ def test_a_link_brings_everything_back_in_a_second_browser(visit, app):
     has_seed(other, "77")
     other.seen = 0
     other.wait("running")
-    other.wait()
+    other.exact()
+    assert not other.page.is_checked("#rd-compare input")
     assert other.page.input_value("#rd-prompt-a textarea") == "a red house & a car? #1"
     assert other.page.input_value("#rd-concept input:checked") == concept
     assert other.page.input_value("#rd-steps input[type=number]") == "6"
@@ -82,7 +85,8 @@ def test_undo_redo_back_and_forward(visit):
     one.page.wait_for_timeout(600)
     assert one.page.input_value(SEED) == "22", "in a text field the browser's own undo works"
 
-    one.generate(steps=4)
+    one.generate(wait=False, steps=4)
+    one.exact()
     one.page.wait_for_function("() => location.hash.includes('seed=22&') && history.state.rudder.painted")
     seed(one, "33")
     one.page.get_by_role("tab", name="Grid").click()
@@ -115,7 +119,8 @@ def test_links_that_lie_end_in_one_sentence(visit, app):
     one.page.goto(f"{app}/#steer?concept=mine&seed=4321")
     has_seed(one, "4321")
     assert "uploads do not travel in a link" in one.notice()
-    one.generate(steps=3)
+    one.generate(wait=False, steps=3)
+    one.exact()
 
 
 def test_a_link_for_another_model_leads_to_its_page(visit, app):
