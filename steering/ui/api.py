@@ -17,11 +17,12 @@ from PIL import Image
 
 from ..audit.report import write_report
 from ..audit.sheet import write_csv
+from ..axes import rows_of
 from ..checks import text, whole
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError
 from ..exports import archive, sheet
-from ..grid import Grid, rows_of, work
+from ..grid import Grid, work
 from ..grid import grid as painted_grid
 from ..images import OnDisk, open_images
 from ..plan import Steering

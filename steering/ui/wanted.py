@@ -9,12 +9,13 @@ from typing import Any
 
 from PIL import Image
 
+from ..axes import numbers
 from ..backbones.base import Backbone
 from ..checks import number, strength, text, whole
 from ..cli.arguments import mask_of
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError, shorten
-from ..grid import Cell, Grid, numbers
+from ..grid import Cell, Grid
 from ..images import Limits, open_images
 from ..inversion import distance, invert, told
 from ..pace import about
