@@ -187,7 +187,7 @@ async def visitor(address: str, number: int, until: float, due: Mapping[int, Ima
                     what = draw.choices(list(WORK), list(WORK.values()))[0]
                     if what == "leave":
                         break
-                    await _do(page, session, name, what, draw.randrange(CASES), due, tally)
+                    await _do(page, session, name, what, draw.choice(list(due)), due, tally)
             finally:
                 tab.cancel()
 
@@ -257,12 +257,12 @@ def served(model: str, log: Path) -> Iterator[tuple[str, int]]:
             process.wait(60)
 
 
-async def measure(address: str, pid: int, visitors: int, seconds: float) -> dict[str, Any]:
-    """Figures of so many visitors in so much time."""
+async def measure(address: str, pid: int, visitors: int, seconds: float, cases: int = CASES) -> dict[str, Any]:
+    """Figures of so many visitors in so much time, who ask for so many pictures."""
     due: dict[int, Image.Image] = {}
     async with httpx.AsyncClient(base_url=address, timeout=LIMIT, trust_env=False) as client:
         page = Page(client, (await client.get("/config")).json())
-        for number in range(CASES):
+        for number in range(cases):
             due[number] = await paint(page, "alone", number)
     before, tally = resident(pid), Tally()
     until = time.monotonic() + seconds
@@ -286,12 +286,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="tiny-sd")
     parser.add_argument("--visitors", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--cases", type=int, default=CASES, help="different pictures that are asked for")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
-    if not (1 <= asked.visitors <= 2000 and 0 < asked.minutes <= 60):
-        parser.error("--visitors goes from 1 to 2000, --minutes to 60")
+    if not (1 <= asked.visitors <= 2000 and 0 < asked.minutes <= 60 and 1 <= asked.cases <= 1000):
+        parser.error("--visitors goes from 1 to 2000, --minutes to 60, --cases to 1000")
     with tempfile.TemporaryDirectory() as folder, served(asked.model, Path(folder) / "log") as (address, pid):
-        found = asyncio.run(measure(address, pid, asked.visitors, 60 * asked.minutes))
+        found = asyncio.run(measure(address, pid, asked.visitors, 60 * asked.minutes, asked.cases))
     found |= {
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[2], 2),
