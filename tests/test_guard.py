@@ -17,12 +17,12 @@ JSON = {"content-type": "application/json"}
 
 def asked(
     path: str = "/", method: str = "GET", names: tuple[str, ...] = (), body: tuple[bytes, ...] = (), full: bool = False,
-    **headers: str,
+    query: bytes = b"", **headers: str,
 ) -> tuple[int, dict[str, str], dict]:  # fmt: skip
     """(status, headers, what the app behind the guard saw or the refusal said)."""
     told = {"host": "rudder.example", **{name.replace("_", "-"): value for name, value in headers.items()}}
     scope = {
-        "type": "http", "method": method, "path": path, "raw_path": path.encode(),
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query,
         "headers": [(name.encode(), value.encode()) for name, value in told.items()],
     }  # fmt: skip
     parts = iter([*({"type": "http.request", "body": part, "more_body": True} for part in body),
@@ -148,6 +148,11 @@ def test_browsers_are_told_the_same_with_every_answer():
 def test_a_tab_counts_while_it_is_connected_and_slashes_are_one():
     for path in ("/gradio_api/heartbeat/abc-1", "//gradio_api/heartbeat/abc-1/", "/m/x/gradio_api/heartbeat/abc-1"):
         assert asked(path)[2]["open"] == {"abc-1": 1}
+    for path in ("/gradio_api/call/paint/abc-1", "/gradio_api/call/v2/paint/abc-1", "/m/x/gradio_api/call/a/abc-1"):
+        assert asked(path)[2]["open"] == {"abc-1": 1}, "who waits for an answer by program"
+    for query in (b"session_hash=abc-1", b"x=1&session_hash=abc-1&y"):
+        assert asked("/gradio_api/queue/data", query=query)[2]["open"] == {"abc-1": 1}
+    assert asked("/gradio_api/queue/data", query=b"my_session_hash=a/b")[2]["open"] == {}
     assert asked("/gradio_api/heartbeat/" + "x" * 200)[2]["open"] == {} and not OPEN
     assert asked("///config")[2]["path"] == "/config"
 

@@ -47,7 +47,8 @@ UNUSED = re.compile(
     r"profiling))"
 )
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded", "text/plain")  # sent without asking first
-_BEAT = re.compile(r"/gradio_api/heartbeat/([\w-]{1,100})/?$")
+_BEAT = re.compile(r"/gradio_api/(?:heartbeat|call/(?:v2/)?[^/]+)/([\w-]{1,100})/?$")
+_ANSWERS = re.compile(rb"(?:^|&)session_hash=([\w-]{1,100})(?:&|$)")  # of /gradio_api/queue/data
 
 
 def headers(path: str) -> dict[str, str]:
@@ -82,6 +83,15 @@ def hostname(host: str) -> str:
     """A Host header without its port, in lower case."""
     host = host.split(",")[0].strip().lower()
     return host[1:].partition("]")[0] if host.startswith("[") else host.rpartition(":")[0] or host
+
+
+def connected(path: str, query: bytes) -> str | None:
+    """The session (Gradio's hash) whose connection a request holds: a tab's heartbeat, or a wait for answers."""
+    if path.endswith("/gradio_api/queue/data"):
+        found = _ANSWERS.search(query)
+        return found[1].decode() if found else None
+    beat = _BEAT.search(path)
+    return beat[1] if beat else None
 
 
 class Guard:
@@ -124,8 +134,8 @@ class Guard:
         if refusal:
             await _answer(sent, *refusal)
             return
-        beat = _BEAT.search(path)
-        with open_tab(beat[1]) if beat else nullcontext():
+        session = connected(path, scope.get("query_string", b"")) if scope["method"] == "GET" else None
+        with open_tab(session) if session else nullcontext():
             await self.app(scope, _bounded(receive, UPLOAD_BYTES if _uploads(path) else BODY_BYTES), sent)
 
     def _refusal(self, method: str, path: str, told: Mapping[str, str]) -> tuple[int, str] | None:
