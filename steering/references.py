@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .backbones.base import Backbone
-from .checks import whole
+from .checks import text, whole
 from .concepts import Progress
 from .errors import RudderError, shorten
 from .files import as_json, read_json
@@ -27,6 +29,7 @@ HEAD = "references.json"
 COUNT_LIMIT = 10_000
 PIXELS_AT_ONCE = 4 * 512 * 512  # of a batch: bounds the memory of painting it
 BATCH_LIMIT = 32
+COMBINATIONS = 32  # of traits that are kept even
 
 
 def rows_of(prompts: Sequence[str], count: int, seed: int = 0) -> list[tuple[str, int]]:
@@ -39,6 +42,26 @@ def rows_of(prompts: Sequence[str], count: int, seed: int = 0) -> list[tuple[str
     if not prompts:
         raise RudderError("There is no prompt to paint references from: give one that shows the concept.")
     return [(prompts[i % len(prompts)], seed + i) for i in range(count)]
+
+
+def evened(prompt: str, traits: Sequence[str]) -> list[str]:
+    """The prompt with every combination of traits that are to be even on both sides: `traits` are alternatives with
+    commas between them ("man, woman"), one after the other as the prompt's last words.
+
+    Asked so of the concept and of its baseline, with the same seeds, a trait leaks into neither. RudderError for a
+    group of one alternative, or for more than COMBINATIONS of them.
+    """
+    groups = [[part.strip() for part in text("A trait", one).split(",") if part.strip()] for one in traits]
+    groups = [group for group in groups if group]
+    for group in groups:
+        if len(group) < 2:
+            raise RudderError(
+                f"The trait {shorten(group[0], 40)!r} has no alternative: give two or more with commas between them, "
+                "such as man, woman."
+            )
+    if math.prod(map(len, groups)) > COMBINATIONS:
+        raise RudderError(f"The traits have over {COMBINATIONS} combinations: give fewer.")
+    return [", ".join(filter(None, [prompt.strip(), *some])) for some in itertools.product(*groups)]
 
 
 def paint_references(

@@ -71,9 +71,9 @@ def sight_of(examples: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Sight
     """Learn a Sight from features [N, F] and [M, F] of the two sets; members are left out in turns for its AUROC,
     copies of one picture together."""
     weights, way, size = _direction(examples, baseline)
-    parts, folds = _folds(examples, baseline, np.random.default_rng(seed))
+    parts, many = folds(examples, baseline, np.random.default_rng(seed))
     scores: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for fold in range(folds):
+    for fold in range(many):
         inner, _, _ = _direction(examples[parts[0] != fold], baseline[parts[1] != fold])
         for kept, some, part in zip(scores, (examples, baseline), parts, strict=True):
             kept.append(some[part == fold] @ inner / np.linalg.norm(inner))
@@ -81,22 +81,22 @@ def sight_of(examples: np.ndarray, baseline: np.ndarray, seed: int = 0) -> Sight
     return Sight(weights, way, size, told)
 
 
-def _folds(examples: np.ndarray, baseline: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], int]:
+def folds(examples: np.ndarray, baseline: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], int]:
     """In which fold each member of the sets is left out, and how many folds there are; ([], 0) where there are too few.
     A copy is left out with its picture, whichever set that is in."""
     labels = alike(np.concatenate([examples, baseline]))
     sides = [labels[: len(examples)], labels[len(examples) :]]
-    folds = min(4, *(len(set(side.tolist())) for side in sides))
-    if folds < 2:
+    many = min(4, *(len(set(side.tolist())) for side in sides))
+    if many < 2:
         return [], 0
     fold_of: dict[int, int] = {}
     for side in sides:
         fresh = [label for label in dict.fromkeys(side.tolist()) if label not in fold_of]
-        part = np.arange(len(fresh)) % folds
+        part = np.arange(len(fresh)) % many
         rng.shuffle(part)
         fold_of |= dict(zip(fresh, part.tolist(), strict=True))
     parts = [np.array([fold_of[label] for label in side.tolist()]) for side in sides]
-    return (parts, folds) if all(set(part.tolist()) == set(range(folds)) for part in parts) else ([], 0)
+    return (parts, many) if all(set(part.tolist()) == set(range(many)) for part in parts) else ([], 0)
 
 
 def _direction(examples: np.ndarray, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

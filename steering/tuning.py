@@ -22,6 +22,7 @@ from .errors import Cancelled
 from .images import Pictures, gathered
 from .pace import about, measure
 from .plan import Steering, Term
+from .quality import assess
 from .recipe import Recipe, Window
 from .sampling import Result, sample
 from .sets import distinct
@@ -91,23 +92,24 @@ def tune(
     narrow the search; `timesteps` and `draws` are `learn`'s. `budget` in seconds, without learning; one candidate is
     tried, unless it would take PATIENCE times as long. The advice has, beside strength, range, window, halves and
     sites: `state` "takes", "weak", "cannot" or "untried", `why` in words, and of a search `along` and `kept` at the
-    strength, and what was tried. Raises RudderError as `learn` does, Cancelled once `stop` is set.
+    strength, and what was tried; the provenance has what `quality.assess` measured. Raises RudderError as `learn` does,
+    Cancelled once `stop` is set.
     """
     images, baseline = gathered(images), gathered(baseline)
     texts = list(prompts or _own_prompts(backbone, baseline_prompt))
     rows = [(texts[i % len(texts)], seed + 900 + i) for i in range(PROMPTS)]
     vectors: dict[str, ConceptVector] = {}
     poolings = [pooling] if pooling else ["mean", "map"] if max(backbone.latent_shape[1:]) <= MAP_SIDE else ["mean"]
-    for kind in poolings:
-        for item in learn(backbone, name, images, baseline, prompt=prompt, baseline_prompt=baseline_prompt,
-                          sites=sites or _every_site(backbone), timesteps=timesteps, draws=draws, pooling=kind,
-                          seed=seed):  # fmt: skip
-            _check(stop)
-            if isinstance(item, Progress):
-                part = poolings.index(kind)
-                yield Progress(part * item.total + item.done, len(poolings) * item.total, item.message)
-            else:
-                vectors[kind] = item
+    for item in learn(backbone, name, images, baseline, prompt=prompt, baseline_prompt=baseline_prompt,
+                      sites=sites or _every_site(backbone), timesteps=timesteps, draws=draws, pooling=poolings[-1],
+                      seed=seed):  # fmt: skip
+        _check(stop)
+        if isinstance(item, Progress):
+            yield item
+        else:
+            vectors[poolings[-1]] = item
+    if len(poolings) > 1:
+        vectors["mean"] = _averaged(vectors["map"])
     images, baseline = distinct(images), distinct(baseline)
     settings = _settings(poolings, sites)
     seconds = measure(backbone).together * len(STRENGTHS) * PROMPTS * backbone.defaults["num_inference_steps"]
@@ -115,7 +117,8 @@ def tune(
         why = f"How it takes was not measured, since that is {about(seconds)} of painting here: start low, and look."
         told = {"state": "untried", "why": why, "sites": list(sites or _sites(backbone, DEFAULT.where))}
         vector = vectors[settings[0].pooling]
-        yield vector.replace(recommended={**vector.recommended, **told})
+        vector = vector.replace(recommended={**vector.recommended, **told})
+        yield from assess(backbone, vector, images, baseline, seed=seed, stop=stop)
         return
     yield Progress(0, 1, "painting pictures to compare with")
     plain = _painted(backbone, None, settings[0], sites, rows, [0.0] * PROMPTS, stop)
@@ -140,7 +143,7 @@ def tune(
     held = _survives(backbone, sight, images, baseline or plain)
     state, why = _told(best, sight, held, len(images))
     strength = best["strength"]
-    yield vectors[setting.pooling].replace(
+    vector = vectors[setting.pooling].replace(
         recommended={
             "strength": strength,
             "range": [-strength, 2 * strength],
@@ -162,6 +165,14 @@ def tune(
             "settings_tried": len({row["setting"] for row in tried}),
         }
     )
+    yield from assess(backbone, vector, images, baseline, seed=seed, stop=stop)
+
+
+def _averaged(vector: ConceptVector) -> ConceptVector:
+    """The vector of means over the plane that a vector of maps holds."""
+    means = {site: v.mean((2, 3)) if v.ndim == 4 else v for site, v in vector.vectors.items()}
+    shapes = {site: list(v.shape[1:]) for site, v in means.items()}
+    return vector.replace(vectors=means, provenance={**vector.provenance, "pooling": "mean", "shapes": shapes})
 
 
 def _settings(poolings: Sequence[str], sites: Sequence[str] | None) -> list[Setting]:

@@ -134,13 +134,12 @@ class ConceptVector:
         """
         _alike(self, other)
         vectors = {}
-        for site, v in self.vectors.items():
-            along = other.vectors[site]
+        for site in self.vectors:
+            v, along = _on_one_plane(self.vectors[site], other.vectors[site])
             share = (v * along).sum(1, keepdim=True) / along.square().sum(1, keepdim=True).clamp(min=1e-20)
             vectors[site] = v - share * along
-        of = [self.provenance, other.provenance]
         name = f"{self.name} without {other.name}"[:200]
-        return ConceptVector(name, vectors, self.timesteps, {**_shared(self), "operation": "without", "of": of})
+        return ConceptVector(name, vectors, self.timesteps, _summed(vectors, self, other, "without"))
 
     def check(self, backbone: Backbone) -> None:
         """RudderError unless the vector was made for this model, sites and shapes."""
@@ -270,7 +269,7 @@ def _scaled(a: ConceptVector, factor: float) -> ConceptVector:
     return a.replace(
         name=f"{factor:g} * {a.name}"[:200],
         vectors={site: v * factor for site, v in a.vectors.items()},
-        provenance={**_shared(a), "operation": "*", "factor": factor, "of": [a.provenance]},
+        provenance={**_shared(a), "operation": "*", "factor": factor, "of": [_part(a)], "names": [a.name]},
         recommended=recommended,
     )
 
@@ -279,11 +278,15 @@ def _combined(a: ConceptVector, b: Any, sign: str, factor: float) -> ConceptVect
     if not isinstance(b, ConceptVector):
         return NotImplemented
     _alike(a, b)
+    vectors = {}
+    for site in a.vectors:
+        one, other = _on_one_plane(a.vectors[site], b.vectors[site])
+        vectors[site] = one + factor * other
     return ConceptVector(
         name=f"{a.name} {sign} {b.name}"[:200],
-        vectors={site: v + factor * b.vectors[site] for site, v in a.vectors.items()},
+        vectors=vectors,
         timesteps=a.timesteps,
-        provenance={**_shared(a), "operation": sign, "of": [a.provenance, b.provenance]},
+        provenance=_summed(vectors, a, b, sign),
     )
 
 
@@ -298,10 +301,45 @@ def _alike(a: ConceptVector, b: ConceptVector) -> None:
         what = "timesteps" if a.timesteps != b.timesteps else "sites"
         raise RudderError(f"{a.name} and {b.name} have different {what}: learn both with the same ones.")
     for site, v in a.vectors.items():
-        if v.shape != b.vectors[site].shape:
-            raise RudderError(
-                f"{a.name} and {b.name} have different shapes at {site}: learn both with the same pooling."
-            )
+        other = b.vectors[site]
+        if v.shape[:2] != other.shape[:2] or (v.ndim == other.ndim and v.shape != other.shape):
+            raise RudderError(f"{a.name} and {b.name} have different shapes at {site}: learn both with one model.")
+
+
+def _on_one_plane(v: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Two vectors of a site, a mean spread over the plane where the other one is a map: it is added everywhere."""
+    if v.ndim == other.ndim:
+        return v, other
+    if v.ndim == 2:
+        return v[..., None, None].expand_as(other), other
+    return v, other[..., None, None].expand_as(v)
+
+
+def _summed(vectors: Mapping[str, Tensor], a: ConceptVector, b: ConceptVector, operation: str) -> dict[str, Any]:
+    """The provenance of what two vectors make."""
+    pooling = "map" if any(v.ndim == 4 for v in vectors.values()) else a.provenance.get("pooling")
+    return {
+        **_shared(a),
+        "pooling": pooling,
+        "shapes": {site: list(v.shape[1:]) for site, v in vectors.items()},
+        "operation": operation,
+        "of": [_part(a), _part(b)],
+        "names": [a.name, b.name],
+    }
+
+
+def _part(vector: ConceptVector) -> dict[str, Any]:
+    """A vector's provenance as a sum of it keeps it: what was measured belongs to the part alone, and of sums of sums
+    only the last few are told, so that a file's header stays small."""
+
+    def cut(made: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        kept = {key: value for key, value in made.items() if key not in ("quality", "of")}
+        of = made.get("of")
+        if isinstance(of, list) and depth:
+            kept["of"] = [cut(one, depth - 1) for one in of[:2] if isinstance(one, Mapping)]
+        return kept
+
+    return cut(vector.provenance, 3)
 
 
 def _shared(a: ConceptVector) -> dict[str, Any]:

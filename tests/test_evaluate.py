@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from steering import evaluation
-from steering.concepts import library
+from steering.concepts import learn, library
 from steering.errors import RudderError
 from steering.evaluation import common, judge
 from steering.evaluation.editability import onset
+from steering.evaluation.examples import CURVES, by_examples, figure
 from steering.evaluation.shape import agreement, edges, shape_kept
 from steering.files import home
 from tests.tiny import pictures
@@ -158,3 +159,19 @@ def test_record_has_the_keys_of_the_report():
     curve = record["steering"]["curve"]
     for group in ("ordinary", "memorized"):
         assert len(curve[group]["style_taken"]) == len(curve["factor"])
+
+
+def test_how_many_examples_a_concept_needs(backbone, monkeypatch, committed):
+    """Every number is counted, as often as the painted pictures allow; the figure draws what was measured."""
+    monkeypatch.setitem(backbone.defaults, "num_inference_steps", 2)
+    learned = list(learn(backbone, "sketch", pictures(3), pictures(3, seed=1), timesteps=(100,)))[-1]
+    shipped = {"sketch": learned.replace(recommended={"strength": 1.0})}
+    said = []
+    told = by_examples(backbone, shipped, limit=2, counts=(2, 4), progress=lambda *step: said.append(step))
+    assert told["counts"] == [2, 4] and told["sets"] == [2, 1] and told["styles"] == ["sketch"]
+    assert said[-1][0] == said[-1][1] == 5
+    assert set(told["shipped"]) == set(CURVES) and all(len(told[name]) == 2 for name in CURVES)
+    assert all(0 <= value <= 1 for name in CURVES for value in told[name] if value is not None)
+    assert json.loads(json.dumps(told)) == told
+    drawn = figure({**told, "success": [0.25, None], "artefacts": [0.0, 1.0]})
+    assert drawn.count("<polyline") == 4 and drawn.startswith("<svg") and ">4</text>" in drawn

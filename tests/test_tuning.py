@@ -16,7 +16,7 @@ from steering.backbones import Backbone
 from steering.concepts import ConceptVector, Progress
 from steering.errors import Cancelled, RudderError
 from steering.pace import Pace
-from steering.sight import _folds, alike, features, sight_of
+from steering.sight import alike, features, folds, sight_of
 from steering.tuning import DEFAULT, tune
 from tests.tiny import pictures
 
@@ -65,11 +65,11 @@ def test_copies_of_one_picture_are_left_out_together() -> None:
     examples, baseline = features(few[:4] * 5), features(few[4:] * 5)
     for both in (features(few[:4] * 5), features([few[0].resize((128, 128)) for _ in range(3)])):
         assert len(set(alike(both).tolist())) == len({i % 4 for i in range(len(both))} if len(both) > 3 else {0})
-    parts, folds = _folds(examples, baseline, np.random.default_rng(0))
-    assert folds == 4
+    parts, many = folds(examples, baseline, np.random.default_rng(0))
+    assert many == 4
     for part in parts:
         assert all(len(set(part[place::4].tolist())) == 1 for place in range(4))
-    parts, _ = _folds(features(few[:6]), features([few[0], *few[6:], few[1]]), np.random.default_rng(0))
+    parts, _ = folds(features(few[:6]), features([few[0], *few[6:], few[1]]), np.random.default_rng(0))
     assert (parts[0][0], parts[0][1]) == (parts[1][0], parts[1][3]), "one in both sets"
     assert not np.isfinite(sight_of(features(few[:1] * 9), baseline).auroc), "one picture alone tells nothing"
 

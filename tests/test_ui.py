@@ -139,7 +139,7 @@ def test_a_seed_that_the_browser_has_rounded_is_refused(studio: Studio, owner: S
 def test_what_was_left_out_of_a_set_is_said(vector):
     told = told_of(vector.replace(provenance={**vector.provenance, "remarks": ["Left out (1 file).", 3, "x" * 900]}))
     assert told.startswith("Learned “red”. Left out (1 file). x") and len(told) < 500
-    assert told_of(vector.replace(provenance={"remarks": "x"})) == "Learned “red”. Press Generate to steer with it."
+    assert told_of(vector.replace(provenance={"remarks": "x"})) == "Learned “red”."
 
 
 def test_a_newer_ticket_outdates_the_older_run(studio: Studio, owner: Session):

@@ -18,9 +18,10 @@ from PIL import Image
 from steering import judge as judging
 from steering.backbones.base import Backbone
 from steering.backbones.registry import load
-from steering.concepts import ConceptVector, learn, library
+from steering.concepts import ConceptInfo, ConceptVector, learn, library
 from steering.evaluation.common import caption, responses
 from steering.files import home
+from steering.quality import assess
 
 ASSETS = home() / "assets" / "concepts"
 PICTURES = 16  # a side
@@ -85,10 +86,15 @@ def examples() -> None:
         (folder / "concept.json").write_text(json.dumps(described, indent=1) + "\n")
 
 
+def pictures_of(info: ConceptInfo) -> list[list[Image.Image]]:
+    """A shipped concept's examples and baseline."""
+    return [[Image.open(p).convert("RGB") for p in paths] for paths in (info.examples, info.baseline)]
+
+
 def make_vector(backbone: Backbone, name: str, settings: dict) -> ConceptVector:
     """Learn one concept from its committed examples."""
     info = library(backbone.name)[name]
-    sets = [[Image.open(p).convert("RGB") for p in paths] for paths in (info.examples, info.baseline)]
+    sets = pictures_of(info)
     prompts = (info.prompt, info.baseline_prompt) if settings["prompts"] else ("", "")
     run = learn(backbone, name, *sets, prompt=prompts[0], baseline_prompt=prompts[1],
                 pooling=settings["pooling"],
@@ -151,6 +157,7 @@ def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> No
         vector = make_vector(backbone, name, own)
         rows = measure(backbone, judge, vector, head, target, count=limit)
         vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
+        *_, vector = assess(backbone, vector, *pictures_of(library(backbone.name)[name]))
         vector.save(ASSETS / name / f"{backbone.name}.safetensors")
         print(
             f"{name}: {vector.recommended['strength']} of {vector.recommended['range']}, {time.time() - started:.0f} s"

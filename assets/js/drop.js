@@ -9,7 +9,7 @@
     if (!document.querySelector(".rd-notice")) return ""; // the door: the page is not there yet
     if (shown("#rd-audit")) return "The Audit tab has its files already: clear them, then drop the next.";
     if (files.some((file) => /\.(zip|rar|7z|tar|gz)$/i.test(file.name)) || files.length > 1) {
-      return "Several pictures or a zip could be a set or a list: drop them on “Pictures or a zip” under “Your own set”, or in the Audit tab.";
+      return "Several pictures or a zip could be a set or a list: drop them where the Concepts tab takes pictures, or in the Audit tab.";
     }
     return `Nothing here takes ${files[0]?.name || "that"}: drop a picture that Rudder made, a .safetensors vector, or on a reading a picture to score.`;
   }
@@ -25,7 +25,7 @@
   function vector(files) {
     const button = "#rd-open-vector";
     if (Rudder.choose(button, files)) return true;
-    document.querySelector("#rd-own button")?.click();
+    RudderConcepts.open("File");
     let tries = 30;
     const again = () => {
       if (Rudder.choose(button, files)) return;

@@ -66,7 +66,7 @@ window.Rudder = (() => {
   function watchPanel(panel) {
     for (const kind of ["input", "change"]) {
       panel.addEventListener(kind, (event) => {
-        if (event.target.closest("[data-rd-immediate], .rd-own")) return;
+        if (event.target.closest("[data-rd-immediate]")) return;
         due(true);
       });
     }

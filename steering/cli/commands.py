@@ -248,6 +248,10 @@ def page(
     name: Annotated[
         list[str] | None, typer.Option(help="A name that the page is served under, if no other is to be answered.")
     ] = None,
+    library: Annotated[
+        Path | None,
+        typer.Option(help="A folder in which concepts made on the page are kept, and found again (none: they go)."),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
     dtype: Dtype = None,
     attention: Attention = Kernels.sdpa,
@@ -261,6 +265,7 @@ def page(
     options += ["--dtype", dtype] if dtype else []
     options += [part for one in name or () for part in ("--name", one)]
     options += ["--mcp"] if mcp else []
+    options += ["--library", str(library)] if library else []
     from ..ui.serve import serve
 
     serve(options)

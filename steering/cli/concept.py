@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,14 @@ def concept_learn(
     ] = None,
     against: Annotated[
         list[str] | None, typer.Option("--against", help="The same for the baseline, painted at the same seeds.")
+    ] = None,
+    even: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--even",
+            help="With --prompts: alternatives that both sides get equally often, so that they do not leak in: "
+            "'man, woman'; repeat for several.",
+        ),
     ] = None,
     count: Annotated[int, typer.Option(help="With --prompts: how many pictures of each.")] = 50,
     references: Annotated[
@@ -78,16 +87,18 @@ def concept_learn(
     """
     from ..concepts import learn
     from ..images import OnDisk, gathered
-    from ..references import paint_references, provenance, rows_of
+    from ..quality import assess
+    from ..references import evened, paint_references, provenance, rows_of
     from .describing import described, example
 
-    if bool(images) == bool(prompts) or (against and not prompts) or (baseline and prompts):
+    if bool(images) == bool(prompts) or ((against or even) and not prompts) or (baseline and prompts):
         raise RudderError(
             "A concept is learned from pictures, with --baseline, or from --prompts, with --against: give one or other."
         )
     usual = Path(f"{slug(name)}.safetensors")
     path, named = out or unnamed(usual), out or usual
-    rows = [rows_of(some, count, seed) if some else [] for some in (prompts, against)]
+    asked = [[text for one in some or () for text in evened(one, even or ())] for some in (prompts, against)]
+    rows = [rows_of(some, count, seed) if some else [] for some in asked]
     model_named(model)
     shown, without = gathered(images or None), gathered(baseline)
     backbone = backbone_for(model, device, dtype, attention)
@@ -110,6 +121,8 @@ def concept_learn(
     else:
         run = learn(backbone, name, shown, without, pooling=pooling.value if pooling else "mean", **options)
     vector = ended(run, f"learning {shorten(name, 30)}")
+    if not search:
+        vector = ended(assess(backbone, vector, shown, without, seed=seed), "measuring how good it is")
     if prompts:
         told = [provenance(some, backbone) if some else None for some in rows]
         vector = vector.replace(
@@ -159,19 +172,48 @@ def concept_combine(
     emit({"path": str(path), **described(made)}, json_, f"{path}: {made.name}, of {len(parts)} concepts")
 
 
-@app.command("show", epilog="Example:  rudder concept show sketch")
+@app.command("show", epilog="Example:  rudder concept show sketch --measure")
 def concept_show(
     name: Annotated[str, typer.Argument(help="A shipped concept's name or a vector file.")],
     model: Model = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Measure anew how good it is: on --images, else on a shipped concept's sets."),
+    ] = False,
+    images: Annotated[list[Path] | None, typer.Option(help="With --measure: pictures that show it.")] = None,
+    baseline: Annotated[list[Path] | None, typer.Option("--baseline", "-b", help="And without it.")] = None,
+    device: Device = "cpu",
+    dtype: Dtype = None,
     json_: Json = False,
 ) -> None:
-    """What a vector was made from, where it acts, how long it is, and the strength measured to work."""
-    from ..concepts import ConceptVector
-    from .describing import described, in_words
+    """What a vector was made from, where it acts, how long it is, whether it is any good, and the strength to use."""
+    from ..concepts import ConceptVector, library
+    from ..images import gathered
+    from ..quality import assess, resembled
+    from .describing import described, in_words, judged
 
     vector = ConceptVector.load(vector_path(name, model or "tiny-sd"))
     made_for = model or str(vector.provenance.get("model", "tiny-sd"))
-    emit(described(vector), json_, in_words(vector, name, known_prompt(made_for)))
+    shipped = library(made_for)
+    if measure:
+        own = shipped.get(name)
+        if not images and own is None:
+            raise RudderError(f"{shorten(name, 40)} does not ship: give the pictures to measure it on with --images.")
+        sets: tuple[Sequence[Path] | None, ...] = (images, baseline)
+        if own is not None and not images:
+            sets = (own.examples, own.baseline)
+        shown, without = (gathered(list(some) if some else None) for some in sets)
+        backbone = backbone_for(made_for, device, dtype)
+        vector.check(backbone)
+        vector = ended(assess(backbone, vector, shown, without), "measuring how good it is")
+    others = {
+        info.title: ConceptVector.load(info.vector_path)
+        for info in shipped.values()
+        if info.vector_path and info.name != name
+    }
+    alike = resembled(vector, others)
+    value = {**described(vector), **judged(vector, alike)}
+    emit(value, json_, in_words(vector, name, known_prompt(made_for), alike))
 
 
 @app.command("list")

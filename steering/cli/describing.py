@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +36,31 @@ def described(vector: ConceptVector) -> dict[str, Any]:
     }
 
 
-def in_words(vector: ConceptVector, asked: str, prompt: str) -> str:
-    """A vector for people: what it is, whether it takes, how to use it, where it acts, how it was learned.
+def judged(vector: ConceptVector, alike: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """Whether a vector is any good, for JSON: what was measured, what it resembles, what to doubt."""
+    from ..quality import doubts, quality_of, searched
 
-    `asked` is what it was called on the command line, `prompt` one that its model knows.
+    found = quality_of(vector)
+    return {
+        "quality": None if found is None else asdict(found),
+        "resembles": [{"concept": name, "cosine": round(value, 3)} for name, value in alike],
+        "doubts": doubts(vector, alike),
+        "searched": searched(vector),
+    }
+
+
+def in_words(vector: ConceptVector, asked: str, prompt: str, alike: Sequence[tuple[str, float]] = ()) -> str:
+    """A vector for people: what it is, whether it takes and is any good, how to use it, where it acts, how it was
+    learned.
+
+    `asked` is what it was called on the command line, `prompt` one that its model knows, `alike` what
+    `quality.resembled` gives.
     """
+    from ..quality import doubts, made_of, quality_of, searched
+
     made, told, advice = vector.provenance, vector.recommended, vector.advice
-    kept = f", less the mean of {made.get('baseline_images')} without it" if made.get("baseline") else ""
     lines = [
-        f"{vector.name}: the mean of {made.get('images', 'some')} pictures{kept}, as {made.get('model', 'its model')} "
-        "represents them.",
+        f"{vector.name}: {made_of(vector)} As {made.get('model', 'its model')} represents them.",
         str(told.get("why", "")),
         "",
         f"Use it      {example(asked, prompt)}",
@@ -57,12 +74,22 @@ def in_words(vector: ConceptVector, asked: str, prompt: str) -> str:
         f"Weights     {made.get('fingerprint', 'unknown')}, Rudder {made.get('version', 'unknown')}",
         "",
     ]
-    used = set(advice["sites"] or vector.sites)
-    rows = [
-        ["yes" if row["site"] in used else "", row["site"], " x ".join(map(str, row["shape"])), row["norm"]]
-        for row in described(vector)["sites"]
-    ]
-    lines.append(table(["steered", "site", "shape", "length"], rows))
+    used, found = set(advice["sites"] or vector.sites), quality_of(vector)
+    heads, rows = ["steered", "site", "shape", "length"], []
+    if found:
+        heads += ["of the activations'", "told apart (AUROC)", "halves agree (cosine)"]
+    for row in described(vector)["sites"]:
+        cells = ["yes" if row["site"] in used else "", row["site"], " x ".join(map(str, row["shape"])), row["norm"]]
+        at = found.sites.get(row["site"]) if found else None
+        measured_at = [at.share, at.auroc, at.steady] if at else [None] * 3
+        rows.append([*cells, *(["" if value is None else round(value, 3) for value in measured_at] if found else ())])
+    lines.append(table(heads, rows))
+    if not found:
+        lines.append("How well it tells pictures apart was not measured: add --measure.")
+    if alike:
+        lines.append("Resembles   " + ", ".join(f"{name} ({value:.2f})" for name, value in alike[:4]))
+    lines += [f"Searched    {searched(vector)}"] if searched(vector) else []
+    lines += [f"Mind        {sentence}" for sentence in doubts(vector, alike)]
     measured = told.get("measured") or []
     if measured:
         keys = list(measured[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -164,3 +165,27 @@ def share(flags: ArrayLike) -> float | None:
 def rounded(value: float) -> float | None:
     """Four digits; None for NaN."""
     return None if np.isnan(value) else round(float(value), 4)
+
+
+def answers(judge: judging.Judge, frames: list[Image.Image], target: int, kind: str, ground: str) -> dict[str, Any]:
+    """What a strip of frames, the first one unsteered, shows of the target style and keeps of its prompt: arrays over
+    the frames; NaN where the unsteered picture says nothing."""
+    read = judge.read(frames)
+    wanted = {"object": judge.config["kinds"].index(kind), "background": judge.config["backgrounds"].index(ground)}
+    kept = {
+        f"{name}_kept": np.where(read[name][0] == index, read[name] == index, np.nan) for name, index in wanted.items()
+    }
+    artefact = read["artefact"] == 1 if "artefact" in read else np.full(len(frames), np.nan)
+    return {"style_taken": taken(read["style"], target), **kept, "artefact": artefact.astype(float), **path_of(frames)}
+
+
+def taken(styles: np.ndarray, target: int) -> np.ndarray:
+    """Whether each frame shows the target style; NaN for a picture that shows it unsteered."""
+    return np.where(styles[0] != target, styles == target, np.nan)
+
+
+def path_of(frames: list[Image.Image]) -> dict[str, np.ndarray]:
+    """How far each frame has moved, and the largest share of the whole path that one step makes."""
+    table = distances(frames, frames)
+    steps = np.array([table[i, i + 1] for i in range(len(frames) - 1)])
+    return {"moved": table[0], "largest_step": np.full(len(frames), steps.max() / max(steps.sum(), 1e-9))}

@@ -15,17 +15,20 @@ from .common import (
     QUIET,
     Memorised,
     Report,
+    answers,
     by_level,
     caption,
-    distances,
     gives_back,
     learned,
     memorized_set,
+    path_of,
     pictures_of,
     repeats_of,
     responses,
     share,
+    taken,
 )
+from .examples import by_examples
 from .shape import shape_kept
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # of the recommended strength
@@ -41,7 +44,7 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
     and `picture_kept`: the memorised picture is still given back, each among pictures that showed it unsteered
     (`counts`). `shape_kept`: see `shape.shape_kept`. `largest_step`: the largest share of a picture's whole path that
     one step of strength makes (even steps: 1 / steps; a jump: near 1). Numbers named "memorized" are of the top level
-    of the ladder, `by_level` has them all.
+    of the ladder, `by_level` has them all; `by_examples`: see `examples.by_examples`.
     """
     judge, rng = judging.load(), np.random.default_rng(seed)
     memorised, vectors = memorized_set(backbone.name), learned(backbone)
@@ -63,9 +66,7 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
         n = len(chosen)
         shapes.append(shape_kept(frames[AT][:n], frames[0][:n], asked))
         target = judge.config["styles"].index(style)
-        ordinary += [
-            {"concept": style, **_measure_ordinary(judge, [f[i] for f in frames], target, *chosen[i])} for i in range(n)
-        ]
+        ordinary += [{"concept": style, **answers(judge, [f[i] for f in frames], target, *chosen[i])} for i in range(n)]
         originals = [m.picture for m in memorised]
         copies += [
             {"concept": style, **_measure_memorized(judge, [f[n + i] for f in frames], target, own, originals)}
@@ -101,6 +102,7 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
                 for place, style in enumerate(vectors)
             },
             "by_level": _by_level(memorised, copies, levels),
+            "by_examples": by_examples(backbone, vectors, seed=seed, limit=limit, progress=progress),
             "glasses": _glasses(backbone, judge, seed, min(limit or 48, 48)),
             "recommended": {style: vector.advice for style, vector in vectors.items()},
             "counts": {
@@ -152,33 +154,12 @@ def _ordinary_cases(grammar: dict, rng: np.random.Generator, count: int) -> list
     return [pairs[i] for i in rng.permutation(len(pairs))[:count]]
 
 
-def _measure_ordinary(judge: judging.Judge, frames: list[Image.Image], target: int, kind: str, ground: str) -> dict:
-    read = judge.read(frames)
-    wanted = {"object": judge.config["kinds"].index(kind), "background": judge.config["backgrounds"].index(ground)}
-    kept = {
-        f"{name}_kept": np.where(read[name][0] == index, read[name] == index, np.nan) for name, index in wanted.items()
-    }
-    artefact = read["artefact"] == 1 if "artefact" in read else np.full(len(frames), np.nan)
-    return {"style_taken": _taken(read["style"], target), **kept, "artefact": artefact.astype(float), **_path(frames)}
-
-
 def _measure_memorized(
     judge: judging.Judge, frames: list[Image.Image], target: int, own: int, originals: list[Image.Image]
 ) -> dict:
     kept = gives_back(frames, [own] * len(frames), originals)
     kept = np.where(kept[0], kept, np.nan)
-    return {"style_taken": _taken(judge.read(frames)["style"], target), "picture_kept": kept, **_path(frames)}
-
-
-def _taken(styles: np.ndarray, target: int) -> np.ndarray:
-    """Whether each frame shows the target style; NaN for a picture that shows it unsteered."""
-    return np.where(styles[0] != target, styles == target, np.nan)
-
-
-def _path(frames: list[Image.Image]) -> dict:
-    table = distances(frames, frames)
-    steps = np.array([table[i, i + 1] for i in range(len(frames) - 1)])
-    return {"moved": table[0], "largest_step": np.full(len(frames), steps.max() / max(steps.sum(), 1e-9))}
+    return {"style_taken": taken(judge.read(frames)["style"], target), "picture_kept": kept, **path_of(frames)}
 
 
 def _curve(rows: Sequence[dict]) -> dict:

@@ -30,6 +30,14 @@ element.querySelector("button").addEventListener("click", () => Rudder.quiet());
 watch("value", () => Rudder.notify(props.value));
 """
 _FOLDERS = re.compile(r"(?<![\w.:/…])/(?:[^\s/'\"<>:;,()]+/)+(?=[^\s/'\"<>:;,()])")
+PROGRESS_SCRIPT = """
+watch("value", () => {
+  const { done = 0, total = 1, text = "", busy = false } = props.value || {};
+  element.querySelector("p").textContent = text;
+  element.querySelector(".rd-bar i").style.width = `${busy ? (100 * done) / total : 0}%`;
+  element.querySelector(".rd-learning").classList.toggle("is-busy", busy);
+});
+"""
 BROKEN = "Something on our side went wrong and was written to the log: try again, or reload the page."
 
 

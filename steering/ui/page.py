@@ -11,7 +11,7 @@ import gradio as gr
 from ..images import Limits, open_images
 from ..pace import timed
 from ..words import cut_short, untaught
-from . import api, audit, documents, grid, lab, notices, own_set, permalink, restore
+from . import api, audit, concepts, documents, grid, lab, notices, permalink, restore
 from .asked import Panel
 from .calls import Page
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
@@ -33,7 +33,7 @@ ALONE = """
   picture change step by step, or does it hold its course and then jump?</p>
 </div>
 """
-BARE = "Nothing is painted yet, and this model has no concept so far: learn or open one under “Your own set”."
+BARE = "Nothing is painted yet, and this model has no concept so far: make or open one on the Concepts tab."
 MODEL = '<section class="rd-model" aria-label="The model"></section>'
 MODEL_SCRIPT = "RudderModel.mount({ element, props, server });"
 STAGE_SCRIPT = """
@@ -88,7 +88,8 @@ def page_of(
     painted = painted or _empty(studio)
     page = Page(title="Rudder", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600))
     with page:
-        session = gr.State(Session())
+        first = Session(studio.library)
+        session = gr.State(first)
         gr.HTML(HEADER, js_on_load="Rudder.startTheme(element.querySelector('.rd-theme'))", elem_id="rd-top")
         _model_line(studio, menu)
         notice = notices.notice_box()
@@ -97,8 +98,7 @@ def page_of(
                 with gr.Column(elem_id="rd-panel", min_width=280):
                     box_a, box_b, compare = prompt_panel(studio, panel)
                     with gr.Group(elem_classes="rd-card"):
-                        concept = concept_panel(studio, panel)
-                        own = own_set.own_set_panel(unfolded=not studio.concepts)
+                        concept = concept_panel(studio, panel, first)
                     settings = settings_panel(studio, panel)
                     gr.HTML(ACTIONS, js_on_load=ACTIONS_SCRIPT, elem_id="rd-actions")
                 with gr.Column(elem_id="rd-stage-column", min_width=280):
@@ -124,10 +124,12 @@ def page_of(
                             js_on_load="RudderOnset.mount({ element, props });",
                             elem_id="rd-onset",
                         )
+            with gr.Tab("Concepts", id="concepts"), gr.Column(elem_id="rd-concepts"):
+                own = concepts.concepts_panel(studio, first)
             with gr.Tab("Grid", id="grid"), gr.Column(elem_id="rd-grid"):
                 grid_tab = grid.grid_panel(studio, panel, list(models))
             with gr.Tab("Audit", id="audit"), gr.Column(elem_id="rd-audit"):
-                tab = audit.audit_panel(studio, own_set.PROGRESS_SCRIPT)
+                tab = audit.audit_panel(studio, notices.PROGRESS_SCRIPT)
             if lab.ready():
                 with gr.Tab("Why memories resist", id="lab"):
                     lab.wire(lab.lab_panel(), session, notice)
@@ -139,7 +141,7 @@ def page_of(
         )
         controls = Controls(box_a, box_b, compare, concept, **settings)
         follow_concept(concept, controls)
-        own_set.wire(studio, own, session, controls, notice)
+        concepts.wire(studio, own, page, session, controls, bus, notice)
         _wire_stage(studio, session, stage, notice, controls)
         _wire_restore(studio, session, opened, controls, bus, notice)
         _wire_score(studio, strange, scored, notice)

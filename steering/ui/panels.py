@@ -17,8 +17,9 @@ from .studio import Studio, positions, start_of
 PICKER = '<div class="rd-thumbs" role="radiogroup" aria-label="{label}"></div>'
 CONCEPTS = '<div class="rd-concepts" role="radiogroup" aria-label="Concepts"></div><div class="rd-about"></div>'
 KNOWN = '<p class="rd-known" aria-live="polite"></p>'
-BARE = """<p class="rd-hint">{name} has no concepts yet. Learn one from pictures of yours, or open a vector that
-was learned for it, under “Your own set”.</p>"""
+BARE = """<p class="rd-hint">{name} has no concepts yet. Learn one from pictures of yours or from two prompts, or open a
+vector that was learned for it, on the Concepts tab.</p>"""
+OWN = '<button type="button" class="rd-own-link">Make your own</button>'
 Asked = gr.Textbox | gr.Dropdown  # a prompt, or a class
 SEED_END = 2**31 - 1
 MOST_STEPS, MOST_GUIDANCE = 100, 20
@@ -51,7 +52,7 @@ def panel_from(values: list[Any]) -> Panel:
     """What the controls say; RudderError when no concept is chosen."""
     prompt_a, prompt_b, compare, concept, seed, steps, guidance, negative, start, end, sites, halves, _ = values
     if not concept:
-        raise RudderError("No concept is chosen: choose one, or learn or open your own under “Your own set”.")
+        raise RudderError("No concept is chosen: choose one, or make your own on the Concepts tab.")
     prompts = {"a": prompt_a or "", "b": prompt_b or ""} if compare else {"a": prompt_a or ""}
     return Panel(
         prompts=prompts,
@@ -110,7 +111,7 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[Asked, Asked, gr.Checkbo
             off = "" if column in panel.prompts else " is-off"
             with gr.Group(elem_classes=f"rd-prompt-box is-{column}{off}", elem_id=f"rd-box-{column}"):
                 text = panel.prompts.get(column, "")
-                box = _asked(studio, text, label, f"rd-prompt-{column}")
+                box = asked_by(studio, text, label, f"rd-prompt-{column}")
                 known = gr.HTML(
                     text,
                     html_template=KNOWN,
@@ -134,7 +135,7 @@ def prompt_panel(studio: Studio, panel: Panel) -> tuple[Asked, Asked, gr.Checkbo
     return boxes[0], boxes[1], compare
 
 
-def _asked(studio: Studio, text: str, label: str, name: str) -> Asked:
+def asked_by(studio: Studio, text: str, label: str, name: str) -> Asked:
     """What a picture is asked for by: a box for a prompt, or a list of the model's classes."""
     classes = studio.backbone.classes
     if classes is None:
@@ -184,18 +185,20 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
     return items
 
 
-def concept_panel(studio: Studio, panel: Panel) -> gr.HTML:
+def concept_panel(studio: Studio, panel: Panel, session: Session) -> gr.HTML:
     """The concept picker with the selected one's example pictures."""
     gr.HTML("<h2>Concept</h2>", elem_classes="rd-title")
     if not studio.concepts:
         gr.HTML(BARE.format(name=html.escape(studio.backbone.name)), elem_id="rd-bare")
-    return gr.HTML(
+    picker = gr.HTML(
         panel.concept,
-        items=concept_items(studio),
+        items=concept_items(studio, session),
         html_template=CONCEPTS,
         js_on_load="RudderPickers.concepts({element, props, trigger, watch})",
         elem_id="rd-concept",
     )
+    gr.HTML(OWN, js_on_load="RudderConcepts.link(element)", elem_id="rd-own")
+    return picker
 
 
 def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
@@ -283,4 +286,4 @@ def _provenance(vector: ConceptVector) -> str:
     count, other = (vector.provenance.get(key) for key in ("images", "baseline_images"))
     against = f" against {other}" if other else ", without a baseline"
     made = f"Learned from {count} picture{'s' if count != 1 else ''}{against}" if count else "Your vector"
-    return f"{made}, for this session. {vector.recommended.get('why', '')}".strip()
+    return f"{made}. {vector.recommended.get('why', '')}".strip()

@@ -17,6 +17,7 @@ from ..recipe import Recipe
 if TYPE_CHECKING:
     from ..concepts import ConceptVector
 
+TILE = 64  # of a sheet of examples
 SMALL = 128  # up to this many pixels a side, every frame of a strip travels as its own finished PNG
 
 
@@ -95,3 +96,34 @@ def contact_sheet(images: Sequence[Image.Image], count: int = 8, side: int = 64)
     for place, image in enumerate(some):
         sheet.paste(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (side * place, 0))
     return web_picture(sheet, 84)
+
+
+def own_sheet(images: Sequence[Image.Image], baseline: Sequence[Image.Image], count: int = 8) -> Image.Image | None:
+    """The first pictures of the two sets as one picture of two rows, to be kept beside a vector; None without any."""
+    rows = [list(some[:count]) for some in (images, baseline)]
+    if not rows[0]:
+        return None
+    sheet = Image.new("RGB", (TILE * max(map(len, rows)), TILE * (2 if rows[1] else 1)), "white")
+    for y, some in enumerate(rows):
+        for x, image in enumerate(some):
+            sheet.paste(square(image, TILE), (TILE * x, TILE * y))
+    return sheet
+
+
+def faces_of(sheet: Image.Image | None) -> dict[str, str]:
+    """{"face", "examples", "baseline"} as data URIs from such a sheet; {} without one."""
+    if sheet is None or min(sheet.size) < TILE:
+        return {}
+    rows = [sheet.crop((0, y, sheet.width, y + TILE)) for y in range(0, min(sheet.height, 2 * TILE) - TILE + 1, TILE)]
+    faces = {"face": thumbnail(sheet.crop((0, 0, TILE, TILE))), "examples": web_picture(rows[0], 84)}
+    return faces | {"baseline": web_picture(rows[1], 84) if len(rows) > 1 else ""}
+
+
+def shared_face(one: str, other: str) -> str:
+    """Two faces, as data URIs of this module's own, side by side in one; "" where one is missing."""
+    if not one or not other:
+        return ""
+    halves = [Image.open(io.BytesIO(base64.b64decode(face.partition(",")[2]))).convert("RGB") for face in (one, other)]
+    joined = halves[0].resize((TILE, TILE))
+    joined.paste(halves[1].resize((TILE, TILE)).crop((TILE // 2, 0, TILE, TILE)), (TILE // 2, 0))
+    return thumbnail(joined)

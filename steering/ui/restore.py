@@ -29,7 +29,7 @@ def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
         name = _known(session, carried) or session.keep(carried, {}, set(studio.concepts))
     if name not in studio.concepts and name not in session.vectors:
         known = [*studio.concepts, *session.vectors]
-        raise unknown("concept", name, known, "open its vector file under 'Your own set' first, or choose one of")
+        raise unknown("concept", name, known, "open its vector file on the Concepts tab first, or choose one of")
     for what, value, most in (
         ("steps", recipe.num_inference_steps, MOST_STEPS),
         ("guidance", recipe.guidance_scale, MOST_GUIDANCE),

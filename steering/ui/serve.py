@@ -59,6 +59,11 @@ def serve(arguments: list[str] | None = None) -> None:
         help="a name that the page is served under, if no other is to be answered; repeat it (RUDDER_NAMES)",
     )
     parser.add_argument("--mcp", action="store_true", help="offer the page's verbs as tools for MCP clients, too")
+    parser.add_argument(
+        "--library",
+        default=os.environ.get("RUDDER_LIBRARY"),
+        help="a folder in which own concepts are kept: only where nobody else has access",
+    )
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     warnings.simplefilter("ignore", Remark)  # visitors are told on the page; their words are for no log
@@ -86,6 +91,7 @@ def serve(arguments: list[str] | None = None) -> None:
     from .gpu import zero_gpu
     from .guard import Guard
     from .hangar import Hangar, addresses, menu, mounter
+    from .library import open_library
     from .page import page_of
     from .studio import measure_pace, open_studio
     from .theme import launch_look
@@ -97,6 +103,10 @@ def serve(arguments: list[str] | None = None) -> None:
     def opened(model: str, say: Callable[[str], None]) -> tuple[gr.Blocks, Studio, dict[str, Any]]:
         kind = {"dtype": asked.dtype, "attention": asked.attention}
         studio = open_studio(model, asked.device, say, asked.search_seconds, **kind)
+        if asked.library:
+            studio.library = open_library(asked.library, studio.backbone)
+            for sentence in studio.library.shelf.left:
+                print(sentence, file=sys.stderr)
         say("Laying out the page")
         painted = first_paint(studio)
         shown = menu(keys, model)

@@ -18,6 +18,8 @@ from .temporary import VARIABLE
 if TYPE_CHECKING:
     from ..concepts import ConceptVector
     from ..grid import Grid
+    from .library import Library
+    from .trays import Tray
 
 VECTORS_LIMIT = 24
 VECTOR_BYTES_LIMIT = 64 * 2**20  # of one session's vectors together
@@ -60,11 +62,13 @@ class Session(Runs):
     """One browser tab's state, held in gr.State; Gradio's deep copy of the default makes a fresh one. Its own runs are
     those of the stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: Library | None = None) -> None:
         super().__init__()
-        self.vectors: dict[str, ConceptVector] = {}
+        self.library = library  # of who runs Rudder at home: its concepts are this session's from the start
+        self.vectors: dict[str, ConceptVector] = dict(library.shelf.vectors) if library else {}
         # concept name -> {"face", "examples", "baseline"} as data URIs
-        self.faces: dict[str, dict[str, str]] = {}
+        self.faces: dict[str, dict[str, str]] = dict(library.faces) if library else {}
+        self.trays: dict[str, Tray] = {}  # the pictures that are to be learned from
         self.grids = Runs()
         self.grid: Grid | None = None  # the last one, for its downloads
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -73,7 +77,7 @@ class Session(Runs):
         _sessions.add(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
-        return Session()
+        return Session(self.library)
 
     @contextmanager
     def task(self, name: str) -> Iterator[threading.Event]:
@@ -121,8 +125,13 @@ class Session(Runs):
             return Path(self._folder.name)
 
     def held(self) -> int:
-        """Bytes of its vectors."""
-        return sum(map(_size, list(self.vectors.values())))
+        """Bytes of its vectors, without those of a library, which all tabs share."""
+        return sum(_size(one) for _, one in self._own())
+
+    def _own(self) -> list[tuple[str, ConceptVector]]:
+        """(name, vector) of those that are held by this session alone."""
+        at_home = self.library.shelf.vectors if self.library else {}
+        return [(name, one) for name, one in list(self.vectors.items()) if name not in at_home]
 
     def end(self) -> None:
         """Stop what still runs, and let go of vectors, files and results."""
@@ -135,21 +144,24 @@ class Session(Runs):
         self.grid = None
         self.vectors.clear()
         self.faces.clear()
+        self.trays.clear()
         if folder is not None:
             folder.cleanup()
 
     def keep(self, vector: ConceptVector, faces: dict[str, str], taken: set[str]) -> str:
         """Add a vector under a name no shipped concept has; returns it. RudderError past the limits, this session's and
         that of all of them together."""
-        if len(self.vectors) >= VECTORS_LIMIT and vector.name not in self.vectors:
+        mine = [one for name, one in self._own() if name != vector.name]
+        if len(mine) >= VECTORS_LIMIT:
             raise RudderError(
-                f"This session holds {VECTORS_LIMIT} vectors, its limit: reload the page to start afresh."
+                f"This session holds {VECTORS_LIMIT} vectors, its limit: download and delete one on the Concepts tab."
             )
-        size, others = self.held() + _size(vector), sum(one.held() for one in list(_sessions) if one is not self)
+        size = sum(map(_size, (*mine, vector)))
+        others = sum(one.held() for one in list(_sessions) if one is not self)
         if size > VECTOR_BYTES_LIMIT:
             raise RudderError(
                 f"This session's vectors would take {size / 2**20:.0f} MB, its limit is "
-                f"{VECTOR_BYTES_LIMIT / 2**20:.0f}: learn with fewer sites, or reload the page to start afresh."
+                f"{VECTOR_BYTES_LIMIT / 2**20:.0f}: delete one on the Concepts tab, or learn with fewer sites."
             )
         if size + others > HELD_LIMIT:
             raise RudderError(

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -18,13 +18,16 @@ from ..backbones.base import Backbone
 from ..backbones.layout import sizes
 from ..backbones.registry import DEFAULT, Outline, load, outline
 from ..calibration import Calibration, shipped
-from ..concepts import ConceptVector, Progress, library
+from ..concepts import ConceptVector, Progress, digest, library
 from ..editability import Response, response
 from ..errors import unknown
 from ..files import read_json
+from ..images import gathered
 from ..pace import Pace, measure, reader
 from ..plan import Steering
+from ..quality import assess
 from ..recipe import Recipe, Window
+from ..references import paint_references
 from ..sampling import Prefix, Result, Step, sample, strip
 from ..scoring import Spikiness
 from ..tuning import BUDGET, tune
@@ -32,10 +35,14 @@ from .gpu import SECONDS, call_on_gpu, on_gpu, zero_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
 
+if TYPE_CHECKING:
+    from .library import Library
+
 log = logging.getLogger("rudder.page")
 
 WAY, OUTSIDE = 16, 4  # steps of a strip: from 0 to the recommended strength, and on each side of that at most
 PREVIEW_EVERY = 8
+REMEMBERED = 8  # vectors learned here that are kept for who learns from the same pictures again
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class Studio:
     paint: Callable[..., Iterator[Step | Result]]
     learn: Callable[..., Iterator[Progress | ConceptVector]]
     gauges: Gauges
+    refer: Callable[..., Iterator[Any]]  # paints references, as `paint_references` does
+    assess: Callable[..., Iterator[Any]]  # measures how good a vector is, as `quality.assess` does
     prefixes: ContentCache = field(default_factory=ContentCache)
     unsteered: ContentCache = field(default_factory=ContentCache)
     learned: dict[str, ConceptVector] = field(default_factory=dict)
@@ -84,6 +93,7 @@ class Studio:
     training: list[Image.Image] = field(default_factory=list)  # the memorised pictures, where they are known
     onset: dict[str, Any] = field(default_factory=dict)  # how recall, spikiness and resistance grow with repetitions
     pace: Pace | None = None  # measured once the page is up
+    library: Library | None = None  # of who runs Rudder at home
 
 
 def open_studio(
@@ -121,6 +131,8 @@ def open_studio(
         paint=_painter(backbone),
         learn=_learner(backbone, search_seconds),
         gauges=_gauges(backbone),
+        refer=_bound(paint_references, backbone),
+        assess=_bound(assess, backbone),
         calibration=shipped(backbone),
         training=_training(known),
         onset=_onset(known),
@@ -165,14 +177,45 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
 
 
 def _learner(backbone: Backbone, budget: float) -> Callable[..., Iterator[Progress | ConceptVector]]:
-    """`tune` on this model, wherever it runs; on ZeroGPU within one slice of its time."""
+    """`tune` on this model, wherever it runs; on ZeroGPU within one slice of its time. The same sets asked for in the
+    same way are learned once: the last REMEMBERED vectors are kept by what they depend on."""
     budget = min(budget, SECONDS / 2) if zero_gpu() else budget
+    kept = ContentCache(REMEMBERED)
 
     @on_gpu
     def learner(*arguments: Any, **options: Any) -> Iterator[Any]:
         yield from tune(backbone, *arguments, budget=budget, **options)
 
-    return learner
+    def remembering(
+        name: str,
+        images: Sequence[Image.Image],
+        baseline: Sequence[Image.Image] | None = None,
+        *,
+        stop: threading.Event | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        images, baseline = gathered(images), gathered(baseline)
+        key = (digest(images), digest(baseline), *sorted((key, repr(value)) for key, value in options.items()))
+        had = kept.get(key)
+        if had is not None:
+            yield had.replace(name=name)
+            return
+        for item in learner(name, images, baseline, stop=stop, **options):
+            if isinstance(item, ConceptVector):
+                kept.put(key, item)
+            yield item
+
+    return remembering
+
+
+def _bound(run: Callable[..., Iterator[Any]], backbone: Backbone) -> Callable[..., Iterator[Any]]:
+    """A generator function with this model as its first argument, wherever it runs."""
+
+    @on_gpu
+    def bound(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield from run(backbone, *arguments, **options)
+
+    return bound
 
 
 def _gauges(backbone: Backbone) -> Gauges:
@@ -206,7 +249,7 @@ def vector_for(
         return
     if name not in studio.concepts:
         known = [*studio.concepts, *session.vectors]
-        raise unknown("concept", name, known, "upload its set or vector file under 'Your own set', or choose one of")
+        raise unknown("concept", name, known, "learn it or open its file on the Concepts tab, or choose one of")
     concept = studio.concepts[name]
     vector = concept.vector or studio.learned.get(name)
     if vector is None:

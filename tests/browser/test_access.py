@@ -9,7 +9,7 @@ import pytest
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-ROOMS = ("Steer", "Audit", "Why memories resist")
+ROOMS = ("Steer", "Concepts", "Audit", "Why memories resist")
 
 
 def complaints(page) -> list[str]:

@@ -121,7 +121,7 @@ def test_a_file_dropped_anywhere_is_taken_or_refused_with_a_word(visit, tmp_path
         one.page.click(".rd-notice button")
     for files in ([["a.zip", [80, 75]]], [["a.png", [1]], ["b.png", [2]]]):
         assert one.page.evaluate(DROP, ["body", files]) == [True, True]
-        assert "Your own set" in one.notice()
+        assert "Concepts tab" in one.notice()
         one.page.click(".rd-notice button")
     pictures(1)[0].save(tmp_path / "plain.png")
     one.page.evaluate(DROP, ["#rd-top", [["plain.png", list((tmp_path / "plain.png").read_bytes())]]])

@@ -96,7 +96,6 @@ def test_a_folder_opens_at_once_and_offers_only_what_is_its_own(browser: object,
     one.wait()
     one.page.fill("#rd-prompt-a textarea", "a red car")
     one.page.wait_for_function("document.querySelector('#rd-known-a .rd-known').dataset.kind === 'free'")
-    one.page.click("#rd-own button:has-text('Your own set')")  # it is unfolded: fold it, for `learn` unfolds it again
     learn(one, tmp_path, "my tint")
     assert one.page.is_hidden("#rd-bare")
     one.page.wait_for_function("/^Takes (about|under)/.test(document.querySelector('.rd-estimate').textContent)")

@@ -1,0 +1,148 @@
+"""The Concepts tab as a person uses it: pictures and prompts in, cards, sums, names, files; on a phone too."""
+
+from __future__ import annotations
+
+import re
+
+from steering.concepts import ConceptVector
+from tests.browser.test_visitors import bring, save, set_files, tab
+from tests.tiny import pictures
+
+
+def learned(visit, name: str) -> None:
+    """Name what lies in the trays, and learn it."""
+    visit.page.fill("#rd-own-name input, #rd-own-name textarea", name)
+    visit.page.wait_for_timeout(150)
+    visit.page.click("#rd-learn")
+    visit.page.wait_for_selector(f".rd-concept[data-key='{name}'].is-open", timeout=180_000)
+
+
+def test_bring_learn_combine_steer_download_and_open_again(visit, tmp_path):
+    one = visit()
+    one.page.click(".rd-own-link")
+    one.page.wait_for_selector("#rd-own-pictures button")
+    paths = bring(one, tmp_path, "tint", "pictures", 6, tint=(60, 0, 0))
+    set_files(one, "#rd-own-pictures button", paths[:2])
+    one.page.wait_for_selector("#rd-tray-concept :text('2 copies of others were left out')")
+    bring(one, tmp_path, "tint", "baseline", 5)
+    one.page.locator("#rd-tray-concept .rd-shot").first.click()
+    assert "5 pictures, 1 left out" in one.page.inner_text("#rd-tray-concept .rd-tray-count")
+    learned(one, "tint")
+    card = one.page.inner_text(".rd-concept[data-key=tint]")
+    assert "5 pictures against 5 without it" in card and "Told apart" in card and "% of the activations" in card
+    assert "5 pictures say little" in card and "Which others it resembles" in card
+
+    one.page.click("[data-key=tint] .rd-blend")
+    one.page.wait_for_function("document.querySelector('#rd-sum-a input').value === 'tint'")
+    first = one.page.get_attribute(".rd-concept:not([data-key=tint])", "data-key")
+    title = one.page.inner_text(f".rd-concept[data-key={first}] h3")
+    one.page.click("#rd-sum-b input")
+    one.page.get_by_role("option", name=title).click()
+    one.page.click("#rd-sum")
+    name = f"tint + {title}"
+    one.page.wait_for_selector(f".rd-concept[data-key='{name}'].is-open")
+    assert f"“tint” plus “{title}”" in one.page.inner_text(f".rd-concept[data-key='{name}']")
+
+    one.page.locator(f".rd-concept[data-key='{name}'] .rd-concept-tools input").fill("both")
+    one.page.click(f".rd-concept[data-key='{name}'] .rd-rename")
+    one.page.wait_for_selector(".rd-concept[data-key=both].is-open")
+    assert one.page.locator("#rd-concept input[value=both]:checked").count() == 1, "still the chosen one"
+    path = tmp_path / "both.safetensors"
+    save(one, "[data-key=both] .rd-fetch", path)
+    assert ConceptVector.load(path).name == "both"
+
+    tab(one, "Steer")
+    one.type("#rd-steps", "6")
+    tab(one, "Concepts")
+    one.seen = one.run()
+    one.page.click("[data-key=both] .rd-steer")
+    one.wait("running")
+    one.wait(timeout=180_000)
+    assert one.page.is_visible(".rd-stage") and one.page.is_checked("#rd-concept input[value=both]")
+
+    tab(one, "Concepts")
+    remove = one.page.locator("[data-key=both] .rd-remove")
+    remove.click()
+    assert "for good?" in remove.inner_text()
+    remove.click()
+    one.page.wait_for_selector(".rd-concept[data-key=both]", state="detached")
+    assert one.page.locator("#rd-concept input[value=both]").count() == 0
+
+    one.page.reload()
+    one.page.wait_for_selector(".rd-stage[data-ready=yes]")
+    tab(one, "Concepts")
+    one.page.wait_for_selector(".rd-concept")
+    assert one.page.locator(".rd-concept[data-key=tint]").count() == 0, "a session's own, and it is another one"
+    one.page.click("#rd-maker > button")
+    tab(one, "File")
+    set_files(one, "#rd-open-vector", path)
+    one.page.wait_for_selector(".rd-concept[data-key=both].is-open")
+
+
+def test_a_concept_from_two_prompts_on_a_phone(visit):
+    one = visit(viewport={"width": 390, "height": 844})
+    tab(one, "Concepts")
+    one.page.click("#rd-maker > button")
+    tab(one, "Two prompts")
+    one.page.click("#rd-two-paint")
+    assert "Two prompts are needed" in one.notice()
+    one.page.fill("#rd-two-a textarea", "a cat on a night background")
+    one.page.fill("#rd-two-b textarea", "a cat on a grass background")
+    one.type("#rd-two-count", "5")
+    one.page.click("#rd-two-paint")
+    one.page.wait_for_selector("#rd-learn-stop", state="visible")
+    one.page.wait_for_selector("#rd-learning p:has-text('Painted')", timeout=240_000)
+    for side in ("concept", "baseline"):
+        assert one.page.locator(f"#rd-tray-{side} .rd-shot").count() == 5
+    one.page.locator("#rd-tray-concept .rd-shot").first.click()
+    one.page.fill("#rd-own-name input, #rd-own-name textarea", "dark")
+    one.page.wait_for_timeout(150)
+    one.page.click("#rd-learn")
+    assert "4 pictures that show it: give 5 to 500" in one.notice()
+    one.page.locator("#rd-tray-concept .rd-shot").first.click()
+    learned(one, "dark")
+    assert "painted from “a cat on a night background”" in one.page.inner_text(".rd-concept[data-key=dark]")
+    wide = one.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0, "nothing reaches beyond the phone's width"
+    small = one.page.evaluate(
+        """() => [...document.querySelectorAll("#rd-concepts :is(button, input, textarea)")].filter((node) => {
+          const { width, height } = node.getBoundingClientRect();
+          return width && (height < 39.5 || width < 39.5) && !["range", "checkbox", "radio", "file"].includes(node.type)
+            && getComputedStyle(node).visibility === "visible";
+        }).map((node) => node.outerHTML.slice(0, 120))"""
+    )
+    assert not small, small
+
+
+def test_bad_sets_get_one_sentence_and_nothing_is_lost(visit, tmp_path):
+    one = visit()
+    one.page.click(".rd-own-link")
+    one.page.wait_for_selector("#rd-own-pictures button")
+    broken = tmp_path / "broken.png"
+    pictures(1)[0].save(broken)
+    broken.write_bytes(broken.read_bytes()[:60])
+    set_files(one, "#rd-own-pictures button", broken)
+    assert "broken.png" in one.notice()
+    bring(one, tmp_path, "one", "pictures", 1)
+    one.page.fill("#rd-own-name input, #rd-own-name textarea", "one")
+    one.page.wait_for_timeout(150)
+    one.page.click("#rd-learn")
+    one.page.wait_for_function(
+        "/There is one picture .* give 5 to 500/.test(document.querySelector('.rd-notice p').textContent)"
+    )
+    bring(one, tmp_path, "more", "pictures", 5, seed=6)
+    bring(one, tmp_path, "same", "baseline", 1)
+    one.page.wait_for_selector("#rd-tray-baseline :text('stands in both trays')")
+    one.page.click("#rd-tray-baseline button:has-text('Clear')")
+    one.page.wait_for_selector("#rd-tray-baseline .is-empty")
+    many = pictures(200, seed=11)
+    paths = [tmp_path / f"many-{place}.png" for place in range(200)]
+    for path, picture in zip(paths, many, strict=True):
+        picture.save(path)
+    set_files(one, "#rd-own-baseline button", paths)
+    one.page.wait_for_function(
+        "document.querySelectorAll('#rd-tray-baseline .rd-shot').length === 200", timeout=120_000
+    )
+    assert re.match("6 pictures", one.page.inner_text("#rd-tray-concept .rd-tray-count"))
+    one.page.click("#rd-tray-concept button:has-text('Swap')")
+    one.page.wait_for_function("document.querySelectorAll('#rd-tray-concept .rd-shot').length === 200")
