@@ -58,8 +58,8 @@ def by_examples(
         chosen = [chosen[i % len(chosen)] for i in range(most + prompts)]
         asked, shown = chosen[:prompts], chosen[prompts:]
         with tempfile.TemporaryDirectory(prefix="rudder-") as folder:
-            rows = [(caption(grammar, *pair, style=word), seed + 70_000 + i)
-                    for word in (style, None) for i, pair in enumerate(shown)]  # fmt: skip
+            rows = [(caption(grammar, kind, ground, word), seed + 70_000 + i)
+                    for word in (style, None) for i, (kind, ground) in enumerate(shown)]  # fmt: skip
             *_, painted = paint_references(backbone, rows, folder)
             assert isinstance(painted, OnDisk)
             done += 1
@@ -113,9 +113,9 @@ def figure(told: Mapping[str, Any], width: int = 560, height: int = 280) -> str:
         points = [at(c, v) for c, v in zip(counts, told[name], strict=True) if v is not None]
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(points)}"/>')
         parts += [f'<circle r="3" fill="{colour}" cx="{x}" cy="{y}"/>' for x, y in (p.split(",") for p in points)]
-        y = top + 18 * place + 8
-        parts.append(f'<circle r="4" fill="{colour}" cx="{width - right + 16}" cy="{y - 4}"/>'
-                     f'<text x="{width - right + 26}" y="{y}">{escape(title)}</text>')  # fmt: skip
+        line = top + 18 * place + 8
+        parts.append(f'<circle r="4" fill="{colour}" cx="{width - right + 16}" cy="{line - 4}"/>'
+                     f'<text x="{width - right + 26}" y="{line}">{escape(title)}</text>')  # fmt: skip
     return "".join([*parts, "</svg>"]) + "\n"
 
 
