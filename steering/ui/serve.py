@@ -72,11 +72,11 @@ def serve(arguments: list[str] | None = None) -> None:
     names = _listed(asked.name, "RUDDER_NAMES")
     settle()
     try:
+        if asked.mcp and importlib.util.find_spec("mcp") is None:
+            raise RudderError(WITHOUT_MCP)
         _settle_gradio(asked.host)
         check_assets()
         settle_folder()
-        if asked.mcp and importlib.util.find_spec("mcp") is None:
-            raise RudderError(WITHOUT_MCP)
         models = offered(asked.model)
         known = outline(models[0])
         door = Door(asked.host, asked.port, known.name if known.embedded else known.asked, names)
