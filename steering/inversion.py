@@ -97,7 +97,7 @@ def invert(
     schedule = backbone.schedule(recipe.num_inference_steps)
     if not isinstance(schedule, DDIM):
         raise RudderError(f"{backbone.name} runs another sampler than DDIM: pictures cannot be inverted with it.")
-    seen = ImageOps.fit(picture.convert("RGB"), (backbone.resolution,) * 2, Image.Resampling.LANCZOS)
+    seen = as_seen(picture, backbone.resolution)
     clean = backbone.encode([seen])
     (returned,) = backbone.decode(clean)
     walk = _backwards if way == "ddim" else _along
@@ -110,11 +110,21 @@ def invert(
         else:
             made = item
     assert made is not None
-    digest = hashlib.sha256(repr((way, rounds, seed)).encode() + seen.tobytes()).hexdigest()[:16]
+    digest = digest_of(seen, way, rounds, seed)
     found = Inverted(seen, made[0], made[1], way, digest)
     plain = replace(recipe, concepts=(), uses=(), mask="", picture=found.mark)
     again = finish(sample(backbone, plain, picture=found, stop=stop)).images[0]
     yield replace(found, error=distance(seen, again), floor=distance(seen, returned))
+
+
+def as_seen(picture: Image.Image, side: int) -> Image.Image:
+    """A picture as a model of that resolution sees it: cropped square about the middle, `side` pixels, RGB."""
+    return ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
+
+
+def digest_of(seen: Image.Image, way: str, rounds: int = ROUNDS, seed: int = 0) -> str:
+    """What stands for a picture (as seen) that is inverted in a way: 16 hexadecimal digits."""
+    return hashlib.sha256(repr((way, rounds, seed)).encode() + seen.tobytes()).hexdigest()[:16]
 
 
 def distance(one: Image.Image, other: Image.Image) -> float:

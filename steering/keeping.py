@@ -24,7 +24,7 @@ from .vectors import ConceptVector
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 QUALITY = 95
 EXIF_LIMIT = 60_000  # bytes of a recipe: a segment of a JPEG has at most 65,535
-_PICTURE = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff")
+PICTURE = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff")
 _CODES = {b"ASCII\0\0\0": "utf-8", b"UNICODE\0": "utf-16", bytes(8): "utf-8"}  # of UserComment (EXIF 2.32, 4.6.5)
 
 
@@ -59,7 +59,7 @@ def write_picture(
         image.convert("RGB").save(file, "JPEG", quality=QUALITY, subsampling=0, exif=_exif(recipe))
     else:
         write_png(image, file, recipe, vectors)
-    with replacing(path, "picture", _PICTURE) as part:
+    with replacing(path, "picture", PICTURE) as part:
         part.write_bytes(file.getvalue())
     return path
 

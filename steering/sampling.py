@@ -152,7 +152,7 @@ def _paint(
     schedule = picture.schedule if picture else backbone.schedule(n)
     steps = steering.steps(n)
     key = _key(backbone, recipe, seeds, prompts, steps.start, picture)
-    run = _Run(backbone, recipe, schedule, _condition(backbone, recipe, tuple(prompt for _, prompt in alike)), stop)
+    run = _Run(backbone, recipe, schedule, condition_of(backbone, recipe, tuple(prompt for _, prompt in alike)), stop)
     own = [*range(len(alike))] if recipe.mask else []
     changes = run.plan(steering, factors + (0.0,) * len(own), count + len(own))
     total, done = n - (steps.start if prefix else 0), 0
@@ -202,10 +202,11 @@ def finish(run: Iterator[Step | Result]) -> Result:
     return last
 
 
-def predictor(backbone: Backbone, recipe: Recipe) -> Predict:
-    """The unsteered, guided prediction of a recipe's prompt, as its run makes it step by step."""
-    return _Run(backbone, recipe, backbone.schedule(recipe.num_inference_steps),
-                _condition(backbone, recipe, (recipe.prompt,)), None).predict  # fmt: skip
+def predictor(backbone: Backbone, recipe: Recipe, condition: Tensor | None = None) -> Predict:
+    """The unsteered, guided prediction of a recipe's prompt (or of another `condition`, as `condition_of` makes them),
+    as its run makes it step by step."""
+    condition = condition_of(backbone, recipe, (recipe.prompt,)) if condition is None else condition
+    return _Run(backbone, recipe, backbone.schedule(recipe.num_inference_steps), condition, None).predict
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +302,7 @@ def _guided(backbone: Backbone, recipe: Recipe) -> bool:
     return backbone.guides and recipe.guidance_scale > 1  # as diffusers: no second half at 1 or below
 
 
-def _condition(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> Tensor:
+def condition_of(backbone: Backbone, recipe: Recipe, prompts: tuple[str, ...]) -> Tensor:
     """[B, ...], or [2 B, ...] with guidance, its halves in the model's order; one prompt is encoded once."""
 
     def encoded(texts: tuple[str, ...]) -> Tensor:

@@ -133,3 +133,15 @@ def test_concepts_are_combined(rudder, home: Path):  # noqa: F811
         assert (v.norm(dim=1) <= red.vectors[site].norm(dim=1) * (1 + 1e-5)).all()
     code, out, _ = rudder("concept", "combine", "x", "nothing", "--json")
     assert code == 2 and "nothing" in out
+
+
+def test_words_are_painted_beside_the_steered_picture(rudder, home: Path):  # noqa: F811
+    asked = ("steer", "a cat", "-c", "red=6", "--out", "a.png", *FAST)
+    code, out, err = rudder(*asked, "--against-words", "a red car", "--json")
+    assert code == 0, err
+    told = json.loads(out)["images"]
+    assert [one.get("way") for one in told] == [None, "prompt", "embedding"]
+    assert all(Path(one["path"]).is_file() for one in told) and Path("a-prompt.png").is_file()
+    assert "grey levels" in err
+    code, _, err = rudder(*asked, "--against-words", "a car", "--strip", "3")
+    assert code == 2 and "leave out --strip" in err

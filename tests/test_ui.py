@@ -272,7 +272,7 @@ def test_what_the_page_cannot_do_is_refused_and_never_painted_otherwise(studio: 
     name = "any"
     recipe = Recipe(model=studio.backbone.name, concepts=((name, 1.0),))
     assert concept_of(studio, recipe) == name
-    with pytest.raises(RudderError, match=f"made with {words}.*command line"):
+    with pytest.raises(RudderError, match=f"made with {words}.*open it under Compose"):
         concept_of(studio, replace(recipe, **more))
 
 

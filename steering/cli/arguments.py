@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RudderError, shorten, unknown
-from ..keeping import read_recipe, write_picture
+from ..files import replacing
+from ..keeping import PICTURE, read_recipe, write_picture
 from ..recipe import OPERATORS, STRIP_LIMIT, Recipe, Use, Window
 from ..vectors import told
 from ..words import unread, untaught
@@ -347,3 +348,17 @@ def inverted(backbone: Backbone, picture: Image.Image, recipe: Recipe, way: str)
 def saved(image: Image.Image, path: Path, recipe: Recipe, vectors: dict[str, ConceptVector] | None = None) -> Path:
     """Where the picture lies, with its recipe, once it is written whole; folders are made on the way."""
     return write_picture(image, path, recipe, vectors)
+
+
+def beside(run: Iterator[Any], path: Path) -> list[dict[str, Any]]:
+    """Paint what words make of a steered picture's run, and keep the pictures beside it (name-prompt.png,
+    name-embedding.png); how well each is matched is said on stderr."""
+    told = []
+    for one in ended(run, "asking by words"):
+        target = path.with_name(f"{path.stem}-{one.way}.png")
+        with replacing(target, "picture", PICTURE) as part:
+            one.image.save(part, "PNG")
+        say(f"{target}: {one.sentence}")
+        told.append({"path": str(target), "way": one.way, "amount": one.amount, "change": one.change,
+                     "wanted": one.wanted})  # fmt: skip
+    return told

@@ -23,6 +23,7 @@ from ..threads import settle
 from . import grids, measuring
 from .arguments import (
     backbone_for,
+    beside,
     concepts_asked,
     film,
     inverted,
@@ -123,7 +124,8 @@ def generate(
     "Two at once, the second away:  rudder steer 'a house on a sunset background' -c oil -c sunset=-0.5\n\n"
     "Erase one, in the first half:  rudder steer 'a house on a night background' -c night=1,erase,0:0.5\n\n"
     "Your own vector:  rudder steer 'a cat' -c ./mine.safetensors\n\n"
-    "Your own picture, changed within a mask:  rudder steer -c sketch --image cat.jpg --mask painted.png"
+    "Your own picture, changed within a mask:  rudder steer -c sketch --image cat.jpg --mask painted.png\n\n"
+    "The same by words, as far:  rudder steer 'a cat' -c sketch --against-words 'a pencil sketch of a cat' -o cat.png"
 )
 def steer(
     prompt: Prompt = None,
@@ -167,6 +169,14 @@ def steer(
     mask: Annotated[
         Path | None, typer.Option("--mask", help="Change the picture within the white, or painted, part of this one.")
     ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            "--against-words",
+            help="A whole prompt that asks for the same change: painted beside, in the prompt and as an embedding, as "
+            "far from the unsteered picture.",
+        ),
+    ] = None,
     out: Out = None,
     scale: Annotated[
         int | None, typer.Option(help="How many times a strip's frames are enlarged (2, or as --from has it).")
@@ -190,8 +200,10 @@ def steer(
     if frames is not None and strengths:
         raise RudderError("--strip and --strengths both say which strengths to paint: give one of them.")
     factors = strengths_of(strengths) if strengths else strengths_of(f"0:1:{frames}") if frames is not None else None
+    if words is not None and (frames is not None or strengths):
+        raise RudderError("Words are compared with one picture, not with a strip: leave out --strip and --strengths.")
     recipe = request(source, model, prompt, seed, steps, guidance, negative)
-    again = recipe.strip
+    again = recipe.strip if words is None else None
     factors = factors or (again.strengths if again else None)
     scale = (again.scale if again else 2) if scale is None else scale
     scale = whole("The enlargement", scale, 1, SCALE_LIMIT)
@@ -209,6 +221,7 @@ def steer(
     recipe = settled(recipe, meant, window, site, halves and halves.value, fresh=source is None)
     out = kept_as(out, [term for term in meant if term.own], recipe) if out else None
     backbone = backbone_for(recipe.model, device, dtype, attention)
+    from ..against import against
     from ..plan import Steering
     from ..sampling import sample, strip
 
@@ -228,6 +241,8 @@ def steer(
     pictures: list[dict[str, Any]] = [{"path": str(saved(image, path, recipe, own)), "seed": recipe.seed}]
     if factors is not None:
         pictures[0]["strengths"] = list(factors)
+    elif words is not None:
+        pictures += beside(against(backbone, recipe, steering, words, steered=image, picture=begun), path)
     _painted(pictures, recipe, warned(backbone, recipe), started, json_)
 
 

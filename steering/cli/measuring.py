@@ -27,7 +27,7 @@ SCAN = (
     "What failed, once more:  rudder scan pictures/ --out results.jsonl --retry-errors\n\n"
     "A results file belongs to one list, model and calibration; another list needs another --out."
 )
-EVALUATION = re.compile(rb'\{\s*"(prompts|steering|detection|editability|frechet)')
+EVALUATION = re.compile(rb'\{\s*"(prompts|steering|detection|editability|words|groups|frechet)')
 SAID = 5  # rows that could not be read and are named on stderr
 SCORE = "Example:  rudder score picture.png more/ --json"
 CALIBRATE = (
@@ -43,7 +43,10 @@ def evaluate(
     model: Model = None,
     what: Annotated[
         What,
-        typer.Option(help="Prompt-following, steering, detection of memorised pictures, editability, or all."),
+        typer.Option(
+            help="Prompt-following, steering, detection of memorised pictures, editability, words against vectors, "
+            "whether groups of sites deserve their names, or all."
+        ),
     ] = What.all,
     seed: Annotated[int, typer.Option(help="First seed of the pictures.")] = 0,
     limit: Annotated[int | None, typer.Option(help="At most this many captions (for a quick look).")] = None,
@@ -69,6 +72,8 @@ def evaluate(
         "steering": evaluation.steering,
         "detection": evaluation.detection,
         "editability": evaluation.editability,
+        "words": evaluation.words,
+        "groups": evaluation.groups,
     }
     for name, measure in measures.items():
         if what.value in (name, "all"):

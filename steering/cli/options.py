@@ -81,4 +81,6 @@ class What(StrEnum):
     steering = "steering"
     detection = "detection"
     editability = "editability"
+    words = "words"
+    groups = "groups"
     all = "all"

@@ -5,7 +5,9 @@ The judge (judge.py) reads the pictures; memorised ones are compared with the pi
 
 from .detection import detection
 from .editability import editability
+from .groups import groups
 from .prompts import prompts
 from .steering import steering
+from .words import words
 
-__all__ = ["detection", "editability", "prompts", "steering"]
+__all__ = ["detection", "editability", "groups", "prompts", "steering", "words"]

@@ -64,8 +64,8 @@ def concept_of(studio: Studio, recipe: Recipe) -> str:
         )
     if len(recipe.concepts) != 1:
         raise RudderError(
-            f"This picture is steered by {len(recipe.concepts)} concepts and the page by one at a time: "
-            "use the command line's steer for it."
+            f"This picture is steered by {len(recipe.concepts)} concepts and this tab by one at a time: open it under "
+            "Compose."
         )
     beyond = {
         "an operator or window of its concept's own": recipe.uses,
@@ -75,7 +75,7 @@ def concept_of(studio: Studio, recipe: Recipe) -> str:
     for what, there in beyond.items():
         if there:
             raise RudderError(
-                f"This picture was made with {what}, which the page does not have: use the command line's steer for it."
+                f"This picture was made with {what}, which this tab does not have: open it under Compose."
             )
     return recipe.concepts[0][0]
 

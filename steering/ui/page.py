@@ -9,9 +9,10 @@ from typing import Any
 import gradio as gr
 
 from ..images import Limits, open_images
+from ..keeping import read_recipe
 from ..pace import timed
 from ..words import cut_short, untaught
-from . import api, audit, concepts, documents, grid, lab, notices, permalink, restore
+from . import api, audit, compose, concepts, documents, grid, lab, notices, permalink, restore
 from .asked import Panel
 from .calls import Page
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
@@ -93,7 +94,7 @@ def page_of(
         gr.HTML(HEADER, js_on_load="Rudder.startTheme(element.querySelector('.rd-theme'))", elem_id="rd-top")
         _model_line(studio, menu)
         notice = notices.notice_box()
-        with gr.Tabs(elem_id="rd-tabs"):
+        with gr.Tabs(elem_id="rd-tabs") as tabs:
             with gr.Tab("Steer", id="steer"), gr.Row(elem_id="rd-room"):
                 with gr.Column(elem_id="rd-panel", min_width=280):
                     box_a, box_b, compare = prompt_panel(studio, panel)
@@ -124,6 +125,8 @@ def page_of(
                             js_on_load="RudderOnset.mount({ element, props });",
                             elem_id="rd-onset",
                         )
+            with gr.Tab("Compose", id="compose") as bench_tab, gr.Column(elem_id="rd-compose-column"):
+                bench = compose.compose_panel(studio, painted)
             with gr.Tab("Concepts", id="concepts"), gr.Column(elem_id="rd-concepts"):
                 own = concepts.concepts_panel(studio, first)
             with gr.Tab("Grid", id="grid"), gr.Column(elem_id="rd-grid"):
@@ -143,7 +146,8 @@ def page_of(
         follow_concept(concept, controls)
         concepts.wire(studio, own, page, session, controls, bus, notice)
         _wire_stage(studio, session, stage, notice, controls)
-        _wire_restore(studio, session, opened, controls, bus, notice)
+        compose.wire(studio, bench, bench_tab, session, notice, PAINTERS)
+        _wire_restore(studio, session, opened, controls, bus, notice, bench, tabs)
         _wire_score(studio, strange, scored, notice)
         audit.wire(studio, tab, session, controls, bus, notice)
         api.wire(studio, menu, PAINTERS)
@@ -264,22 +268,29 @@ def _wire_restore(
     controls: Controls,
     bus: gr.HTML,
     notice: gr.HTML,
+    bench: compose.Compose,
+    tabs: gr.Tabs,
 ) -> None:
-    """A dropped or chosen picture fills the controls, then Generate paints it again."""
+    """A dropped or chosen picture fills the controls, then Generate paints it again; one that asks for more than this
+    tab has goes to Compose."""
     count = len(controls.values())
 
     def on_open(owner: Session, path: str) -> list[Any]:
         def action() -> list[Any]:
+            found = read_recipe(path)
+            if compose.beyond_stage(found):
+                message = compose.restored(studio, owner, path, found)
+                return [*[gr.skip()] * (count + 1), message, gr.Tabs(selected="compose"), gr.skip()]
             recipe, name = restore.read(studio, owner, path)
             values, start = restore.controls(studio, owner, recipe, name)
-            return [*values, {**start, "again": os.urandom(4).hex()}, gr.skip()]
+            return [*values, {**start, "again": os.urandom(4).hex()}, gr.skip(), gr.skip(), gr.skip()]
 
-        return notices.attempt(action, lambda told: [*[gr.skip()] * count, gr.skip(), told])
+        return notices.attempt(action, lambda told: [*[gr.skip()] * (count + 3), told])
 
     opened.upload(
         on_open,
         [session, opened],
-        [*controls.values(), bus, notice],
+        [*controls.values(), bus, bench.bench, tabs, notice],
         show_progress="hidden",
         trigger_mode="multiple",
         api_visibility="private",

@@ -26,10 +26,16 @@ def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
     carried = read_vectors(path).get(name)
     if carried is not None:
         carried.check(studio.backbone)
-        name = _known(session, carried) or session.keep(carried, {}, set(studio.concepts))
+        name = known_as(session, carried) or session.keep(carried, {}, set(studio.concepts))
     if name not in studio.concepts and name not in session.vectors:
         known = [*studio.concepts, *session.vectors]
         raise unknown("concept", name, known, "open its vector file on the Concepts tab first, or choose one of")
+    bounded(studio, recipe)
+    return recipe, name
+
+
+def bounded(studio: Studio, recipe: Recipe) -> None:
+    """RudderError for a recipe that goes beyond the page's controls, or names sites that the model lacks."""
     for what, value, most in (
         ("steps", recipe.num_inference_steps, MOST_STEPS),
         ("guidance", recipe.guidance_scale, MOST_GUIDANCE),
@@ -40,10 +46,9 @@ def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
                 f"This picture was made with {what} {value:,}, and the page goes up to {most:,}: use "
                 "`rudder steer --from` on the command line for it."
             )
-    for site in recipe.sites or ():
+    for site in (*(recipe.sites or ()), *(site for use in recipe.uses for site in use.sites or ())):
         if site not in studio.backbone.sites():
             raise unknown(f"site in {studio.backbone.name}", site, studio.backbone.sites())
-    return recipe, name
 
 
 def controls(studio: Studio, session: Session, recipe: Recipe, name: str) -> tuple[list[Any], dict[str, Any]]:
@@ -68,7 +73,7 @@ def controls(studio: Studio, session: Session, recipe: Recipe, name: str) -> tup
     return values, {"strength": recipe.concepts[0][1], "concept": name, "column": "b" if to_b else "a"}
 
 
-def _known(session: Session, vector: ConceptVector) -> str | None:
+def known_as(session: Session, vector: ConceptVector) -> str | None:
     """The name under which this very vector is already in the session."""
     data = vector.to_bytes()
     return next(

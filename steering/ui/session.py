@@ -16,6 +16,8 @@ from ..errors import RudderError, shorten
 from .temporary import VARIABLE
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ..concepts import ConceptVector
     from ..grid import Grid
     from .library import Library
@@ -69,6 +71,8 @@ class Session(Runs):
         # concept name -> {"face", "examples", "baseline"} as data URIs
         self.faces: dict[str, dict[str, str]] = dict(library.faces) if library else {}
         self.trays: dict[str, Tray] = {}  # the pictures that are to be learned from
+        self.bench = Runs()  # those of the tab Compose
+        self.pictures: OrderedDict[str, Image.Image] = OrderedDict()  # this visitor's own, as the model sees them
         self.grids = Runs()
         self.grid: Grid | None = None  # the last one, for its downloads
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -137,6 +141,7 @@ class Session(Runs):
         """Stop what still runs, and let go of vectors, files and results."""
         self.outdate(2**53)
         self.grids.outdate(2**53)
+        self.bench.outdate(2**53)
         with self._lock:
             for stop in self._tasks.values():
                 stop.set()
@@ -145,6 +150,7 @@ class Session(Runs):
         self.vectors.clear()
         self.faces.clear()
         self.trays.clear()
+        self.pictures.clear()
         if folder is not None:
             folder.cleanup()
 

@@ -10,9 +10,10 @@ LAB = ("maths", "case", "data", "plots", "words", "panel", "picker", "sides", "f
 STAGE_SCRIPTS = ("page.js", "drop.js", "helm.js", "reading.js", "download.js", "large.js", "stage.js")
 SCRIPTS = (
     *STAGE_SCRIPTS, "pickers.js", "model.js", "tips.js", "onset.js", "audit.js", "concepts.js", "link.js", "grid.js",
+    "compose-canvas.js", "compose-terms.js", "compose.js",
     *(f"lab-{part}.js" for part in LAB), "lab.js",
 )  # fmt: skip
-STYLES = ("rudder.css", "lab.css", "concepts.css", "grid.css")
+STYLES = ("rudder.css", "lab.css", "concepts.css", "grid.css", "compose.css")
 FONT = "fonts/stix-two-math.woff2"
 ICON = "rudder.svg"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from ..against import Rival, against
 from ..audit.listing import Row
 from ..audit.scan import score_rows
 from ..backbones.base import Backbone
@@ -23,6 +24,7 @@ from ..editability import Response, response
 from ..errors import unknown
 from ..files import read_json
 from ..images import gathered
+from ..inversion import Inverted, invert
 from ..pace import Pace, measure, reader
 from ..plan import Steering
 from ..quality import assess
@@ -85,11 +87,14 @@ class Studio:
     gauges: Gauges
     refer: Callable[..., Iterator[Any]]  # paints references, as `paint_references` does
     assess: Callable[..., Iterator[Any]]  # measures how good a vector is, as `quality.assess` does
+    invert: Callable[..., Iterator[Progress | Inverted]]
+    against: Callable[..., Iterator[Progress | tuple[Rival, Rival]]]
     prefixes: ContentCache = field(default_factory=ContentCache)
     unsteered: ContentCache = field(default_factory=ContentCache)
     learned: dict[str, ConceptVector] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     calibration: Calibration | None = None
+    groups: dict[str, list[str]] = field(default_factory=dict)  # of sites, whose names were measured to hold
     training: list[Image.Image] = field(default_factory=list)  # the memorised pictures, where they are known
     onset: dict[str, Any] = field(default_factory=dict)  # how recall, spikiness and resistance grow with repetitions
     pace: Pace | None = None  # measured once the page is up
@@ -133,7 +138,10 @@ def open_studio(
         gauges=_gauges(backbone),
         refer=_bound(paint_references, backbone),
         assess=_bound(assess, backbone),
+        invert=_inverter(backbone),
+        against=_opponent(backbone),
         calibration=shipped(backbone),
+        groups=_groups(known),
         training=_training(known),
         onset=_onset(known),
     )
@@ -158,15 +166,18 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
         prompts: Sequence[str] | None = None,
         seeds: Sequence[int] | None = None,
         previews: bool = True,
+        picture: Inverted | None = None,
     ) -> Iterator[Step | Result]:
+        picture = _moved(picture, backbone)
         if prefix is not None:
             prefix = replace(prefix, latents=prefix.latents.to(backbone.device))
         every = PREVIEW_EVERY if previews else 0
         if prompts is None:
-            run = strip(backbone, recipe, steering, strengths, prefix=prefix, preview_every=every, stop=stop)
+            run = strip(backbone, recipe, steering, strengths, prefix=prefix, preview_every=every, stop=stop,
+                        picture=picture)  # fmt: skip
         else:
             run = sample(backbone, recipe, steering, prompts=prompts, seeds=seeds, factors=strengths, prefix=prefix,
-                         preview_every=every, stop=stop)  # fmt: skip
+                         preview_every=every, stop=stop, picture=picture)  # fmt: skip
         for item in run:
             if isinstance(item, Result):  # kept in main memory: it may come from another process
                 kept = replace(item.prefix, latents=item.prefix.latents.cpu())
@@ -174,6 +185,32 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
             yield item
 
     return paint
+
+
+def _inverter(backbone: Backbone) -> Callable[..., Iterator[Progress | Inverted]]:
+    """`invert` on this model; what is kept of it lies in main memory."""
+
+    @on_gpu
+    def inverter(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for item in invert(backbone, *arguments, **options):
+            yield replace(item, latents=item.latents.cpu()) if isinstance(item, Inverted) else item
+
+    return inverter
+
+
+def _opponent(backbone: Backbone) -> Callable[..., Iterator[Progress | tuple[Rival, Rival]]]:
+    """`against` on this model."""
+
+    @on_gpu
+    def opponent(*arguments: Any, picture: Inverted | None = None, **options: Any) -> Iterator[Any]:
+        yield from against(backbone, *arguments, picture=_moved(picture, backbone), **options)
+
+    return opponent
+
+
+def _moved(picture: Inverted | None, backbone: Backbone) -> Inverted | None:
+    """A picture's run where the model is."""
+    return picture and replace(picture, latents=picture.latents.to(backbone.device))
 
 
 def _learner(backbone: Backbone, budget: float) -> Callable[..., Iterator[Progress | ConceptVector]]:
@@ -363,6 +400,13 @@ def _onset(known: Outline) -> dict[str, Any]:
     if not any(row["repeats"] for row in told.get("curves", [])):
         return {}
     return {key: told[key] for key in ("curves", "ordinary", "onset")}
+
+
+def _groups(known: Outline) -> dict[str, list[str]]:
+    """The groups of sites that deserve their names by the evaluation beside the weights; {} where nobody measured."""
+    path = known.folder / "evaluation.json" if known.folder and known.folder.is_dir() else None
+    told = read_json(path).get("groups", {}) if path is not None and path.is_file() else {}
+    return {name: list(told["by_group"][name]["sites"]) for name in told.get("deserved", [])}
 
 
 def _thumb(folder: Path, entry: dict[str, Any]) -> str:
