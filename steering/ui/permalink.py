@@ -37,6 +37,8 @@ LOST = (
 
 Read = Callable[[Session, Mapping[str, str]], tuple[list[Any], str]]
 
+ROOMS = "rd-tabs"  # whose tabs are places; tabs within them are not
+
 
 @dataclass(frozen=True)
 class Part:
@@ -65,7 +67,8 @@ def wire(parts: Sequence[Part], page: gr.Blocks, session: gr.State, bus: gr.HTML
     """Connect tabs to the address. Each tab of the page goes into the browser's history, with parts or without."""
     for part in parts:
         _wire_part(part, page, session, bus, notice, model)
-    for tab in [block for block in page.blocks.values() if isinstance(block, gr.Tab)]:
+    rooms = [block for block in page.blocks.values() if isinstance(block, gr.Tab)]
+    for tab in [room for room in rooms if room.parent and room.parent.elem_id == ROOMS]:
         tab.select(None, None, None, js=f"() => RudderLink.tab({tab.id!r}, {tab.label!r})", api_visibility="private")
 
 

@@ -231,3 +231,12 @@ def _note(visit: Visit, url: str, app: str) -> None:
         visit.outside.append(url)
     if "queue/join" in url or "/run/" in url or "/call/" in url:
         visit.joined.append(url)
+
+
+def go_to(page, room: str) -> None:
+    """Go to a tab of the page, on a narrow screen by the menu that holds those for which there is no room."""
+    tab = page.locator("#rd-tabs > .tab-wrapper [role=tab]", has_text=room)
+    if not tab.count():
+        page.click("#rd-tabs > .tab-wrapper .overflow-menu > button")
+        tab = page.locator("#rd-tabs > .tab-wrapper .overflow-dropdown button", has_text=room)
+    tab.first.click()

@@ -65,6 +65,7 @@ def bring_vector(one, home, path) -> None:
         pytest.skip("no vector ships for this model")
     ConceptVector.load(shipped[0]).replace(name="tint").save(path)
     tab(one, "Concepts")
+    one.page.get_by_role("button", name="Make a concept").click()
     tab(one, "File")
     set_files(one, "#rd-open-vector", path)
     one.page.wait_for_selector("#rd-concept input[value='tint']:checked", state="attached")

@@ -33,7 +33,7 @@ def test_bring_learn_combine_steer_download_and_open_again(visit, tmp_path):
     assert "5 pictures say little" in card and "Which others it resembles" in card
 
     one.page.click("[data-key=tint] .rd-blend")
-    one.page.wait_for_function("document.querySelector('#rd-sum-a input').value === 'tint'")
+    one.page.wait_for_function("document.querySelector('#rd-sum-a input')?.value === 'tint'")
     first = one.page.get_attribute(".rd-concept:not([data-key=tint])", "data-key")
     title = one.page.inner_text(f".rd-concept[data-key={first}] h3")
     one.page.click("#rd-sum-b input")

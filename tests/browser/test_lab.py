@@ -6,6 +6,7 @@ import pytest
 
 from steering.dae.snapshots import index
 from steering.ui import documents, lab
+from tests.browser.conftest import go_to
 from tests.browser.test_visitors import save
 from tests.tiny import pictures
 
@@ -33,7 +34,7 @@ def entered(visit):
 
     def enter(**options):
         one = visit(**options)
-        one.page.click("#rd-tabs [role=tablist] button:has-text('Why memories resist')")
+        go_to(one.page, "Why memories resist")
         drawn(one)
         return one
 

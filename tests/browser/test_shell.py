@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.page import QUIET, find_chromium
+from tests.browser.conftest import go_to
 from tests.browser.test_access import ROOMS, complaints
 from tests.browser.test_visitors import set_files
 from tests.tiny import pictures
@@ -34,13 +35,9 @@ def test_the_header_stays_where_it_is_between_tabs(browser, app, size):
     for scroll in (0, 40):
         told = {}
         page.evaluate("(y) => window.scrollTo(0, y)", scroll)
-        for room in (*ROOMS, *ROOMS):
-            page.evaluate(
-                "(name) => [...document.querySelectorAll('#rd-tabs [role=tab]')]"
-                ".find((tab) => tab.textContent.trim() === name).click()",
-                room,
-            )
-            page.wait_for_timeout(400)
+        for room in (*ROOMS, ROOMS[0]):
+            go_to(page, room)
+            page.wait_for_timeout(300)
             told.setdefault(str(page.evaluate(PLACES)), []).append(room)
         assert len(told) == 1, (scroll, told)
     plain.close()
@@ -53,14 +50,14 @@ def score(one, tmp_path: Path) -> None:
 
 
 def train(one, _: Path) -> None:
-    one.page.get_by_role("tab", name=ROOMS[2]).click()
+    go_to(one.page, ROOMS[-1])
     one.page.wait_for_selector(".rd-lab[data-ready=yes]")
     one.page.evaluate(FAIL)
     one.page.click("[data-side=mem] .rd-lab-train")
 
 
 def draw(one, _: Path) -> None:
-    one.page.get_by_role("tab", name=ROOMS[2]).click()
+    go_to(one.page, ROOMS[-1])
     one.page.wait_for_selector(".rd-lab[data-ready=yes]")
     one.page.evaluate(FAIL)
     one.page.click(".rd-lab [data-tool=clear]")
