@@ -9,13 +9,15 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .backbones.base import Backbone
 from .checks import text, whole
 from .concepts import Progress
-from .errors import RudderError, shorten
+from .engines import Batch, Here, engine_for, paint
+from .errors import Cancelled, RudderError, shorten
 from .files import as_json, read_json
 from .images import OnDisk
 from .png import read_png, write_png
@@ -80,8 +82,6 @@ def paint_references(
     folder has already is not painted again, so that an interrupted run goes on; no more than a batch is held in memory.
     RudderError for a folder that belongs to another model or other settings; Cancelled once `stop` is set.
     """
-    from .sampling import finish, sample
-
     recipe = Recipe(
         model=backbone.name,
         num_inference_steps=backbone.defaults["num_inference_steps"] if steps is None else steps,
@@ -94,13 +94,18 @@ def paint_references(
     todo, total = list(missing.items()), len(set(paths))
     at_once = batch_size or min(BATCH_LIMIT, max(1, PIXELS_AT_ONCE // backbone.resolution**2))
     yield Progress(total - len(todo), total, "painting references")
-    for start in range(0, len(todo), at_once):
-        some = todo[start : start + at_once]
-        prompts, seeds = [row[0] for _, row in some], [row[1] for _, row in some]
-        made = finish(sample(backbone, recipe, prompts=prompts, seeds=seeds, stop=stop))
-        for (path, (prompt, seed)), image in zip(some, made.images, strict=True):
-            _keep(image, path, replace(recipe, prompt=prompt, seed=seed))
-        yield Progress(total - len(todo) + start + len(some), total, "painting references")
+    done = total - len(todo)
+    batches = (todo[start : start + at_once] for start in range(0, len(todo), at_once))
+    jobs = (Batch(recipe, [row[0] for _, row in some], [row[1] for _, row in some]) for some in batches)
+    engine = engine_for(backbone)
+    work = partial(paint, stop=stop) if isinstance(engine, Here) else paint  # an event reaches no other process
+    for batch, (images, _) in engine.map(work, jobs):
+        if stop is not None and stop.is_set():
+            raise Cancelled("Stopped: what was painted is kept, start again when you like.")
+        for prompt, seed, image in zip(batch.prompts, batch.seeds, images, strict=True):
+            _keep(image, folder / name_of(prompt, seed), replace(recipe, prompt=prompt, seed=seed))
+        done += len(images)
+        yield Progress(done, total, "painting references")
     yield OnDisk(paths)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from steering.audit.listing import open_row, rows
 from steering.audit.report import write_report
 from steering.audit.results import results
 from steering.audit.scan import count, scan
-from steering.backbones import Backbone
+from steering.backbones import Backbone, load
 from steering.calibration import Calibration
+from steering.engines import Processes
 from steering.errors import RudderError
 from steering.scoring import Probe
 from tests.tiny import pictures
@@ -173,8 +175,8 @@ def test_a_zip_bomb_is_one_bad_row(tmp_path: Path):
 
 def test_several_processes_give_the_same_rows(tiny_folder, backbone, calibration, folder: Path, tmp_path: Path):
     one = run(backbone, calibration, folder, tmp_path / "one.jsonl", batch=2)
-    options = {"devices": ["cpu", "cpu"], "model": str(tiny_folder)}
-    many = run(backbone, calibration, folder, tmp_path / "many.jsonl", batch=2, **options)
+    engine = Processes(partial(load, str(tiny_folder)), ["cpu", "cpu"])
+    many = run(backbone, calibration, folder, tmp_path / "many.jsonl", batch=2, engine=engine)
     assert [r["id"] for r in many] == [r["id"] for r in one]
     np.testing.assert_allclose([r.get("score", 0) for r in many], [r.get("score", 0) for r in one], rtol=1e-3)
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from ..checks import whole
 from ..errors import RudderError, shorten
 from ..recipe import SEED_LIMIT
+from .remote import is_remote
 
 # Kind of column: its names without case, blanks and marks; where a list has several, the first of these counts.
 COLUMNS = {
@@ -99,6 +100,8 @@ def place_of(value: Any) -> str:
         raise RudderError(f"the picture must be named by a path, not by {type(value).__name__}: write where it lies.")
     value = value.strip()
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://?", value)
+    if is_remote(value) and scheme and scheme[1].lower() not in ("file", "memory"):
+        return value
     if scheme and scheme[1].lower() == "file":
         return unquote(urlsplit(value).path)
     if scheme or value.startswith("data:"):

@@ -1,4 +1,5 @@
-"""Long lists of pictures or prompts to audit: folders, zips, tables, JSON, text files, Hugging Face datasets.
+"""Long lists of pictures or prompts to audit: folders, zips, tables, JSON, text files, here or in a store (remote.py),
+and Hugging Face datasets.
 
 Rows come one by one, so that a list may be as long as it likes. What is wrong with one row is told in the row.
 """
@@ -21,7 +22,7 @@ from ..checks import text
 from ..errors import RudderError, printable, shorten
 from ..files import open_regular
 from ..images import Limits, decode_image, to_rgb
-from . import columns, places, tables
+from . import columns, places, remote, tables
 
 LIMITS = Limits()
 HUB = "hf:"
@@ -51,7 +52,9 @@ class Row:
 
     def mark(self, stamped: bool = True) -> str:
         """12 hex digits that stand for the entry and (`stamped`) its file as it is."""
-        place = os.path.abspath(self.path) if self.path and "\0" not in self.path else None
+        place = self.path if remote.is_remote(self.path) else None
+        if self.path and place is None and "\0" not in self.path:
+            place = os.path.abspath(self.path)
         told = (self.id, place, self.member, self.prompt, self.seed, self.label, self.error)
         whole = (*told, self.stamp) if stamped else told
         return hashlib.sha256(repr(whole).encode()).hexdigest()[:12]
@@ -62,11 +65,11 @@ def rows(source: Source, uploaded: bool = False, notes: list[str] | None = None)
 
     `source`: a folder (with its subfolders), a .zip, a table (.csv, .tsv) or JSON (.jsonl, .json) that names pictures
     or prompts (see columns.py; id, label and seed as well if there), a .txt of prompts or of paths, one picture,
-    hf:NAME[:SPLIT[:COLUMN]], or several of these. `notes` gets a sentence for each thing that was left out or guessed.
-    RudderError for anything else, a missing file, or a list without a row; of several, what cannot be
-    read is a row that says so. In an `uploaded` list a path is an error, since it would name a file of this machine.
+    hf:NAME[:SPLIT[:COLUMN]], the address of a folder, list or picture in a store (s3://...), or several of these.
+    `notes` gets a sentence for each thing that was left out or guessed. RudderError for anything else, a missing file,
+    or a list without a row; of several, what cannot be read is a row that says so. In an `uploaded` list a path is an error, since it would name a file of this machine.
     """
-    given = {str(Path(one)) for one in ([source] if isinstance(source, str | Path) else source)}
+    given = {_place(one) for one in ([source] if isinstance(source, str | Path) else source)}
     seen: set[int] = set()
     for row in _read(source, uploaded, notes) if isinstance(source, str | Path) else _several(source, uploaded, notes):
         key = hash(row.id)
@@ -102,6 +105,8 @@ def open_row(row: Row) -> Image.Image:
 def _content(row: Row, most: int) -> bytes | None:
     """At most so many bytes of a row's file; None, without reading, where it says that it has as many or more."""
     assert row.path is not None
+    if remote.is_remote(row.path):
+        return remote.read(row.path, most)
     if row.member is not None:
         archive = places.archive(row.path)
         info = archive.getinfo(row.member)
@@ -126,10 +131,15 @@ def survey(source: Source, uploaded: bool = False) -> tuple[int, str, list[str]]
     return total, digest.hexdigest()[:16], notes
 
 
+def from_hub(source: str | Path) -> bool:
+    """Whether a source is a data set of the hub, read by its library; an address in the hub's store is none."""
+    return str(source).startswith(HUB) and not remote.is_remote(str(source))
+
+
 def readable(sources: Sequence[str | Path]) -> None:
     """RudderError as `rows` for a source that is not there, or alone and without a row; the hub is not asked."""
     for source in sources:
-        if str(source).startswith(HUB):
+        if from_hub(source):
             continue
         try:
             next(rows(source))
@@ -141,8 +151,10 @@ def readable(sources: Sequence[str | Path]) -> None:
 def title(source: Source) -> str:
     """What to call a source in a report: its name, without the folders of this machine."""
     if isinstance(source, str | Path):
-        if str(source).startswith(HUB):
+        if from_hub(source):
             return str(source)
+        if remote.is_remote(source):
+            return printable(remote.name_of(str(source)))
         return printable(Path(source).name or Path(source).resolve().name or "/")
     return title(source[0]) if len(source) == 1 else f"{len(source)} files"
 
@@ -159,7 +171,7 @@ def _several(sources: Sequence[str | Path], uploaded: bool, notes: list[str] | N
         name += f" ({named[name]})" if named[name] > 1 else ""
         try:
             for row in _read(source, uploaded, notes):
-                itself = row.path == str(Path(source)) and not row.member
+                itself = row.path == _place(source) and not row.member
                 yield row if len(sources) == 1 else replace(row, id=name if itself else f"{name}/{row.id}")
         except RudderError as error:
             if len(sources) == 1:
@@ -168,8 +180,11 @@ def _several(sources: Sequence[str | Path], uploaded: bool, notes: list[str] | N
 
 
 def _read(source: str | Path, uploaded: bool = False, notes: list[str] | None = None) -> Iterator[Row]:
-    if str(source).startswith(HUB):
+    if from_hub(source):
         yield from _dataset(str(source)[len(HUB) :])
+        return
+    if remote.is_remote(source) and not uploaded:
+        yield from _in_store(str(source), notes)
         return
     path, told = Path(source), title(source) if uploaded else shorten(source)
     try:
@@ -195,20 +210,44 @@ def _file(path: Path, ending: str, uploaded: bool, notes: list[str] | None) -> I
     if ending in (*TABLES, *JSON, *TEXT):
         if uploaded and path.stat().st_size > UPLOADED_LIST:
             raise RudderError(f"{shorten(path.name)} has over {UPLOADED_LIST // 2**20} MB: send a shorter list.")
-        if ending in TABLES:
-            records = tables.table(path, notes)
-        elif ending in JSON:
-            records = tables.json_records(path, notes)
-        else:
-            records = tables.plain_text(path, tuple(places.endings() | places.FURTHER), notes)
-        for index, record in enumerate(records):
-            yield _entry(record, index, path)
+        for index, record in enumerate(_records(path, ending, notes)):
+            yield _entry(record, index, str(path))
         return
     if places.is_picture(path.name) or places.picture_file(path):
         yield Row(printable(path.name), str(path), stamp=str(path.stat().st_size))
         return
     reason = places.unread(path.name)
     raise RudderError(reason or f"{shorten(path.name)} is no list Rudder can read: give {KINDS}.")
+
+
+def _records(path: Path, ending: str, notes: list[str] | None) -> Iterator[tables.Record]:
+    if ending in TABLES:
+        return tables.table(path, notes)
+    if ending in JSON:
+        return tables.json_records(path, notes)
+    return tables.plain_text(path, tuple(places.endings() | places.FURTHER), notes)
+
+
+def _in_store(address: str, notes: list[str] | None) -> Iterator[Row]:
+    """The rows of a folder, list or picture at an address."""
+    ending = Path(remote.name_of(address)).suffix.lower()
+    if remote.is_folder(address):
+        left, found = places.Left(title(address)), False
+        for name, place, stamp, error in remote.walk(address, left):
+            found = True
+            yield Row(printable(name), place, error=error, stamp=stamp)
+        if notes is not None:
+            notes += left.notes()
+        if not found:
+            raise RudderError(f"{shorten(address)} holds no pictures: give another folder.")
+    elif ending in (*TABLES, *JSON, *TEXT):
+        for index, record in enumerate(_records(remote.fetched(address), ending, notes)):
+            yield _entry(record, index, address)
+    elif places.is_picture(address):
+        yield Row(printable(remote.name_of(address)), address)
+    else:
+        also = "download the zip, or give its pictures' folder" if ending == ".zip" else f"give {KINDS}"
+        raise RudderError(f"{shorten(address)} is no list Rudder can read from a store: {also}.")
 
 
 def _folder(folder: Path, notes: list[str] | None) -> Iterator[Row]:
@@ -281,8 +320,8 @@ def _bytes(image: Any) -> bytes:
     return file.getvalue()
 
 
-def _entry(record: tables.Record, index: int, path: Path) -> Row:
-    """One row of a list; relative paths start at the list's folder."""
+def _entry(record: tables.Record, index: int, at: str) -> Row:
+    """One row of the list `at` a path or an address; relative paths start at its folder."""
     told = columns.told(record.values)
     name = _name(told.get("id", told.get("path", index)))
     label = _label(told)
@@ -300,7 +339,15 @@ def _entry(record: tables.Record, index: int, path: Path) -> Row:
         return Row(name, label=label, error=f"row {index + 1}: {shorten(error, 200)}")
     if os.sep == "/" and "\\" in place and "/" not in place:  # as Windows writes it
         place = place.replace("\\", "/")
-    return Row(name, str(path.parent / place), label=label, error=places.unread(place))
+    whole = (
+        remote.beside(at, place) if remote.is_remote(at) or remote.is_remote(place) else str(Path(at).parent / place)
+    )
+    return Row(name, whole, label=label, error=places.unread(place))
+
+
+def _place(source: str | Path) -> str:
+    """A source as rows name it: an address as it is, a path as the system writes it."""
+    return str(source) if remote.is_remote(source) else str(Path(source))
 
 
 def _name(value: object) -> str:

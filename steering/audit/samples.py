@@ -20,7 +20,7 @@ from .listing import Row, open_row, rows
 
 def samples(
     backbone: Backbone,
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     memorized: bool,
     folder: Path,
     stop: threading.Event | None = None,

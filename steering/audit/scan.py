@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import multiprocessing
 import tempfile
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -19,20 +17,20 @@ from typing import Any
 from PIL import Image
 
 from ..backbones.base import Backbone
-from ..backbones.registry import load
 from ..calibration import Calibration, Verdict
 from ..concepts import Progress
+from ..engines import Engine, Here
 from ..errors import Cancelled, RudderError, shorten
 from ..files import replacing, writing
 from ..recipe import Recipe
 from ..sampling import finish, sample
-from . import places
-from .listing import HUB, Row, Source, open_row, rows, survey, title
+from . import places, remote
+from .listing import Row, Source, from_hub, open_row, rows, survey, title
 from .results import KIND, OURS, encoded, failures, heading, owned, results, resumed
 
 BATCH = 16
 SIDE = 96  # px, of the pictures that results and reports keep
-AHEAD = 2  # batches kept waiting per worker
+READERS = 16  # pictures of a store that are fetched at once
 Scored = list[dict[str, Any]]
 
 
@@ -43,9 +41,7 @@ def scan(
     out: str | Path,
     *,
     batch: int = BATCH,
-    devices: Sequence[str] = (),
-    model: str = "",
-    loading: Mapping[str, Any] | None = None,
+    engine: Engine | None = None,
     score: Callable[[Calibration, Sequence[Row]], Scored] | None = None,
     uploaded: bool = False,
     retry: bool = False,
@@ -55,41 +51,48 @@ def scan(
     A prompt is painted first, with the model's default steps and guidance and its seed, and scored from the
     sampler's latents; its row keeps the picture, small, as a data URI (as every row of an `uploaded` list does). A row
     that cannot be read becomes {"id", "error"}. An `out` from an interrupted scan of the same list, model and
-    calibration is continued: nothing is scored twice, no row is lost; `retry` first tries again what failed. `devices`:
-    several, each with a process that loads `model` (name, folder or hub id), `loading` being more of `load`'s options;
-    () for this process alone. `score` takes the place of `score_rows` on this backbone; an `uploaded` list may not name
-    files of this machine, and its results name none. RudderError for another model's calibration, a list without rows,
-    a second scan into `out`, or an `out` that belongs to something else, which another list is, and this one once it
-    has changed.
+    calibration is continued: nothing is scored twice, no row is lost; `retry` first tries again what failed. `engine`:
+    who scores, this process if None is given. `score` takes the place of `score_rows` on this backbone; an `uploaded`
+    list may not name files of this machine, and its results name none. RudderError for another model's calibration, a
+    list without rows, a second scan into `out`, or an `out` that belongs to something else, which another list is, and
+    this one once it has changed.
     """
     calibration.check(backbone)
     out = Path(out)
     sources = [source] if isinstance(source, str | Path) else source
     notes: list[str] = []
-    if any(str(one).startswith(HUB) for one in sources):  # a data set from the hub is not read twice
+    if any(map(from_hub, sources)):  # a data set from the hub is not read twice
         total, told = 0, hashlib.sha256("\n".join(map(str, sources)).encode()).hexdigest()[:16]
     else:
         total, told, notes = survey(source, uploaded)
     head = {**heading(calibration, title(source)), "list": told} | ({"notes": notes} if notes else {})
-    score = score or partial(score_rows, backbone, pictures=uploaded)
-    opened = partial(load, model or backbone.name, **(loading or {}))
+    if score is not None or engine is None:
+        score = score or partial(score_rows, backbone, pictures=uploaded)
+        engine, work = Here(backbone), partial(_lines, score, calibration, batch, uploaded)
+    else:
+        work = partial(_scored, calibration, batch, uploaded)
+    share = batch * max(1, min(engine.most, total // (2 * batch * engine.workers)))
+
+    def written(listed: Iterator[Row]) -> Iterator[tuple[Sequence[Row], list[bytes]]]:
+        return engine.map(work, iter(lambda: list(islice(listed, share)), []))
+
     with owned(out):
         try:
-            scored_by = partial(_scored, score, calibration, batch=batch, devices=devices, opened=opened)
             if retry and out.is_file() and out.stat().st_size:
-                yield from _retried(out, head, rows(source, uploaded), scored_by, uploaded, total)
+                yield from _retried(out, head, rows(source, uploaded), written, total)
             listed = rows(source, uploaded)
             done = resumed(out, head, listed)
             if done == 0:
                 with writing(out):
                     out.write_bytes(encoded(head))
-            for some, scored in scored_by(listed=listed):
+            for _, lines in written(listed):
                 with writing(out), out.open("ab") as file:
-                    file.write(b"".join(_written(row, line, uploaded) for row, line in zip(some, scored, strict=True)))
-                done += len(scored)
+                    file.write(b"".join(lines))
+                done += len(lines)
                 yield Progress(done, total, "scoring")
         finally:
             places.forget()
+            remote.forget()
 
 
 def count(source: Source) -> int:
@@ -108,15 +111,16 @@ def score_rows(backbone: Backbone, calibration: Calibration, some: Sequence[Row]
     for index, row in enumerate(some):
         if row.error is None and row.path is None and row.data is None:
             prompts.append(index)
-            continue
-        try:
-            opened.append((index, open_row(row)))
-        except RudderError as error:
-            told[index] = {"error": str(error)}
+    asked = [index for index in range(len(some)) if index not in prompts]
+    for index, picture in zip(asked, _opened([some[index] for index in asked]), strict=True):
+        if isinstance(picture, RudderError):
+            told[index] = {"error": str(picture)}
+        else:
+            opened.append((index, picture))
 
     def shown(batch: Sequence[tuple[int, Image.Image]]) -> Scored:
         verdicts = calibration.verdicts(calibration.score(backbone, [picture for _, picture in batch]))
-        kept = [pictures or not _written_down(some[index].path) for index, _ in batch]
+        kept = [pictures or not _at_hand(some[index].path) for index, _ in batch]
         return [
             _line(some[index], verdict, picture if keep else None)
             for (index, picture), verdict, keep in zip(batch, verdicts, kept, strict=True)
@@ -133,6 +137,22 @@ def score_rows(backbone: Backbone, calibration: Calibration, some: Sequence[Row]
     told |= zip((index for index, _ in opened), _each(shown, opened), strict=True)
     told |= zip(prompts, _each(painted, prompts), strict=True)
     return [{"id": some[index].id, **told[index]} for index in range(len(some))]
+
+
+def _opened(some: Sequence[Row]) -> Iterator[Image.Image | RudderError]:
+    """The rows' pictures, or what is wrong with them; those of a store are fetched side by side."""
+
+    def one(row: Row) -> Image.Image | RudderError:
+        try:
+            return open_row(row)
+        except RudderError as error:
+            return error
+
+    if not any(remote.is_remote(row.path) for row in some):
+        yield from map(one, some)
+        return
+    with ThreadPoolExecutor(min(READERS, len(some))) as pool:
+        yield from pool.map(one, some)
 
 
 def _each(measure: Callable[[Sequence[Any]], Scored], batch: Sequence[Any]) -> Scored:
@@ -189,20 +209,24 @@ def _written_down(path: str | None) -> bool:
     return path is None or not any("\ud800" <= c <= "\udfff" for c in path)
 
 
+def _at_hand(path: str | None) -> bool:
+    """Whether a report can open the picture itself, later: it lies on this machine, by a name that is text."""
+    return _written_down(path) and not remote.is_remote(path)
+
+
 def _retried(
     out: Path,
     head: dict[str, Any],
     listed: Iterator[Row],
-    again: Callable[..., Iterator[tuple[Sequence[Row], Scored]]],
-    uploaded: bool,
+    again: Callable[[Iterator[Row]], Iterator[tuple[Sequence[Row], list[bytes]]]],
     total: int,
 ) -> Iterator[Progress]:
     """Score anew what failed, then put the results in the errors' places: all of them, or none if it is stopped."""
     done = 0
     with tempfile.TemporaryFile() as fresh:
-        for some, scored in again(listed=(row for _, row in failures(out, head, listed) if row is not None)):
-            fresh.writelines(_written(row, line, uploaded) for row, line in zip(some, scored, strict=True))
-            done += len(some)
+        for _, lines in again(row for _, row in failures(out, head, listed) if row is not None):
+            fresh.writelines(lines)
+            done += len(lines)
             yield Progress(done, total, "trying again what failed")
         fresh.seek(0)
         with replacing(out, KIND, OURS) as part, part.open("wb") as file:
@@ -211,43 +235,23 @@ def _retried(
 
 
 def _scored(
+    calibration: Calibration, batch: int, uploaded: bool, backbone: Backbone, some: Sequence[Row]
+) -> list[bytes]:
+    """A job of a scan wherever it is done: the lines of some rows, as many scored at once as a batch has."""
+    return _lines(partial(score_rows, backbone, pictures=uploaded), calibration, batch, uploaded, backbone, some)
+
+
+def _lines(
     score: Callable[[Calibration, Sequence[Row]], Scored],
     calibration: Calibration,
-    listed: Iterator[Row],
     batch: int,
-    devices: Sequence[str],
-    opened: Callable[..., Backbone],
-) -> Iterator[tuple[Sequence[Row], Scored]]:
-    """Batches of rows and their results in the list's order, from this process or from one per device."""
-    if not devices:
-        while some := list(islice(listed, batch)):
-            yield some, score(calibration, some)
-        return
-    context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    for device in devices:
-        queue.put(device)
-    waiting: deque[tuple[Sequence[Row], Future]] = deque()
-    with ProcessPoolExecutor(
-        len(devices), context, initializer=_start_worker, initargs=(opened, calibration, queue)
-    ) as pool:
-        while True:
-            while len(waiting) < AHEAD * len(devices) and (some := list(islice(listed, batch))):
-                waiting.append((some, pool.submit(_work, some)))
-            if not waiting:
-                return
-            first, result = waiting.popleft()
-            yield first, result.result()
-
-
-_worker: Callable[[Sequence[Row]], Scored]
-
-
-def _start_worker(opened: Callable[..., Backbone], calibration: Calibration, queue: Any) -> None:
-    global _worker
-    backbone = opened(device=queue.get())
-    _worker = lambda some: score_rows(backbone, calibration, some)  # noqa: E731
-
-
-def _work(some: Sequence[Row]) -> Scored:
-    return _worker(some)
+    uploaded: bool,
+    backbone: Backbone,
+    some: Sequence[Row],
+) -> list[bytes]:
+    lines: list[bytes] = []
+    for start in range(0, len(some), batch):
+        part = some[start : start + batch]
+        scored = score(calibration, part)
+        lines += [_written(row, line, uploaded) for row, line in zip(part, scored, strict=True)]
+    return lines

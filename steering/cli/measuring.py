@@ -12,7 +12,8 @@ from ..errors import RudderError, shorten
 from ..files import as_json, check_target, replacing
 from .arguments import backbone_for, flat, model_named, slug, unnamed
 from .console import emit, ended, progress, say, table
-from .options import Attention, Device, Dtype, Json, Kernels, Model, What
+from .crews import crew
+from .options import Address, Attention, Device, Dtype, Engine, Engines, Json, Kernels, Model, What, Workers
 
 if TYPE_CHECKING:
     from ..audit.listing import Row
@@ -24,6 +25,7 @@ SCAN = (
     "[bold]Examples[/]\n\nA folder:  rudder scan pictures/ --out results.jsonl --html report.html --csv table.csv\n\n"
     "Several at once:  rudder scan one.png two.zip more/\n\n"
     "Prompts:  rudder scan prompts.txt   (or a .csv with columns id, prompt, seed, label)\n\n"
+    "On every GPU that a cluster has:  rudder scan s3://bucket/list.csv --engine ray --address auto --device cuda\n\n"
     "What failed, once more:  rudder scan pictures/ --out results.jsonl --retry-errors\n\n"
     "A results file belongs to one list, model and calibration; another list needs another --out."
 )
@@ -51,6 +53,9 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="First seed of the pictures.")] = 0,
     limit: Annotated[int | None, typer.Option(help="At most this many captions (for a quick look).")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON here.")] = None,
+    engine: Engine = Engines.processes,
+    workers: Workers = None,
+    address: Address = None,
     device: Device = "cpu",
     dtype: Dtype = None,
     attention: Attention = Kernels.sdpa,
@@ -75,10 +80,16 @@ def evaluate(
         "words": evaluation.words,
         "groups": evaluation.groups,
     }
-    for name, measure in measures.items():
-        if what.value in (name, "all"):
-            with progress(f"measuring {name}") as report:
-                values |= measure(backbone, seed=seed, limit=limit, progress=report)
+    from ..engines import using
+
+    with (
+        crew(engine, workers, address, model, device, dtype and dtype.value, attention.value) as painters,
+        using(painters),
+    ):
+        for name, measure in measures.items():
+            if what.value in (name, "all"):
+                with progress(f"measuring {name}") as report:
+                    values |= measure(backbone, seed=seed, limit=limit, progress=report)
     if out:
         with replacing(out, "evaluation", EVALUATION) as part:
             part.write_text(as_json(values, indent=2) + "\n", encoding="utf-8")
@@ -137,7 +148,8 @@ def scan(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, zips, pictures; .csv, .tsv, .jsonl, .json or .txt of paths or prompts; or hf:DATASET."
+            help="Folders, zips, pictures; .csv, .tsv, .jsonl, .json or .txt of paths or prompts; addresses of such in "
+            "a store (s3://, gs://, az://, hf://); or hf:DATASET."
         ),
     ],
     model: Model = None,
@@ -148,7 +160,9 @@ def scan(
         Path | None, typer.Option(help="A calibration file (the one that ships for the model).")
     ] = None,
     batch: Annotated[int, typer.Option(help="Pictures at once.")] = 16,
-    workers: Annotated[int, typer.Option(help="Processes, each with the model on a device of its own.")] = 1,
+    engine: Engine = Engines.processes,
+    workers: Workers = None,
+    address: Address = None,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="First try again what failed before.")] = False,
     device: Device = "cpu",
     dtype: Dtype = None,
@@ -164,7 +178,7 @@ def scan(
     from ..audit.listing import readable
     from ..checks import whole
 
-    batch, workers = whole("The batch", batch, 1, 1024), whole("The number of workers", workers, 1, 64)
+    batch = whole("The batch", batch, 1, 1024)
     readable(sources)
     model_named(model)
     _there(calibration)
@@ -179,13 +193,11 @@ def scan(
     ):
         if path:
             check_target(path, kind, ours)
-    backbone = backbone_for(model, device, dtype, attention)
-    used = _calibrated(backbone, calibration)
-    many = workers > 1
-    devices = [f"cuda:{i}" if device == "cuda" else device for i in range(workers)] if many else ()
-    options: dict[str, Any] = {"batch": batch, "devices": devices, "model": model or "tiny-sd", "retry": retry_errors,
-               "loading": {"dtype": dtype and dtype.value, "attention": attention.value}}  # fmt: skip
-    ended(run(backbone, used, sources, out, **options), "scanning")
+    number = dtype and dtype.value
+    with crew(engine, workers, address, model, device, number, attention.value) as scorers:
+        backbone = backbone_for(model, "cpu" if scorers else device, dtype, attention)
+        used = _calibrated(backbone, calibration)
+        ended(run(backbone, used, sources, out, batch=batch, engine=scorers, retry=retry_errors), "scanning")
     told, wrong = {"rows": 0, "memorized": 0, "no_verdict": 0, "errors": 0}, list[str]()
     for row in results.results(out):
         told["rows"] += 1
@@ -211,14 +223,14 @@ def scan(
 def calibrate(
     model: Model = None,
     memorized: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             help="What is known to be memorised: pictures, folders, zips, lists, whose prompts are painted; repeat for "
             "several."
         ),
     ] = None,
     ordinary: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(help="Pictures known not to be, of the same kinds; repeat for several."),
     ] = None,
     painted: Annotated[
@@ -231,6 +243,9 @@ def calibrate(
     draws: Annotated[int, typer.Option(help="Noise draws a picture.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the noise and of the halves.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file (NAME-calibration.json).")] = None,
+    engine: Engine = Engines.processes,
+    workers: Workers = None,
+    address: Address = None,
     device: Device = "cpu",
     dtype: Dtype = None,
     attention: Attention = Kernels.sdpa,
@@ -254,18 +269,24 @@ def calibrate(
     path, named = out or unnamed(usual), out or usual
     check_target(path, "calibration", OURS)
     kept = painted or named.with_name(f"{named.stem}-pictures")
-    if memorized and ordinary:
-        found = []
-        for some, flag in ((memorized, True), (ordinary, False)):
-            notes, wrong = list[str](), list[str]()
-            made = ended(of_lists(backbone, some, flag, kept, notes=notes, wrong=wrong), "painting samples")
-            _warn(notes, wrong[:SAID], len(wrong))
-            if not made:
-                raise RudderError(f"None of the {len(wrong):,} pictures given could be read: {wrong[0]}")
-            found += made
-    else:
-        with progress("painting samples") as report:
-            found = samples(backbone, seed=seed, progress=report, by_heart=by_heart)
+    from ..engines import using
+
+    with (
+        crew(engine, workers, address, model, device, dtype and dtype.value, attention.value) as painters,
+        using(painters),
+    ):
+        if memorized and ordinary:
+            found = []
+            for some, flag in ((memorized, True), (ordinary, False)):
+                notes, wrong = list[str](), list[str]()
+                made = ended(of_lists(backbone, some, flag, kept, notes=notes, wrong=wrong), "painting samples")
+                _warn(notes, wrong[:SAID], len(wrong))
+                if not made:
+                    raise RudderError(f"None of the {len(wrong):,} pictures given could be read: {wrong[0]}")
+                found += made
+        else:
+            with progress("painting samples") as report:
+                found = samples(backbone, seed=seed, progress=report, by_heart=by_heart)
     made = ended(run(backbone, found, draws=draws, seed=seed), "calibrating")
     made.save(path)
     value = {"path": str(path), "probe": vars(made.probe), "threshold": made.threshold, **made.report}
@@ -301,13 +322,20 @@ def _none_scored(scored: int, failed: int) -> None:
 
 def _apart(outputs: list[Path | None], sources: list[str]) -> None:
     """RudderError where two files of a run would be one."""
-    places: dict[Path, str] = {Path(source).resolve(): "the list" for source in sources if not source.startswith("hf:")}
+    places: dict[Path, str] = {Path(source).resolve(): "the list" for source in sources if not _elsewhere(source)}
     for path, name in zip(outputs, ("--out", "--html", "--csv"), strict=True):
         if path is None:
             continue
         if path.resolve() in places:
             raise RudderError(f"{name} and {places[path.resolve()]} are one file, {shorten(path)}: name another one.")
         places[path.resolve()] = name
+
+
+def _elsewhere(source: str) -> bool:
+    from ..audit.listing import from_hub
+    from ..audit.remote import is_remote
+
+    return from_hub(source) or is_remote(source)
 
 
 def _there(calibration: Path | None) -> None:

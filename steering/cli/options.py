@@ -45,8 +45,24 @@ Dtype = Annotated[
 Attention = Annotated[
     Kernels, typer.Option("--attention", help="Attention by torch itself (sdpa) or by xformers, where installed.")
 ]
+Workers = Annotated[
+    int | None, typer.Option(help="How many, each with the model on a device of its own (1; of Ray on CUDA: all GPUs).")
+]
+Address = Annotated[
+    str | None, typer.Option(help="Ray's cluster, as host:port or auto; without it Ray is started on this machine.")
+]
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on stdout, for machines; errors as {'error': ...}.")
+]
+
+
+class Engines(StrEnum):
+    processes = "processes"
+    ray = "ray"
+
+
+Engine = Annotated[
+    Engines, typer.Option("--engine", help="Who works: processes of this machine, or Ray (docs/many-machines.md).")
 ]
 
 

@@ -13,11 +13,12 @@ from PIL import Image
 
 from ..backbones.base import Backbone
 from ..concepts import library
+from ..engines import Batch, engine_for, paint
 from ..errors import RudderError
 from ..files import home, read_json
 from ..plan import Steering, Term
 from ..recipe import Recipe, Window
-from ..sampling import Prefix, finish, sample
+from ..sampling import Prefix
 from ..vectors import ConceptVector
 from . import judge as judging
 
@@ -68,10 +69,10 @@ def pictures_of(
 ) -> list[Image.Image]:
     """One unsteered picture per prompt and seed at the model's default guidance and steps (or `steps`), in batches."""
     found: list[Image.Image] = []
-    for start in range(0, len(prompts), BATCH):
-        rows = slice(start, start + BATCH)
-        run = sample(backbone, recipe_of(backbone, steps), seeds=seeds[rows], prompts=prompts[rows])
-        found += finish(run).images
+    recipe = recipe_of(backbone, steps)
+    batches = (Batch(recipe, prompts[i : i + BATCH], seeds[i : i + BATCH]) for i in range(0, len(prompts), BATCH))
+    for _, (images, _) in engine_for(backbone).map(paint, batches):
+        found += images
         report(len(found))
     return found
 
@@ -129,17 +130,18 @@ def responses(
     """The same prompts and seeds at each factor of the recommended strength, as the vector advises, in batches."""
     advice = vector.advice
     sites = None if advice["sites"] is None else tuple(advice["sites"])
-    prefixes: dict[int, Prefix] = {}
+    recipe, starts = recipe_of(backbone), range(0, len(texts), BATCH)
+    prefixes: list[Prefix | None] = [None] * len(starts)
     for factor in factors:
-        term, images = Term(vector, factor * advice["strength"]), []
+        term, images = Term(vector, factor * advice["strength"]), list[Image.Image]()
         steering = Steering((term,), Window(*advice["window"]), sites, advice["halves"])
-        for start in range(0, len(texts), BATCH):
-            rows = slice(start, start + BATCH)
-            run = sample(backbone, recipe_of(backbone), steering, prefix=prefixes.get(start), seeds=seeds[rows],
-                         prompts=texts[rows])  # fmt: skip
-            done = finish(run)
-            prefixes[start] = done.prefix
-            images += done.images
+        batches = (
+            Batch(recipe, texts[i : i + BATCH], seeds[i : i + BATCH], steering, prefix)
+            for i, prefix in zip(starts, list(prefixes), strict=True)
+        )
+        for place, (_, (made, prefix)) in enumerate(engine_for(backbone).map(paint, batches)):
+            prefixes[place] = prefix
+            images += made
         yield images
 
 

@@ -1,0 +1,143 @@
+"""The engine on Ray, in one small session: the same results, workers killed, errors in a sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steering import clusters
+from steering.audit.results import results
+from steering.audit.scan import scan
+from steering.backbones import Backbone, load
+from steering.engines import Batch, Here, engine_for, paint, using
+from steering.errors import RudderError
+from steering.evaluation.common import pictures_of, recipe_of
+from steering.references import paint_references
+from tests.test_scan import calibration, run  # noqa: F401
+from tests.tiny import pictures
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-dev.txt")
+
+
+@pytest.fixture(scope="module")
+def rays(tiny_folder: Path):
+    with clusters.Rays(partial(load, str(tiny_folder)), 2) as engine:
+        yield engine
+    engine.ray.shutdown()
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Forty pictures, two of them damaged."""
+    place = tmp_path / "many"
+    place.mkdir()
+    for index, picture in enumerate(pictures(40)):
+        picture.save(place / f"{index:02}.png")
+    for name in ("03.png", "30.png"):
+        (place / name).write_bytes(b"no picture")
+    return place
+
+
+def process(backbone: Backbone, job: object) -> int:
+    return os.getpid()
+
+
+def squared(backbone: Backbone, job: int) -> int:
+    return job * job
+
+
+def ended(backbone: Backbone, job: int) -> int:
+    if job == 3:
+        os._exit(1)
+    return job
+
+
+def wrong(backbone: Backbone, job: int) -> int:
+    raise RudderError("The picture is upside down: turn it.")
+
+
+def full(backbone: Backbone, job: int) -> int:
+    raise RuntimeError("CUDA out of memory. Tried to allocate 20 MiB")
+
+
+def test_results_are_those_of_one_process(backbone, calibration, many: Path, tmp_path: Path, rays):  # noqa: F811
+    one = run(backbone, calibration, many, tmp_path / "one.jsonl", batch=4)
+    far = run(backbone, calibration, f"file://{many}", tmp_path / "far.jsonl", batch=4, engine=rays)
+    for row, other in zip(one, far, strict=True):
+        assert row["id"] == other["id"] and row.get("error") == other.get("error")
+        assert row.get("score", 0) == pytest.approx(other.get("score", 0), rel=1e-3)
+
+
+def test_a_killed_worker_loses_and_doubles_nothing(backbone, calibration, many, tmp_path: Path, rays):  # noqa: F811
+    whole = run(backbone, calibration, many, tmp_path / "whole.jsonl", batch=1)
+    out = tmp_path / "killed.jsonl"
+    steps = scan(backbone, calibration, many, out, batch=1, engine=rays)
+    next(steps)
+    killed = rays._crew[0]
+    os.kill(rays.ray.get(killed.do.remote(process, None)), signal.SIGKILL)
+    list(steps)
+    found = list(results(out))
+    assert [row["id"] for row in found] == [row["id"] for row in whole] and killed not in rays._crew
+    np.testing.assert_allclose([r.get("score", 0) for r in found], [r.get("score", 0) for r in whole], rtol=1e-3)
+
+
+def test_order_holds_and_no_more_is_drawn_than_is_in_hand(rays):
+    drawn = []
+    found = rays.map(squared, (drawn.append(i) or i for i in range(50)))
+    assert next(found) == (0, 0) and len(drawn) <= 6
+    assert [result for _, result in found] == [i * i for i in range(1, 50)]
+
+
+def test_a_job_that_kills_every_worker_ends_the_run(rays, monkeypatch):
+    done = []
+    monkeypatch.setattr(clusters, "DEATHS", 2)
+    with pytest.raises(RudderError, match="2 workers died over the same rows"):
+        for job, _ in rays.map(ended, range(8)):
+            done.append(job)
+    assert done == [0, 1, 2]
+    assert [result for _, result in rays.map(squared, [5])] == [25]  # and others still work
+
+
+@pytest.mark.parametrize(
+    ("work", "says"), [(wrong, "upside down: turn it.$"), (full, "no more memory.*smaller --batch")]
+)
+def test_errors_come_through_as_sentences(rays, work, says: str):
+    with pytest.raises(RudderError, match=says):
+        list(rays.map(work, [1]))
+
+
+def test_painting_goes_to_the_workers(backbone, rays, tmp_path: Path, monkeypatch):
+    prompts, seeds = ["a red apple", "a cat"] * 20, list(range(40))
+    kept = pictures_of(backbone, prompts, seeds, steps=4)
+    job = Batch(recipe_of(backbone, 4), prompts, seeds)
+    with using(rays), monkeypatch.context() as patch:
+        patch.setattr("steering.sampling.sample", lambda *a, **k: pytest.fail("painted in this process"))
+        assert engine_for(backbone) is rays
+        far = pictures_of(backbone, prompts, seeds, steps=4)
+        *_, referred = paint_references(backbone, [("a cat", 1), ("a dog", 2)], tmp_path / "kept", steps=4)
+    assert isinstance(engine_for(backbone), Here) and len(referred) == 2
+    for a, b in zip(kept, far, strict=True):
+        assert np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 3
+    assert len(paint(backbone, job)[0]) == 40
+
+
+def test_no_ray_no_cluster_no_device(rays, tiny_folder: Path, monkeypatch):
+    with pytest.raises(RudderError, match="Ray has . CPUs: give at most"):
+        clusters.Rays(partial(load, str(tiny_folder)), 99)
+    with pytest.raises(RudderError, match="0 GPUs"):
+        clusters.Rays(partial(load, str(tiny_folder)), None, "cuda")
+    with pytest.raises(ConnectionError):
+        clusters._answers("127.0.0.1:1")
+    with monkeypatch.context() as patch:
+        patch.setattr(rays.ray, "is_initialized", lambda: False)
+        with pytest.raises(RudderError, match="no Ray cluster at 127.0.0.1:1 .*ray start --head"):
+            clusters.connected("127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RudderError, match=r"Ray is not installed: pip install 'rudder-steering\[ray\]'"):
+        clusters.connected()
