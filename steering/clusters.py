@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import threading
 from collections import deque
@@ -48,6 +49,8 @@ def connected(address: str | None = None, cpus: int = 1) -> Any:
         raise RudderError("Ray is not installed: pip install 'rudder-steering[ray]'.") from error
     if ray.is_initialized():
         return ray
+    main = threading.current_thread() is threading.main_thread()
+    former = signal.getsignal(signal.SIGTERM) if main else None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "namespace": "rudder"}
     try:
         if address is None:
@@ -62,6 +65,8 @@ def connected(address: str | None = None, cpus: int = 1) -> Any:
             f"There is no Ray cluster at {shorten(address)} ({shorten(error)}): start one with `ray start --head`, or "
             "leave the address out."
         ) from error
+    if main:  # Ray sets one of its own
+        signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
     return ray
 
 

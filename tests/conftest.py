@@ -72,3 +72,14 @@ def served(tiny_folder: Path, vector: ConceptVector) -> Iterator[Served]:
     """The page for programs, one for all tests of calls."""
     with serving(tiny_folder, vector) as page:
         yield page
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """One small Ray for all tests that need it; they are skipped where it is not installed."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-dev.txt")
+    from steering.clusters import connected
+
+    ray = connected(cpus=4)
+    yield ray
+    ray.shutdown()

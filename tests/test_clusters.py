@@ -22,14 +22,11 @@ from steering.references import paint_references
 from tests.test_scan import calibration, run  # noqa: F401
 from tests.tiny import pictures
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-dev.txt")
-
 
 @pytest.fixture(scope="module")
-def rays(tiny_folder: Path):
+def rays(tiny_folder: Path, ray_session):
     with clusters.Rays(partial(load, str(tiny_folder)), 2) as engine:
         yield engine
-    engine.ray.shutdown()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from steering.audit.listing import Row, from_hub, open_row, rows, survey, title
 from steering.audit.results import results
 from steering.audit.scan import scan
 from steering.errors import RudderError
-from tests.tiny import pictures
 from tests.test_scan import calibration, folder, run  # noqa: F401
+from tests.tiny import pictures
 
 
 def png(seed: int = 0) -> bytes:

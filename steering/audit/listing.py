@@ -67,7 +67,8 @@ def rows(source: Source, uploaded: bool = False, notes: list[str] | None = None)
     or prompts (see columns.py; id, label and seed as well if there), a .txt of prompts or of paths, one picture,
     hf:NAME[:SPLIT[:COLUMN]], the address of a folder, list or picture in a store (s3://...), or several of these.
     `notes` gets a sentence for each thing that was left out or guessed. RudderError for anything else, a missing file,
-    or a list without a row; of several, what cannot be read is a row that says so. In an `uploaded` list a path is an error, since it would name a file of this machine.
+    or a list without a row; of several, what cannot be read is a row that says so. In an `uploaded` list a path is an
+    error, since it would name a file of this machine.
     """
     given = {_place(one) for one in ([source] if isinstance(source, str | Path) else source)}
     seen: set[int] = set()

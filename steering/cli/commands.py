@@ -45,6 +45,7 @@ from .console import emit, say, watched
 from .dae import app as dae_app
 from .models import app as models_app
 from .options import (
+    Address,
     Attention,
     Device,
     Dtype,
@@ -270,6 +271,8 @@ def page(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
     dtype: Dtype = None,
     attention: Attention = Kernels.sdpa,
+    replicas: Annotated[str, typer.Option(help="The model so many times, or auto for one a GPU (needs Ray).")] = "1",
+    address: Address = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Offer the page's verbs as tools for MCP clients, too.")] = False,
 ) -> None:
     """Serve the page on this machine, at http://localhost:7860; Ctrl-C ends it."""
@@ -279,6 +282,7 @@ def page(
     options += [*(part for name in model or () for part in ("--model", name)), *(("--host", host) if host else ())]
     options += ["--dtype", dtype] if dtype else []
     options += [part for one in name or () for part in ("--name", one)]
+    options += ["--replicas", replicas, *(("--address", address) if address else ())]
     options += ["--mcp"] if mcp else []
     options += ["--library", str(library)] if library else []
     from ..ui.serve import serve

@@ -23,7 +23,7 @@ from .shell import HEADER, LEDE, STAGE
 from .steer import failed, generate, profiled, release
 from .studio import Studio
 
-PAINTERS = 2  # runs at once: the forward passes take turns on one model, so both visitors see progress
+PAINTERS = 2  # runs at once, a replica: the forward passes take turns on one model, so both visitors see progress
 WAITING = 32  # requests in the queue before newcomers are asked to come back
 
 EMPTY = "Nothing is painted yet: type a prompt, choose a concept and press Generate."
@@ -150,11 +150,11 @@ def page_of(
         _wire_restore(studio, session, opened, controls, bus, notice, bench, tabs)
         _wire_score(studio, strange, scored, notice)
         audit.wire(studio, tab, session, controls, bus, notice)
-        api.wire(studio, menu, PAINTERS)
+        api.wire(studio, menu, PAINTERS * studio.at_once)
         grid.wire(studio, grid_tab, session, controls, notice, models)
         parts = [permalink.steer_part(studio, controls), grid.grid_part(studio, grid_tab, list(models))]
         permalink.wire(parts, page, session, bus, notice, studio.backbone.name)
-    return page.queue(default_concurrency_limit=PAINTERS, max_size=WAITING)
+    return page.queue(default_concurrency_limit=PAINTERS * studio.at_once, max_size=WAITING)
 
 
 def _empty(studio: Studio) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
     painting: dict[str, Any] = {
         "outputs": [stage, notice],
         "concurrency_id": "painting",
-        "concurrency_limit": PAINTERS,
+        "concurrency_limit": PAINTERS * studio.at_once,
         "trigger_mode": "multiple",
         "show_progress": "hidden",
         "api_visibility": "private",
@@ -254,7 +254,7 @@ def _wire_score(studio: Studio, strange: gr.UploadButton, scored: gr.HTML, notic
         strange,
         [scored, notice],
         concurrency_id="painting",
-        concurrency_limit=PAINTERS,
+        concurrency_limit=PAINTERS * studio.at_once,
         show_progress="hidden",
         trigger_mode="multiple",
         api_visibility="private",

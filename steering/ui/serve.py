@@ -11,9 +11,10 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..backbones.registry import DEFAULT, available, outline
+from ..backbones.registry import DEFAULT, available, load, outline
 from ..errors import Remark, RudderError, shorten
 from ..threads import settle
 from .door import Door
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from .studio import Studio
+    from .verbs import Verbs
 
 UPLOAD = "20mb"  # one file
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -58,6 +60,10 @@ def serve(arguments: list[str] | None = None) -> None:
         action="append",
         help="a name that the page is served under, if no other is to be answered; repeat it (RUDDER_NAMES)",
     )
+    parser.add_argument(
+        "--replicas", default=os.environ.get("RUDDER_REPLICAS", "1"), help="auto (one a GPU) or how many"
+    )
+    parser.add_argument("--address", default=os.environ.get("RUDDER_RAY"), help="the replicas' Ray cluster")
     parser.add_argument("--mcp", action="store_true", help="offer the page's verbs as tools for MCP clients, too")
     parser.add_argument(
         "--library",
@@ -93,6 +99,7 @@ def serve(arguments: list[str] | None = None) -> None:
     from .hangar import Hangar, addresses, menu, mounter
     from .library import open_library
     from .page import page_of
+    from .replicas import Replicas, count_of
     from .studio import measure_pace, open_studio
     from .theme import launch_look
     from .visits import ending, fetch_nothing
@@ -101,8 +108,16 @@ def serve(arguments: list[str] | None = None) -> None:
     keys = addresses(models)
 
     def opened(model: str, say: Callable[[str], None]) -> tuple[gr.Blocks, Studio, dict[str, Any]]:
-        kind = {"dtype": asked.dtype, "attention": asked.attention}
-        studio = open_studio(model, asked.device, say, asked.search_seconds, **kind)
+        kind = {"dtype": asked.dtype or None, "attention": asked.attention}
+        many = count_of(asked.replicas, asked.device, asked.address) if model == first else 1
+
+        def elsewhere(here: Verbs) -> Verbs:
+            say(f"Starting {many} replicas")
+            replica = partial(load, model, **kind)
+            return Replicas(replica, many, asked.device, asked.search_seconds, asked.address).verbs(here)
+
+        studio = open_studio(model, asked.device, say, asked.search_seconds, **kind,
+                             elsewhere=elsewhere if many > 1 else None)  # fmt: skip
         if asked.library:
             studio.library = open_library(asked.library, studio.backbone)
             for sentence in studio.library.shelf.left:

@@ -36,6 +36,7 @@ from ..tuning import BUDGET, tune
 from .gpu import SECONDS, call_on_gpu, on_gpu, zero_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
+from .verbs import Gauges, Verbs, verbs_of
 
 if TYPE_CHECKING:
     from .library import Library
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("rudder.page")
 
 WAY, OUTSIDE = 16, 4  # steps of a strip: from 0 to the recommended strength, and on each side of that at most
-PREVIEW_EVERY = 8
-REMEMBERED = 8  # vectors learned here that are kept for who learns from the same pictures again
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,6 @@ class Concept:
     prompt: str = ""
     baseline_prompt: str = ""
     vector: ConceptVector | None = None
-
-
-@dataclass(frozen=True)
-class Gauges:
-    """What is measured on the model beside painting and learning, wherever the model runs."""
-
-    score: Callable[..., Spikiness]
-    respond: Callable[..., Response]
-    profile: Callable[..., dict[str, Any]]
-    rows: Callable[..., list[dict[str, Any]]]
 
 
 @dataclass
@@ -99,6 +88,7 @@ class Studio:
     onset: dict[str, Any] = field(default_factory=dict)  # how recall, spikiness and resistance grow with repetitions
     pace: Pace | None = None  # measured once the page is up
     library: Library | None = None  # of who runs Rudder at home
+    at_once: int = 1  # replicas of the model
 
 
 def open_studio(
@@ -108,9 +98,11 @@ def open_studio(
     search_seconds: float = BUDGET,
     dtype: str | None = None,
     attention: str = "sdpa",
+    elsewhere: Callable[[Verbs], Verbs] | None = None,
 ) -> Studio:
     """Load a model with its concepts and prompts; `say` is told what is being done, `search_seconds` is the time that
-    `tune` may take for a set that is learned here. Raises RudderError as `load` does.
+    `tune` may take for a set that is learned here. `elsewhere` turns the verbs of the model here into those of a model
+    that runs in replicas, too. Raises RudderError as `load` does.
 
     A model that does not ship gets those concepts alone that were learned for it, and its own prompts or none.
     """
@@ -128,18 +120,21 @@ def open_studio(
     concepts = {name: _concept(info, backbone) for name, info in library(backbone.name).items()}
     if not known.embedded:  # sets drawn for another model say little to this one
         concepts = {name: concept for name, concept in concepts.items() if concept.vector is not None}
+    verbs = verbs_of(backbone, search_seconds)
+    verbs = elsewhere(verbs) if elsewhere else verbs
     return Studio(
         outline=known,
         backbone=backbone,
         concepts=concepts,
         prompts=_prompts(folder),
-        paint=_painter(backbone),
-        learn=_learner(backbone, search_seconds),
-        gauges=_gauges(backbone),
-        refer=_bound(paint_references, backbone),
-        assess=_bound(assess, backbone),
-        invert=_inverter(backbone),
-        against=_opponent(backbone),
+        paint=verbs.paint,
+        learn=verbs.learn,
+        gauges=verbs.gauges,
+        refer=verbs.refer,
+        assess=verbs.assess,
+        invert=verbs.invert,
+        against=verbs.against,
+        at_once=verbs.at_once,
         calibration=shipped(backbone),
         groups=_groups(known),
         training=_training(known),
@@ -150,131 +145,6 @@ def open_studio(
 def measure_pace(studio: Studio) -> None:
     """Time a step on this machine, so that the page can tell how long a run takes before it is started."""
     studio.pace = call_on_gpu(measure)(studio.backbone)
-
-
-def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
-    """The function that paints: one recipe's strengths as a strip, or the same with a prompt, a seed and a strength
-    each as a batch; both with previews."""
-
-    @on_gpu
-    def paint(
-        recipe: Recipe,
-        steering: Steering,
-        strengths: Sequence[float],
-        prefix: Prefix | None = None,
-        stop: threading.Event | None = None,
-        prompts: Sequence[str] | None = None,
-        seeds: Sequence[int] | None = None,
-        previews: bool = True,
-        picture: Inverted | None = None,
-    ) -> Iterator[Step | Result]:
-        picture = _moved(picture, backbone)
-        if prefix is not None:
-            prefix = replace(prefix, latents=prefix.latents.to(backbone.device))
-        every = PREVIEW_EVERY if previews else 0
-        if prompts is None:
-            run = strip(backbone, recipe, steering, strengths, prefix=prefix, preview_every=every, stop=stop,
-                        picture=picture)  # fmt: skip
-        else:
-            run = sample(backbone, recipe, steering, prompts=prompts, seeds=seeds, factors=strengths, prefix=prefix,
-                         preview_every=every, stop=stop, picture=picture)  # fmt: skip
-        for item in run:
-            if isinstance(item, Result):  # kept in main memory: it may come from another process
-                kept = replace(item.prefix, latents=item.prefix.latents.cpu())
-                item = replace(item, latents=item.latents.cpu(), prefix=kept)
-            yield item
-
-    return paint
-
-
-def _inverter(backbone: Backbone) -> Callable[..., Iterator[Progress | Inverted]]:
-    """`invert` on this model; what is kept of it lies in main memory."""
-
-    @on_gpu
-    def inverter(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for item in invert(backbone, *arguments, **options):
-            yield replace(item, latents=item.latents.cpu()) if isinstance(item, Inverted) else item
-
-    return inverter
-
-
-def _opponent(backbone: Backbone) -> Callable[..., Iterator[Progress | tuple[Rival, Rival]]]:
-    """`against` on this model."""
-
-    @on_gpu
-    def opponent(*arguments: Any, picture: Inverted | None = None, **options: Any) -> Iterator[Any]:
-        yield from against(backbone, *arguments, picture=_moved(picture, backbone), **options)
-
-    return opponent
-
-
-def _moved(picture: Inverted | None, backbone: Backbone) -> Inverted | None:
-    """A picture's run where the model is."""
-    return picture and replace(picture, latents=picture.latents.to(backbone.device))
-
-
-def _learner(backbone: Backbone, budget: float) -> Callable[..., Iterator[Progress | ConceptVector]]:
-    """`tune` on this model, wherever it runs; on ZeroGPU within one slice of its time. The same sets asked for in the
-    same way are learned once: the last REMEMBERED vectors are kept by what they depend on."""
-    budget = min(budget, SECONDS / 2) if zero_gpu() else budget
-    kept = ContentCache(REMEMBERED)
-
-    @on_gpu
-    def learner(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield from tune(backbone, *arguments, budget=budget, **options)
-
-    def remembering(
-        name: str,
-        images: Sequence[Image.Image],
-        baseline: Sequence[Image.Image] | None = None,
-        *,
-        stop: threading.Event | None = None,
-        **options: Any,
-    ) -> Iterator[Any]:
-        images, baseline = gathered(images), gathered(baseline)
-        key = (digest(images), digest(baseline), *sorted((key, repr(value)) for key, value in options.items()))
-        had = kept.get(key)
-        if had is not None:
-            yield had.replace(name=name)
-            return
-        for item in learner(name, images, baseline, stop=stop, **options):
-            if isinstance(item, ConceptVector):
-                kept.put(key, item)
-            yield item
-
-    return remembering
-
-
-def _bound(run: Callable[..., Iterator[Any]], backbone: Backbone) -> Callable[..., Iterator[Any]]:
-    """A generator function with this model as its first argument, wherever it runs."""
-
-    @on_gpu
-    def bound(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield from run(backbone, *arguments, **options)
-
-    return bound
-
-
-def _gauges(backbone: Backbone) -> Gauges:
-    """The measuring passes on this model."""
-
-    @call_on_gpu
-    def score(calibration: Calibration, pictures: Any) -> Spikiness:
-        return calibration.score(backbone, pictures)
-
-    @call_on_gpu
-    def respond(vector: ConceptVector, *strip: Any) -> Response:
-        return response(backbone, vector, *strip)
-
-    @call_on_gpu
-    def profile(calibration: Calibration, picture: Image.Image) -> dict[str, Any]:
-        return calibration.profile(backbone, picture)
-
-    @call_on_gpu
-    def rows(calibration: Calibration, some: Sequence[Row], pictures: bool = False) -> list[dict[str, Any]]:
-        return score_rows(backbone, calibration, some, pictures)
-
-    return Gauges(score, respond, profile, rows)
 
 
 def vector_for(

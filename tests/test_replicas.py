@@ -1,0 +1,135 @@
+"""Two replicas of a random model behind one studio: prefixes stay where they were made, deaths are made good."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steering.backbones import load
+from steering.errors import Cancelled, RudderError
+from steering.plan import Steering, Term
+from steering.recipe import Recipe, Window
+from steering.sampling import Prefix, Result, Step, finish
+from steering.ui import replicas
+from steering.ui.replicas import Replicas, count_of
+from steering.ui.verbs import verbs_of
+
+RECIPE = Recipe(model="tiny-random", prompt="a red apple", num_inference_steps=8, window=Window(0.5, 1.0))
+
+
+@pytest.fixture(scope="module")
+def both(tiny_folder: Path, ray_session):
+    made = Replicas(partial(load, str(tiny_folder)), 2, "cpu")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def steering(vector) -> Steering:
+    return Steering((Term(vector, 1.0),), Window(0.5, 1.0))
+
+
+def near(one, other) -> bool:
+    return all(np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 3 for a, b in zip(one, other, strict=True))
+
+
+def test_they_paint_what_one_model_paints_and_keep_the_start(both, backbone, steering):
+    here, there = verbs_of(backbone, 1.0), both.verbs()
+    items = list(there.paint(RECIPE, steering, [0.0, 0.5]))
+    result = items[-1]
+    assert [type(item) for item in items] == [Step] * 8 + [Result] and result.prefix.latents.is_meta
+    assert near(result.images, finish(here.paint(RECIPE, steering, [0.0, 0.5])).images)
+    maker = both._places.get(result.prefix.of(0).key)
+    again = list(there.paint(RECIPE, steering, [1.0], result.prefix))
+    assert len(again) == 5  # the window alone, so that it was its maker who painted
+    assert both._places.get(again[-1].prefix.of(0).key) is maker
+    assert near(again[-1].images, finish(here.paint(RECIPE, steering, [1.0])).images)
+
+
+def test_another_replica_paints_the_start_again(both, steering):
+    paint = both.verbs().paint
+    first = finish(paint(RECIPE, steering, [1.0]))
+    maker = both._places.get(first.prefix.of(0).key)
+    maker.busy += 2  # visitors wait there
+    try:
+        items = list(paint(RECIPE, steering, [1.0], first.prefix))
+    finally:
+        maker.busy -= 2
+    assert len(items) == 9 and near(items[-1].images, first.images)
+    assert both._places.get(first.prefix.of(0).key) is not maker
+
+
+def test_two_visitors_are_served_by_two_replicas(both, steering):
+    paint = both.verbs().paint
+    runs = [paint(RECIPE, steering, [1.0]) for _ in range(2)]
+    assert all(isinstance(next(run), Step) for run in runs)
+    assert [one.busy for one in both.members] == [1, 1]
+    for run in runs:
+        run.close()
+    assert [one.busy for one in both.members] == [0, 0]
+
+
+def test_batches_join_what_lies_in_one_replica(both, steering):
+    paint = both.verbs().paint
+    made = finish(paint(RECIPE, steering, [1.0, 1.0], None, prompts=["a cat", "a dog"], seeds=[1, 2]))
+    joined = Prefix.join([made.prefix.of(1), made.prefix.of(0)])
+    items = list(paint(RECIPE, steering, [1.0, 1.0], joined, prompts=["a dog", "a cat"], seeds=[2, 1]))
+    assert len(items) == 5 and near(items[-1].images, made.images[::-1])
+
+
+def test_a_replica_that_dies_is_replaced_and_the_request_done_again(both, steering, caplog):
+    run = both.verbs().paint(RECIPE, steering, [1.0])
+    first = next(run)
+    (member,) = [one for one in both.members if one.busy]
+    os.kill(both.ray.get(member.actor.ready.remote()), signal.SIGKILL)
+    items = list(run)
+    assert isinstance(first, Step) and isinstance(items[-1], Result) and len(items[-1].images) == 1
+    assert member not in both.members and len(both.members) == 2 and "replaced" in caplog.text
+    both.ray.get([one.loaded for one in both.members])
+
+
+def test_stop_reaches_a_replica(both, steering):
+    stop = threading.Event()
+    run = both.verbs().paint(RECIPE, steering, [1.0], stop=stop)
+    next(run)
+    stop.set()
+    with pytest.raises(Cancelled, match="Stopped after"):
+        list(run)
+
+
+def test_gauges_and_errors_come_through(both, backbone, steering):
+    from tests.tiny import pictures
+
+    there = both.verbs()
+    with pytest.raises(RudderError, match="^The strip strength|strength") as told:
+        list(there.paint(RECIPE, steering, [float("nan")]))
+    assert "Traceback" not in str(told.value)
+    *_, vector = there.learn("red", pictures(3, tint=(90, 0, 0)), pictures(3, seed=2), prompt="a red apple")
+    assert vector.fingerprint == backbone.fingerprint
+
+
+def test_a_request_that_kills_every_replica_is_given_up(both, steering, monkeypatch):
+    monkeypatch.setattr(replicas, "TRIES", 1)
+    run = both.verbs().paint(RECIPE, steering, [1.0])
+    next(run)
+    (member,) = [one for one in both.members if one.busy]
+    os.kill(both.ray.get(member.actor.ready.remote()), signal.SIGKILL)
+    with pytest.raises(RudderError, match="replicas died over this request"):
+        list(run)
+
+
+def test_how_many(ray_session, tiny_folder: Path, tmp_path: Path):
+    assert count_of("3") == 3 and count_of("auto", "cpu") == 1
+    for wrong in ("none", "0", "65", "-1", "1.5"):
+        with pytest.raises(RudderError, match="number of replicas"):
+            count_of(wrong)
+    with pytest.raises(RudderError, match="need a GPU each and Ray has 0"):
+        Replicas(partial(load, str(tiny_folder)), 2, "cuda")
+    with pytest.raises(RudderError, match="model_index.json"):
+        Replicas(partial(load, str(tmp_path)), 1, "cpu")
