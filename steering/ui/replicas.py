@@ -21,7 +21,7 @@ import torch
 
 from ..checks import whole
 from ..clusters import connected, gpus, original
-from ..errors import RudderError
+from ..errors import Cancelled, RudderError
 from ..sampling import Prefix, Result
 from .session import ContentCache
 from .verbs import Gauges, Verbs, verbs_of
@@ -166,12 +166,11 @@ class Replicas:
             call = next(self._calls)
             with self._chosen(prefix) as member:
                 items = member.actor.run.options(num_returns="streaming").remote(call, verb, arguments, options)
-                stopped, over = False, False
+                over = False
                 try:
                     for item in items:
-                        if stop is not None and stop.is_set() and not stopped:
-                            stopped = True
-                            member.actor.stop.remote(call)
+                        if stop is not None and stop.is_set():
+                            raise Cancelled("Stopped: press Generate to start again.")
                         found = self.ray.get(item)
                         if isinstance(found, Result):
                             for place in range(len(found.prefix.latents)):

@@ -105,7 +105,7 @@ def serve(arguments: list[str] | None = None) -> None:
     from .visits import ending, fetch_nothing
 
     fetch_nothing()
-    keys = addresses(models)
+    keys, first = addresses(models), models[0]
 
     def opened(model: str, say: Callable[[str], None]) -> tuple[gr.Blocks, Studio, dict[str, Any]]:
         kind = {"dtype": asked.dtype or None, "attention": asked.attention}
