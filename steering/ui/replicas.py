@@ -95,7 +95,8 @@ class Replica:
         if not asked.latents.is_meta:
             return asked
         found = [self._starts.get(asked.of(place).key) for place in range(len(asked.latents))]
-        return Prefix.join(found) if all(found) else None
+        there = [one for one in found if one is not None]
+        return Prefix.join(there) if len(there) == len(found) else None
 
     def _kept(self, made: Result) -> Result:
         prefix = made.prefix
