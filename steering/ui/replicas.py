@@ -21,7 +21,7 @@ import torch
 
 from ..checks import whole
 from ..clusters import connected, gpus, original
-from ..errors import Cancelled, RudderError
+from ..errors import Cancelled, RudderError, shorten
 from ..sampling import Prefix, Result
 from .session import ContentCache
 from .verbs import Gauges, Verbs, verbs_of
@@ -221,7 +221,7 @@ class Replicas:
     def _replaced(self, member: _Member, error: Exception) -> None:
         with self._lock:
             if member in self.members:  # another request may have found it dead before
-                log.warning("A replica died and is replaced: %s", error)
+                log.warning("A replica died and is replaced: %s", shorten(error, 200))
                 self.members[self.members.index(member)] = self._hired()
 
     def _hired(self) -> _Member:
