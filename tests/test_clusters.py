@@ -141,7 +141,7 @@ def test_no_ray_no_cluster_no_device(rays, tiny_folder: Path, monkeypatch):
         clusters._answers("127.0.0.1:1")
     with monkeypatch.context() as patch:
         patch.setattr(rays.ray, "is_initialized", lambda: False)
-        with pytest.raises(RudderError, match="no Ray cluster at 127.0.0.1:1 .*ray start --head"):
+        with pytest.raises(RudderError, match="no Ray cluster at 127.0.0.1:1, .*ray start --head"):
             clusters.connected("127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RudderError, match=r"Ray is not installed: pip install 'rudder-steering\[ray\]'"):
