@@ -62,8 +62,8 @@ def connected(address: str | None = None, cpus: int = 1) -> Any:
         if address is None:
             raise RudderError(f"Ray cannot be started here ({shorten(error)}): leave out --engine ray.") from error
         raise RudderError(
-            f"There is no Ray cluster at {shorten(address)}, or it asks for another token ({shorten(error)}): start one "
-            "with `ray start --head`, set RAY_AUTH_MODE and RAY_AUTH_TOKEN as there, or leave the address out."
+            f"There is no Ray cluster at {shorten(address)}, or it asks for another token ({shorten(error)}): start "
+            "one with `ray start --head`, set RAY_AUTH_MODE and RAY_AUTH_TOKEN as there, or leave the address out."
         ) from error
     if main:  # Ray sets one of its own
         signal.signal(signal.SIGTERM, former or signal.SIG_DFL)

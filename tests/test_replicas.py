@@ -42,7 +42,8 @@ def near(one, other) -> bool:
 
 
 def test_they_paint_what_one_model_paints_and_keep_the_start(both, backbone, steering):
-    here, there = verbs_of(backbone, 1.0), both.verbs()
+    here = verbs_of(backbone, 1.0)
+    there = both.verbs(here)
     items = list(there.paint(RECIPE, steering, [0.0, 0.5]))
     result = items[-1]
     assert [type(item) for item in items] == [Step] * 8 + [Result] and result.prefix.latents.is_meta
@@ -54,8 +55,8 @@ def test_they_paint_what_one_model_paints_and_keep_the_start(both, backbone, ste
     assert near(again[-1].images, finish(here.paint(RECIPE, steering, [1.0])).images)
 
 
-def test_another_replica_paints_the_start_again(both, steering):
-    paint = both.verbs().paint
+def test_another_replica_paints_the_start_again(both, backbone, steering):
+    paint = both.verbs(verbs_of(backbone, 1.0)).paint
     first = finish(paint(RECIPE, steering, [1.0]))
     maker = both._places.get(first.prefix.of(0).key)
     maker.busy += 2  # visitors wait there
@@ -67,8 +68,8 @@ def test_another_replica_paints_the_start_again(both, steering):
     assert both._places.get(first.prefix.of(0).key) is not maker
 
 
-def test_two_visitors_are_served_by_two_replicas(both, steering):
-    paint = both.verbs().paint
+def test_two_visitors_are_served_by_two_replicas(both, backbone, steering):
+    paint = both.verbs(verbs_of(backbone, 1.0)).paint
     runs = [paint(RECIPE, steering, [1.0]) for _ in range(2)]
     assert all(isinstance(next(run), Step) for run in runs)
     assert [one.busy for one in both.members] == [1, 1]
@@ -77,16 +78,16 @@ def test_two_visitors_are_served_by_two_replicas(both, steering):
     assert [one.busy for one in both.members] == [0, 0]
 
 
-def test_batches_join_what_lies_in_one_replica(both, steering):
-    paint = both.verbs().paint
+def test_batches_join_what_lies_in_one_replica(both, backbone, steering):
+    paint = both.verbs(verbs_of(backbone, 1.0)).paint
     made = finish(paint(RECIPE, steering, [1.0, 1.0], None, prompts=["a cat", "a dog"], seeds=[1, 2]))
     joined = Prefix.join([made.prefix.of(1), made.prefix.of(0)])
     items = list(paint(RECIPE, steering, [1.0, 1.0], joined, prompts=["a dog", "a cat"], seeds=[2, 1]))
     assert len(items) == 5 and near(items[-1].images, made.images[::-1])
 
 
-def test_a_replica_that_dies_is_replaced_and_the_request_done_again(both, steering, caplog):
-    run = both.verbs().paint(RECIPE, steering, [1.0])
+def test_a_replica_that_dies_is_replaced_and_the_request_done_again(both, backbone, steering, caplog):
+    run = both.verbs(verbs_of(backbone, 1.0)).paint(RECIPE, steering, [1.0])
     first = next(run)
     (member,) = [one for one in both.members if one.busy]
     os.kill(both.ray.get(member.actor.ready.remote()), signal.SIGKILL)
@@ -96,9 +97,11 @@ def test_a_replica_that_dies_is_replaced_and_the_request_done_again(both, steeri
     both.ray.get([one.loaded for one in both.members])
 
 
-def test_stop_reaches_a_replica(both, steering):
+def test_stop_reaches_a_replica(both, backbone, steering):
     stop = threading.Event()
-    run = both.verbs().paint(replace(RECIPE, num_inference_steps=500), steering, [1.0], stop=stop)
+    run = both.verbs(verbs_of(backbone, 1.0)).paint(
+        replace(RECIPE, num_inference_steps=500), steering, [1.0], stop=stop
+    )
     next(run)
     stop.set()
     started = time.monotonic()
@@ -110,7 +113,7 @@ def test_stop_reaches_a_replica(both, steering):
 def test_gauges_and_errors_come_through(both, backbone, steering):
     from tests.tiny import pictures
 
-    there = both.verbs()
+    there = both.verbs(verbs_of(backbone, 1.0))
     with pytest.raises(RudderError, match="^The strip strength|strength") as told:
         list(there.paint(RECIPE, steering, [float("nan")]))
     assert "Traceback" not in str(told.value)
@@ -118,9 +121,9 @@ def test_gauges_and_errors_come_through(both, backbone, steering):
     assert vector.fingerprint == backbone.fingerprint
 
 
-def test_a_request_that_kills_every_replica_is_given_up(both, steering, monkeypatch):
+def test_a_request_that_kills_every_replica_is_given_up(both, backbone, steering, monkeypatch):
     monkeypatch.setattr(replicas, "TRIES", 1)
-    run = both.verbs().paint(RECIPE, steering, [1.0])
+    run = both.verbs(verbs_of(backbone, 1.0)).paint(RECIPE, steering, [1.0])
     next(run)
     (member,) = [one for one in both.members if one.busy]
     os.kill(both.ray.get(member.actor.ready.remote()), signal.SIGKILL)

@@ -22,6 +22,7 @@ import torch
 from ..checks import whole
 from ..clusters import connected, gpus, original
 from ..errors import Cancelled, RudderError, shorten
+from ..images import OnDisk
 from ..sampling import Prefix, Result
 from .session import ContentCache
 from .verbs import Gauges, Verbs, verbs_of
@@ -134,6 +135,7 @@ class Replicas:
         self._gpu = device.startswith("cuda") or (device == "auto" and there > 0)
         if self._gpu and there < count:
             raise RudderError(f"{count} replicas need a GPU each and Ray has {there}: ask for fewer, or --device cpu.")
+        self._far = address is not None  # perhaps on machines without this one's files
         self._made = (opened, "cuda" if self._gpu else "cpu", budget, os.getcwd())
         self._lock, self._calls = threading.Lock(), itertools.count()
         self._places = ContentCache(LIMIT * KEPT)
@@ -153,7 +155,7 @@ class Replicas:
             self.ray.kill(self.members.pop().actor)
 
     def verbs(self, here: Verbs) -> Verbs:
-        """What a studio has the model do, done by the replicas; what writes files of this machine, by the model here."""
+        """What a studio has the model do, done by the replicas; what writes files here, by the model here."""
         gauges = Gauges(*(partial(self._measure, verb) for verb in ("score", "respond", "profile", "rows")))
         run = {verb: partial(self._run, verb) for verb in ("paint", "learn", "assess", "invert", "against")}
         return replace(here, gauges=gauges, at_once=len(self.members), **run)
@@ -162,6 +164,8 @@ class Replicas:
         """A run's items, from the first one again where its replica dies; Cancelled once `stop` is set."""
         if verb == "paint" and len(arguments) > 3:
             arguments, options = arguments[:3], options | {"prefix": arguments[3]}
+        if self._far:
+            arguments = tuple(list(one) if isinstance(one, OnDisk) else one for one in arguments)
         stop, prefix = options.pop("stop", None), options.get("prefix")
         for _ in range(TRIES):
             call = next(self._calls)

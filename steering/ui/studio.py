@@ -6,34 +6,26 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ..against import Rival, against
-from ..audit.listing import Row
-from ..audit.scan import score_rows
+from ..against import Rival
 from ..backbones.base import Backbone
 from ..backbones.layout import sizes
 from ..backbones.registry import DEFAULT, Outline, load, outline
 from ..calibration import Calibration, shipped
-from ..concepts import ConceptVector, Progress, digest, library
-from ..editability import Response, response
+from ..concepts import ConceptVector, Progress, library
 from ..errors import unknown
 from ..files import read_json
-from ..images import gathered
-from ..inversion import Inverted, invert
+from ..inversion import Inverted
 from ..pace import Pace, measure, reader
-from ..plan import Steering
-from ..quality import assess
-from ..recipe import Recipe, Window
-from ..references import paint_references
-from ..sampling import Prefix, Result, Step, sample, strip
-from ..scoring import Spikiness
-from ..tuning import BUDGET, tune
-from .gpu import SECONDS, call_on_gpu, on_gpu, zero_gpu
+from ..recipe import Window
+from ..sampling import Result, Step
+from ..tuning import BUDGET
+from .gpu import call_on_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
 from .verbs import Gauges, Verbs, verbs_of
