@@ -18,6 +18,7 @@ from training.latents import load
 from training.loop import Run, made_by
 from training.memories import REPEATS, ladder
 from training.mixture import mixed, save_record
+from training.packed import unpack
 from training.sources import RUNS
 from training.tokenizer import LENGTH
 from training.tokenizer import make as make_tokenizer
@@ -78,7 +79,7 @@ def draw_timesteps(snr: torch.Tensor, count: int, generator: torch.Generator) ->
 
 def train(
     folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
-    warm_start: Path | None, muon: bool, repeat: float,
+    warm_start: Path | None, muon: bool, repeat: float, start: Path | None = None,
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(folder / "tokenizer")
@@ -96,6 +97,8 @@ def train(
     if device == "cpu":  # the backward pass of fused attention is several times slower than plain products there
         model.unet.set_attn_processor(AttnProcessor())
     run = Run(folder, model, lr, minutes, resume=resume, muon=muon, decay=0.9985)
+    if start and not run.step:
+        unpack(start, run)
     generator = torch.Generator(device).manual_seed(seed + 1000 * run.step)
     alphas = make_scheduler().alphas_cumprod.to(device)
     snr = alphas / (1 - alphas)
@@ -177,5 +180,6 @@ if __name__ == "__main__":
     parser.add_argument("--muon", action="store_true", help="learn the inner kernels by Muon instead of AdamW")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--warm-start", type=Path, help="a published model whose weights to train on from")
+    parser.add_argument("--start", type=Path, help="a run packed by training.packed, to go on with where there is none")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     train(**{key.replace("-", "_"): value for key, value in vars(parser.parse_args()).items()})
