@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from .errors import RudderError
 
@@ -15,11 +14,15 @@ FEW = 0.01  # the false-positive rate of the field's tables
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
     """The chance that a positive scores above a negative, ties half. RudderError for an empty or NaN group."""
+    from sklearn.metrics import roc_auc_score  # takes a second to import, and most commands measure nothing
+
     return float(roc_auc_score(*_labelled(positive, negative)))
 
 
 def tpr_at_fpr(positive: np.ndarray, negative: np.ndarray, rate: float = FEW) -> float:
     """The largest share of positives above any threshold that at most `rate` of the negatives exceed."""
+    from sklearn.metrics import roc_curve
+
     false, true, _ = roc_curve(*_labelled(positive, negative), drop_intermediate=False)
     return float(true[false <= rate + ROUNDING].max())
 
