@@ -15,6 +15,11 @@ from tests.served import Served, serving
 from tests.tiny import SD14, make_tiny_sd, pictures
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests come last: playwright leaves a running event loop behind, in which no `asyncio.run` begins."""
+    items.sort(key=lambda item: "browser" in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_sd(tmp_path_factory.mktemp("models") / "tiny-random")

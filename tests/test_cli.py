@@ -317,11 +317,12 @@ def test_evaluate_calls_the_measures_it_is_asked_for(rudder, monkeypatch: pytest
 
         return run
 
-    for name in ("prompts", "steering", "detection", "editability"):
+    every = ("prompts", "steering", "detection", "editability", "words", "groups")
+    for name in every:
         monkeypatch.setattr(evaluation, name, measure(name))
     code, out, _ = rudder("evaluate", "--what", "all", "--limit", "3", "--seed", "7", "--json", "--out", "e.json")
     assert code == 0 and json.loads(out) == json.loads(Path("e.json").read_text())
-    assert asked == [(name, "tiny-sd", 7, 3) for name in ("prompts", "steering", "detection", "editability")]
+    assert asked == [(name, "tiny-sd", 7, 3) for name in every]
     assert "0.500" in rudder("evaluate", "--what", "prompts")[1]
 
 
