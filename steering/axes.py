@@ -37,6 +37,8 @@ def numbers(told: str, title: str, most: int) -> tuple[float, ...]:
             if not 1 <= count <= most or (count == 1 and low != high):
                 raise RudderError(f"{title} has {count:,} values: give between {2 if low != high else 1} and {most}.")
             values = [low + (high - low) * k / max(count - 1, 1) for k in range(count)]
+    except RudderError:  # a ValueError, too
+        raise
     except (ValueError, OverflowError) as error:
         raise RudderError(f"{title} is {shorten(told, 40)!r}: {remedy}.") from error
     if len(values) > most:

@@ -134,7 +134,8 @@ def gathered(
 
 def _several(given: Any) -> list[Any]:
     """One source or picture as a list of it, several as they are."""
-    one = isinstance(given, (Image.Image, str, os.PathLike, tuple)) or hasattr(given, "read")
+    pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], (bytes, bytearray, memoryview))
+    one = pair or isinstance(given, (Image.Image, str, os.PathLike)) or hasattr(given, "read")
     return [given] if one else list(given)
 
 

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SIDE = 64  # px: a mask is kept at this resolution, whatever the model's
+PIXELS = 2**24  # of a mask in a file
 TEXT_LIMIT = 4096  # characters of a mask in a recipe
 FEATHER = 0.02  # of the side: how far the edge between changed and unchanged pixels is blurred
 REMEDY = "paint it on the picture again"
@@ -37,6 +39,21 @@ def mask_text(mask: Image.Image) -> str:
     file = BytesIO()
     small.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
+
+
+def mask_of(path: Path) -> str:
+    """A mask file as a recipe carries it: what is white, or painted on a see-through picture, may change.
+
+    RudderError for a file that is none, too large, or as `mask_text`.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "WEBP", "BMP", "GIF")) as mask:
+            if mask.width * mask.height > PIXELS:
+                raise RudderError(f"{path.name} has {mask.width}x{mask.height} pixels: scale the mask down.")
+            return mask_text(mask.convert("LA") if mask.mode in ("P", "PA") else mask)
+    except OSError as error:
+        told = error.strerror or "it is none of PNG, WebP, BMP and GIF"
+        raise RudderError(f"{path.name} is no mask that can be read ({told}): give a PNG.") from error
 
 
 @lru_cache(maxsize=32)

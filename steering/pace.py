@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 PARTS = {"unet": "its U-Net", "transformer": "its transformer", "vae": "its autoencoder",
          "text_encoder": "its text encoder"}  # fmt: skip
 LONG, LEFT = 8.0, 2.0  # seconds a run has to last, and to go on, before its end is worth telling
+PAGE_SECONDS = 900.0  # that a page lets one request paint, as far as that is known beforehand
 EARLY = 0.02  # of a run: before it, its pace says nothing about its end
 ENOUGH = 0.05  # of a model's bytes: what fewer took says nothing about the rest
 

@@ -51,6 +51,8 @@ def test_what_is_no_range_gets_one_sentence(told: str):
     with pytest.raises(RudderError, match="^It ") as caught:
         numbers(told, "It", 64)
     assert "\n" not in str(caught.value)
+    if told == "0..1 [99]":
+        assert "99 values" in str(caught.value), "what is wrong with it, not what a range is"
 
 
 def test_rows_of_every_kind(backbone, vector):

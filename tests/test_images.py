@@ -208,6 +208,7 @@ def test_pictures_are_gathered_from_whatever_names_them(tmp_path):
     assert [image.getpixel((0, 0)) for image in found] == [image.getpixel((0, 0)) for image in made]
     assert len(gathered(tmp_path / "some")) == 2 and len(gathered(made[0])) == 1
     assert gathered(None) == gathered([]) == []
+    assert len(gathered((tmp_path / "some" / "1.png", tmp_path / "3.png"))) == 2, "a library's tuple of paths"
     (tmp_path / "empty").mkdir()
     for bad, word in (("gone", "is not there"), ("empty", "without files")):
         with pytest.raises(RudderError, match=word):

@@ -6,6 +6,7 @@ import copy
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_bad_uploads_are_said_and_what_is_good_stays(studio: Studio, tmp_path: P
         filled(studio, session, "concept", paths * 2)
     filled(studio, session, "concept", saved(tmp_path, 3, "q", seed=9))
     assert len(session.trays["concept"].shots) == 3, "no more than a tray takes"
-    monkeypatch.setattr(trays, "TOTAL_BYTES", 10)
+    monkeypatch.setattr(trays, "LIMITS", replace(trays.LIMITS, total_bytes=10))
     with pytest.raises(RudderError, match="add them in parts"):
         filled(studio, session, "concept", paths)
 

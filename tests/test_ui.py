@@ -17,9 +17,9 @@ from steering.errors import Cancelled, RudderError
 from steering.masks import mask_text
 from steering.png import read_png
 from steering.recipe import Recipe, Use
-from steering.ui import firstpaint, restore
+from steering.ui import firstpaint, restore, trays
 from steering.ui.asked import Panel, concept_of
-from steering.ui.own_set import add_vector, learn_set, told_of, vector_file
+from steering.ui.own_set import add_vector, learn_trays, told_of, vector_file
 from steering.ui.panels import MOST_STEPS
 from steering.ui.session import ContentCache, Session, ticket_of
 from steering.ui.steer import generate, profiled, release
@@ -236,14 +236,13 @@ def test_without_a_calibration_no_verdict_is_invented(studio: Studio, owner: Ses
 
 
 def test_learned_from_files_measured_and_taken_along(studio: Studio, tmp_path: Path):
-    paths = {}
-    for part, tint in (("with", (90, 0, 0)), ("without", (0, 0, 0))):
-        for index, picture in enumerate(pictures(2, seed=8, tint=tint)):
-            path = tmp_path / f"{part}{index}.png"
-            picture.save(path)
-            paths.setdefault(part, []).append(str(path))
     session = Session()
-    *progress, name = learn_set(studio, session, paths["with"], paths["without"], "ö" * 40, "")
+    for side, tint in zip(trays.SIDES, ((90, 0, 0), (0, 0, 0)), strict=True):
+        paths = [tmp_path / f"{side}{index}.png" for index in range(5)]
+        for path, picture in zip(paths, pictures(5, seed=8, tint=tint), strict=True):
+            picture.save(path)
+        list(trays.fill(studio, session, side, [str(path) for path in paths]))
+    *progress, name = learn_trays(studio, session, "ö" * 40, "")
     assert all(isinstance(p, Progress) for p in progress) and name == "ö" * 40
     advice = session.vectors[name].advice
     assert advice["range"] == [-advice["strength"], 2 * advice["strength"]] and advice["strength"] > 0
@@ -251,7 +250,7 @@ def test_learned_from_files_measured_and_taken_along(studio: Studio, tmp_path: P
     file = vector_file(session, name)
     assert add_vector(studio, Session(), file) == name
     with pytest.raises(RudderError, match="no pictures"):
-        list(learn_set(studio, session, [], [], "x", ""))
+        list(learn_trays(studio, Session(), "x", ""))
 
 
 def test_session_limits(owner: Session, vector, monkeypatch: pytest.MonkeyPatch):

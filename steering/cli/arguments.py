@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..concepts import ConceptVector
     from ..inversion import Inverted
 
-MASK_PIXELS = 16_777_216
-
 
 @dataclass(frozen=True)
 class Term:
@@ -318,22 +316,6 @@ def own_picture(path: Path) -> Image.Image:
     from ..images import open_images
 
     return open_images(path)[0]
-
-
-def mask_of(path: Path) -> str:
-    """A mask file as a recipe carries it: what is white, or painted on a see-through picture, may change."""
-    from PIL import Image
-
-    from ..masks import mask_text
-
-    try:
-        with Image.open(path, formats=("PNG", "WEBP", "BMP", "GIF")) as mask:
-            if mask.width * mask.height > MASK_PIXELS:
-                raise RudderError(f"{path.name} has {mask.width}x{mask.height} pixels: scale the mask down.")
-            return mask_text(mask.convert("LA") if mask.mode in ("P", "PA") else mask)
-    except OSError as error:
-        told = error.strerror or "it is none of PNG, WebP, BMP and GIF"
-        raise RudderError(f"{path.name} is no mask that can be read ({told}): give a PNG.") from error
 
 
 def inverted(backbone: Backbone, picture: Image.Image, recipe: Recipe, way: str) -> Inverted:

@@ -27,7 +27,6 @@ from .arguments import (
     concepts_asked,
     film,
     inverted,
-    mask_of,
     model_named,
     numbered,
     own_picture,
@@ -210,7 +209,10 @@ def steer(
     scale = whole("The enlargement", scale, 1, SCALE_LIMIT)
     recipe = replace(recipe, strip=Strip(factors, scale) if factors else None)
     given = own_picture(picture) if picture else None
-    recipe = replace(recipe, mask=mask_of(mask)) if mask else recipe
+    if mask:
+        from ..masks import mask_of
+
+        recipe = replace(recipe, mask=mask_of(mask))
     asked = concepts_asked(concept or [], recipe)
     if not asked:
         raise RudderError(

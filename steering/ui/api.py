@@ -25,6 +25,7 @@ from ..exports import archive, sheet
 from ..grid import Grid, work
 from ..grid import grid as painted_grid
 from ..images import OnDisk, open_images
+from ..pace import PAGE_SECONDS
 from ..plan import Steering
 from ..png import write_png
 from ..recipe import SEED_KEPT, Recipe
@@ -34,12 +35,12 @@ from ..references import rows_of as reference_rows
 from .audit import LIMITS as SCANNED
 from .audit import audit
 from .calls import Answer, Verb, files_of, list_of, offer, sent
-from .own_set import LIMITS
 from .pictures import file_name
 from .reading import UNCALIBRATED, reading
 from .session import Session
 from .studio import Studio
-from .wanted import TIME, Room, across, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
+from .trays import LIMITS
+from .wanted import Room, across, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
 
 Work = Iterator[Progress | Answer]
 Halves = Literal["both", "conditional", "opposite"]
@@ -221,7 +222,7 @@ def learn_from_prompts(
     sides = [[text("A prompt", one) for one in list_of(title, given, PROMPTS)]
              for title, given in (("prompts", prompts), ("against", against))]  # fmt: skip
     rows = [reference_rows(side, count, seed) for side in sides]
-    in_time(room, 2 * count * room.studio.backbone.defaults["num_inference_steps"], 4 * TIME)
+    in_time(room, 2 * count * room.studio.backbone.defaults["num_inference_steps"], 4 * PAGE_SECONDS)
     with tempfile.TemporaryDirectory(prefix="rudder-") as place:
         folder, painted = Path(place), OnDisk(())
         for item in room.run(paint_references, rows[0] + rows[1], folder / "references"):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import gradio as gr
+
 from ..checks import strength
 from ..errors import RudderError, shorten
 from ..recipe import SEED_KEPT, Recipe, Window
@@ -129,3 +131,8 @@ def mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise RudderError(f"The page sent {shorten(value)!r} where an object was due: reload the page.")
     return value
+
+
+def sent_by(event: gr.EventData) -> dict[str, Any]:
+    """What the browser sent with an event; nothing when it is no object."""
+    return event._data if isinstance(event._data, dict) else {}

@@ -15,7 +15,7 @@ from ..quality import cosine, doubts, made_of, quality_of, searched
 from .library import keep, name_for
 from .pictures import shared_face
 from .session import Session
-from .studio import Concept, Studio
+from .studio import Concept, Studio, vectors_of
 
 STATES = {
     "takes": "Takes",
@@ -83,12 +83,6 @@ def judged(
         "alike": [[shorten(title, 30), round(value, 3)] for title, value in alike[:LISTED]],
         "measured": found is not None,
     }
-
-
-def vectors_of(studio: Studio, session: Session) -> dict[str, ConceptVector]:
-    """Every concept's vector that is there, own ones and those that ship, by name."""
-    shipped = {name: concept.vector or studio.learned.get(name) for name, concept in studio.concepts.items()}
-    return {**session.vectors, **{name: vector for name, vector in shipped.items() if vector is not None}}
 
 
 def titles_of(studio: Studio, session: Session) -> dict[str, str]:

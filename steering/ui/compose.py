@@ -10,21 +10,21 @@ import gradio as gr
 
 from ..concepts import ConceptVector
 from ..errors import RudderError, unknown
-from ..images import Limits, open_images
+from ..images import open_images
 from ..keeping import read_recipe, read_vectors
 from ..pace import timed
 from ..recipe import Recipe
 from . import notices
+from .asked import sent_by
 from .compose_asked import AGAIN, MOST_TERMS, keep_picture, state_of
 from .compose_run import paint
 from .panels import MOST_GUIDANCE, MOST_STEPS
-from .pictures import web_picture
+from .pictures import ONE, web_picture
 from .reading import reading
 from .restore import bounded, known_as
 from .session import Session
 from .studio import Studio
 
-ONE = Limits(files=1, file_bytes=20 * 2**20, total_bytes=20 * 2**20)
 BENCH = '<section class="rd-bench" aria-label="Compose one picture"></section>'
 BENCH_SCRIPT = """
 RudderCompose.mount({ element, props, trigger, watch });
@@ -149,13 +149,13 @@ def wire(studio: Studio, made: Compose, tab: gr.Tab, session: gr.State, notice: 
     at_once: dict[str, Any] = {"queue": False, "trigger_mode": "multiple", "api_visibility": "private"}
 
     def on_paint(event: gr.EventData, owner: Session) -> Iterator[Any]:
-        sent = _sent(event)
+        sent = sent_by(event)
         messages = ((message, gr.skip()) for message in timed(paint(studio, owner, sent)))
         failed = {"kind": "run", "phase": "failed", "ticket": sent.get("ticket")}
         yield from notices.guarded(messages, lambda told: (failed, told))
 
     def on_newer(event: gr.EventData, owner: Session) -> None:
-        ticket = _sent(event).get("ticket")
+        ticket = sent_by(event).get("ticket")
         if isinstance(ticket, int):
             owner.bench.outdate(ticket)
 
@@ -238,7 +238,3 @@ def _first(studio: Studio, painted: Mapping[str, Any]) -> dict[str, Any]:
         "recipe": data["recipe"],
     }  # fmt: skip
     return {"state": state_of(studio, recipe, {}, vectors), **shown}
-
-
-def _sent(event: gr.EventData) -> dict[str, Any]:
-    return event._data if isinstance(event._data, dict) else {}

@@ -15,12 +15,14 @@ from ..arithmetic import WAYS
 from ..concepts import Progress
 from ..errors import Cancelled, RudderError
 from . import notices, trays
-from .cards import cards, choices, combine, measure, vectors_of
+from .asked import sent_by
+from .cards import cards, choices, combine, measure
 from .library import forget, rename
 from .own_set import add_vector, learn_trays, told_of, vector_file
 from .panels import Asked, Controls, asked_by, concept_items
 from .session import Session
-from .studio import Studio, start_of
+from .steer import PAUSE
+from .studio import Studio, start_of, vectors_of
 
 WORDS = """
 <div class="rd-lede">
@@ -46,7 +48,6 @@ RudderConcepts.progress({ element, props, trigger, watch });
 // it triggers 'steer'
 """
 WAITING = "() => ({ text: 'Waiting for its turn', busy: true, done: 0, total: 1 })"
-PAUSE = 0.12  # seconds between two progress messages
 
 
 @dataclass
@@ -242,7 +243,7 @@ def wire(
         return fill
 
     def on_measure(event: gr.EventData, owner: Session) -> Iterator[Any]:
-        name = str(_sent(event).get("key"))
+        name = str(sent_by(event).get("key"))
 
         def run(owner: Session) -> Iterator[Any]:
             for item in measure(studio, owner, name):
@@ -269,7 +270,7 @@ def wire(
 
     def on_steer(event: gr.EventData, owner: Session) -> Any:
         def action() -> list[Any]:
-            name = str(_sent(event).get("key"))
+            name = str(sent_by(event).get("key"))
             if name not in owner.vectors and name not in studio.concepts:
                 raise RudderError("This concept is no longer there: choose another one.")
             (start, end), halves = start_of(vectors_of(studio, owner).get(name))
@@ -280,7 +281,7 @@ def wire(
 
     def on_rename(event: gr.EventData, owner: Session, selected: Any) -> Any:
         def action() -> list[Any]:
-            sent = _sent(event)
+            sent = sent_by(event)
             old = str(sent.get("key"))
             name = rename(studio, owner, old, sent.get("name"))
             return [*redrawn(owner, name if selected == old else selected, name), gr.skip()]
@@ -289,7 +290,7 @@ def wire(
 
     def on_remove(event: gr.EventData, owner: Session, selected: Any) -> Any:
         def action() -> list[Any]:
-            name = str(_sent(event).get("key"))
+            name = str(sent_by(event).get("key"))
             forget(owner, name)
             left = next(iter(studio.concepts), next(iter(owner.vectors), ""))
             return [*redrawn(owner, left if selected == name else selected), gr.skip()]
@@ -298,7 +299,7 @@ def wire(
 
     def on_fetch(event: gr.EventData, owner: Session) -> Any:
         def action() -> list[Any]:
-            name = str(_sent(event).get("key"))
+            name = str(sent_by(event).get("key"))
             path = vector_file(owner, name, vectors_of(studio, owner).get(name))
             if path is None:
                 raise RudderError("This concept has no vector yet: steer with it once, and it is learned.")
@@ -307,11 +308,11 @@ def wire(
         return notices.attempt(action, lambda told: [gr.skip(), told])
 
     def on_blend(event: gr.EventData) -> Any:
-        return str(_sent(event).get("key"))
+        return str(sent_by(event).get("key"))
 
     def on_prune(side: str) -> Callable[..., None]:
         def prune(event: gr.EventData, owner: Session) -> None:
-            sent = _sent(event)
+            sent = sent_by(event)
             trays.prune(owner, side, str(sent.get("key")), bool(sent.get("out")))
 
         return prune
@@ -363,8 +364,3 @@ def wire(
     fetched.success(None, None, None, js="() => RudderConcepts.save()", api_visibility="private")
     if studio.library is not None:  # of another tab, or of this one before it was loaded anew
         page.load(redrawn, session, lists, **hidden)
-
-
-def _sent(event: gr.EventData) -> dict[str, Any]:
-    """What the browser sent with an event; nothing when it is no object."""
-    return event._data if isinstance(event._data, dict) else {}

@@ -27,13 +27,12 @@ from .panels import Controls, panel_from
 from .permalink import Part, link
 from .pictures import SMALL, web_picture
 from .session import Session, ticket_of
+from .steer import PAUSE, ROWS
 from .studio import Studio
 
 KEYS = ("axis", "rows", "across")
-ROWS = {True: 24, False: 8}  # cells painted at once: small ones, large ones
 LARGE = 256  # px of a cell's side on the page; the downloads have all of it
 SWEEP_SIDE = 512  # px that a sweep's cells are enlarged to
-PAUSE = 0.12  # seconds between two progress messages
 FILES = {"png": "Sheet (.png)", "webp": "Sweep (.webp)", "gif": "Sweep (.gif)", "mp4": "Sweep (.mp4)",
          "zip": "All cells (.zip)"}  # fmt: skip
 WORDS = """

@@ -14,17 +14,16 @@ from ..checks import text
 from ..concepts import ConceptVector, Progress, library
 from ..errors import RudderError, shorten, unknown
 from ..grid import Bench, check_size, seconds
-from ..pace import about
+from ..pace import PAGE_SECONDS, about
 from ..recipe import STRIP_LIMIT, Recipe
 from .asked import Panel, recipe_of
 from .gpu import zero_gpu
 from .permalink import prompt
 from .session import Session
-from .studio import Studio, vector_for
+from .studio import Studio, vector_for, vectors_of
 
 CELLS = 120
 PIXELS = 40_000_000  # of all cells together
-TIME = 900.0  # seconds
 MODEL_BYTES = 4 * 2**30  # of another model that is read for its row
 FEW = 4  # rows to begin with
 ACROSS = "0..1 [5]"
@@ -70,16 +69,10 @@ def first_rows(studio: Studio, owner: Session, axis: str, panel: Panel, models: 
     if axis == "concept":
         return ", ".join(list(dict.fromkeys(filter(None, [panel.concept, *studio.concepts, *owner.vectors])))[:FEW])
     if axis == "sites":
-        had = at_hand(studio, owner)
+        had = vectors_of(studio, owner)
         base = Recipe(concepts=((panel.concept, 1.0),))
         return ", ".join(groups(base, had, studio.backbone) if panel.concept in had else ()) or "shape, style"
     return WINDOWS if axis == "window" else ", ".join(models)
-
-
-def at_hand(studio: Studio, owner: Session) -> dict[str, ConceptVector]:
-    """The vectors that need not be learned first."""
-    shipped = {name: one.vector or studio.learned.get(name) for name, one in studio.concepts.items()}
-    return {name: vector for name, vector in shipped.items() if vector is not None} | owner.vectors
 
 
 def names(studio: Studio, owner: Session, panel: Panel, axis: str, rows: str) -> list[str]:
@@ -128,9 +121,9 @@ def asked(
     check_size(len(made), len(strengths), CELLS)
     pixels = len(made) * len(strengths) * studio.backbone.resolution**2
     time = duration(studio, Asked(made, strengths, axis, vectors))
-    if pixels > PIXELS or (time or 0) > TIME:
+    if pixels > PIXELS or (time or 0) > PAGE_SECONDS:
         much = f"{pixels / 1e6:.0f} megapixels" if pixels > PIXELS else about(time or 0)
-        most = f"{PIXELS / 1e6:.0f}" if pixels > PIXELS else about(TIME).removeprefix("about ")
+        most = f"{PIXELS / 1e6:.0f}" if pixels > PIXELS else about(PAGE_SECONDS).removeprefix("about ")
         raise RudderError(
             f"This grid would take {much}, and the page allows {most}: take fewer cells or steps, or use `rudder grid` "
             "on the command line."
@@ -150,7 +143,7 @@ def estimate(
     studio: Studio, owner: Session, panel: Panel, axis: str, rows: str, across: str, models: Sequence[str]
 ) -> dict[str, str]:
     """{"base": what all cells share, "text": how many pictures and how long}; RudderError as `asked`."""
-    had = at_hand(studio, owner)
+    had = vectors_of(studio, owner)
     needed = names(studio, owner, panel, axis, text("The list of rows", rows, TOLD_LIMIT))
     lacking = [name for name in needed if name not in had]
     stand_in: ConceptVector | None = next(iter(had.values()), None)

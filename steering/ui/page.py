@@ -8,15 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from ..images import Limits, open_images
+from ..images import open_images
 from ..keeping import read_recipe
 from ..pace import timed
 from ..words import cut_short, untaught
 from . import api, audit, compose, concepts, documents, grid, lab, notices, permalink, restore
-from .asked import Panel
+from .asked import Panel, sent_by
 from .calls import Page
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
-from .pictures import square, web_picture
+from .pictures import ONE, square, web_picture
 from .reading import reading
 from .session import Session
 from .shell import HEADER, LEDE, STAGE
@@ -186,7 +186,7 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
     """Generate, release and stop. The unqueued listeners outdate older runs at once, whatever the queue."""
 
     def on_generate(event: gr.EventData, owner: Session, *values: Any) -> Iterator[Any]:
-        sent = _sent(event)
+        sent = sent_by(event)
 
         def items() -> Iterator[Any]:
             panel = panel_from(list(values))
@@ -200,12 +200,12 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
         yield from notices.guarded(items(), lambda told: (failed(sent), told))
 
     def on_release(event: gr.EventData, owner: Session) -> Iterator[Any]:
-        sent = _sent(event)
+        sent = sent_by(event)
         messages = ((message, gr.skip()) for message in timed(release(studio, owner, sent)))
         yield from notices.guarded(messages, lambda told: (failed(sent), told))
 
     def on_newer(event: gr.EventData, owner: Session) -> None:
-        ticket = _sent(event).get("ticket")
+        ticket = sent_by(event).get("ticket")
         if isinstance(ticket, int):
             owner.outdate(ticket)
 
@@ -232,7 +232,7 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
 
     def on_profile(event: gr.EventData, owner: Session) -> Any:
         return notices.attempt(
-            lambda: (profiled(studio, owner, _sent(event)), gr.skip()), lambda told: (gr.skip(), told)
+            lambda: (profiled(studio, owner, sent_by(event)), gr.skip()), lambda told: (gr.skip(), told)
         )
 
     stage.profile(on_profile, [session], **painting)
@@ -243,7 +243,7 @@ def _wire_score(studio: Studio, strange: gr.UploadButton, scored: gr.HTML, notic
 
     def on_score(path: str) -> Any:
         def action() -> Any:
-            (image,) = open_images(path, Limits(files=1, file_bytes=20 * 2**20, total_bytes=20 * 2**20))
+            (image,) = open_images(path, ONE)
             told = reading(studio, image)
             return {"reading": told, "picture": web_picture(square(image, studio.backbone.resolution))}, gr.skip()
 
@@ -295,11 +295,6 @@ def _wire_restore(
         trigger_mode="multiple",
         api_visibility="private",
     )
-
-
-def _sent(event: gr.EventData) -> dict[str, Any]:
-    """What the browser sent with an event; nothing when it is no object."""
-    return event._data if isinstance(event._data, dict) else {}
 
 
 def _panel_of(painted: dict[str, Any], otherwise: Panel) -> Panel:

@@ -32,7 +32,7 @@ RudderLink.mount({ element, props, trigger });
 """
 LOST = (
     "The concept {name} of this link is not here, since uploads do not travel in a link: the rest is restored; open "
-    "its vector file under “Your own set”, or choose another concept."
+    "its vector file on the Concepts tab, or choose another concept."
 )
 
 Read = Callable[[Session, Mapping[str, str]], tuple[list[Any], str]]

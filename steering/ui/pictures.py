@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..images import Limits
 from ..png import write_png
 from ..recipe import Recipe
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..concepts import ConceptVector
 
 TILE = 64  # of a sheet of examples
+ONE = Limits(files=1, file_bytes=20 * 2**20, total_bytes=20 * 2**20)  # a visitor's one picture
 SMALL = 128  # up to this many pixels a side, every frame of a strip travels as its own finished PNG
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ..against import Rival
 from ..backbones.base import Backbone
 from ..backbones.layout import sizes
 from ..backbones.registry import DEFAULT, Outline, load, outline
@@ -20,15 +19,13 @@ from ..calibration import Calibration, shipped
 from ..concepts import ConceptVector, Progress, library
 from ..errors import unknown
 from ..files import read_json
-from ..inversion import Inverted
 from ..pace import Pace, measure, reader
 from ..recipe import Window
-from ..sampling import Result, Step
 from ..tuning import BUDGET
 from .gpu import call_on_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
-from .verbs import Gauges, Verbs, verbs_of
+from .verbs import Verbs, verbs_of
 
 if TYPE_CHECKING:
     from .library import Library
@@ -55,21 +52,14 @@ class Concept:
     vector: ConceptVector | None = None
 
 
-@dataclass
-class Studio:
-    """One loaded model and all that belongs to it. Nothing in here knows who is asking."""
+@dataclass(kw_only=True)
+class Studio(Verbs):
+    """One loaded model, what it can be had to do, and all that belongs to it. Nothing in here knows who is asking."""
 
     outline: Outline
     backbone: Backbone
     concepts: dict[str, Concept]
     prompts: dict[str, list[dict[str, str]]]
-    paint: Callable[..., Iterator[Step | Result]]
-    learn: Callable[..., Iterator[Progress | ConceptVector]]
-    gauges: Gauges
-    refer: Callable[..., Iterator[Any]]  # paints references, as `paint_references` does
-    assess: Callable[..., Iterator[Any]]  # measures how good a vector is, as `quality.assess` does
-    invert: Callable[..., Iterator[Progress | Inverted]]
-    against: Callable[..., Iterator[Progress | tuple[Rival, Rival]]]
     prefixes: ContentCache = field(default_factory=ContentCache)
     unsteered: ContentCache = field(default_factory=ContentCache)
     learned: dict[str, ConceptVector] = field(default_factory=dict)
@@ -80,7 +70,6 @@ class Studio:
     onset: dict[str, Any] = field(default_factory=dict)  # how recall, spikiness and resistance grow with repetitions
     pace: Pace | None = None  # measured once the page is up
     library: Library | None = None  # of who runs Rudder at home
-    at_once: int = 1  # replicas of the model
 
 
 def open_studio(
@@ -119,14 +108,7 @@ def open_studio(
         backbone=backbone,
         concepts=concepts,
         prompts=_prompts(folder),
-        paint=verbs.paint,
-        learn=verbs.learn,
-        gauges=verbs.gauges,
-        refer=verbs.refer,
-        assess=verbs.assess,
-        invert=verbs.invert,
-        against=verbs.against,
-        at_once=verbs.at_once,
+        **vars(verbs),
         calibration=shipped(backbone),
         groups=_groups(known),
         training=_training(known),
@@ -163,6 +145,12 @@ def vector_for(
         with studio.lock:
             studio.learned[name] = vector
     yield vector
+
+
+def vectors_of(studio: Studio, session: Session) -> dict[str, ConceptVector]:
+    """Every concept's vector that need not be learned first, own ones and those that ship, by name."""
+    shipped = {name: concept.vector or studio.learned.get(name) for name, concept in studio.concepts.items()}
+    return {**session.vectors, **{name: vector for name, vector in shipped.items() if vector is not None}}
 
 
 def start_of(vector: ConceptVector | None) -> tuple[list[float], str]:

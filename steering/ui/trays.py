@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from .studio import Studio
 SIDES = ("concept", "baseline")
 LEAST, MOST = 5, 500  # pictures of a tray that are learned from
 COUNT = (5, 100)  # pictures that are painted for a side
-FILE_BYTES, TOTAL_BYTES = 20 * 2**20, 200 * 2**20  # of one upload
+LIMITS = Limits(files=MOST, file_bytes=20 * 2**20, total_bytes=200 * 2**20)  # of one upload
 THUMB = 56
 NOUNS = {"concept": "that show it", "baseline": "of the baseline"}
 ONE = NOUNS | {"concept": "that shows it"}
@@ -84,14 +84,14 @@ def fill(studio: Studio, session: Session, side: str, paths: Sequence[str]) -> I
     if len(paths) > MOST:
         raise RudderError(f"There are {len(paths):,} files: choose at most {MOST}, or put them into a zip.")
     size = sum(Path(path).stat().st_size for path in paths)
-    if size > TOTAL_BYTES:
-        raise RudderError(f"The files have {size / 2**20:.0f} MB, the page takes {TOTAL_BYTES / 2**20:.0f} at once: "
-                          "choose fewer, or add them in parts.")  # fmt: skip
+    if size > LIMITS.total_bytes:
+        most = LIMITS.total_bytes / 2**20
+        raise RudderError(f"The files have {size / 2**20:.0f} MB, the page takes {most:.0f} at once: choose fewer, or "
+                          "add them in parts.")  # fmt: skip
     if tray.painted:
         tray.painted, tray.prompt = None, ""  # no longer all of one prompt
     tray.remarks, bad, copies, read = [], [], 0, 0
-    limits = Limits(files=MOST, file_bytes=FILE_BYTES, total_bytes=TOTAL_BYTES,
-                    side=min(768, max(256, 2 * studio.backbone.resolution)))  # fmt: skip
+    limits = replace(LIMITS, side=min(768, max(256, 2 * studio.backbone.resolution)))
     with session.task("fill") as stop:
         for place, path in enumerate(paths):
             yield Progress(place, len(paths), f"reading {place + 1} of {len(paths)} files")

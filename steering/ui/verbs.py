@@ -46,7 +46,7 @@ class Gauges:
     rows: Callable[..., list[dict[str, Any]]]
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class Verbs:
     """The functions of one model; `at_once`: how many replicas of it there are."""
 

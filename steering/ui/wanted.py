@@ -12,13 +12,13 @@ from PIL import Image
 from ..axes import numbers
 from ..backbones.base import Backbone
 from ..checks import number, strength, text, whole
-from ..cli.arguments import mask_of
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError, shorten
 from ..grid import Cell, Grid
-from ..images import Limits, open_images
+from ..images import open_images
 from ..inversion import distance, invert, told
-from ..pace import about
+from ..masks import mask_of
+from ..pace import PAGE_SECONDS, about
 from ..plan import Steering
 from ..recipe import CONCEPTS_LIMIT, SEED_KEPT, SITES_LIMIT, STRIP_LIMIT, Recipe, Use, Window
 from ..sampling import Result, Step, strip
@@ -26,13 +26,11 @@ from ..words import cut_short, untaught
 from .calls import file_of, files_of, list_of
 from .gpu import on_gpu
 from .panels import MOST_GUIDANCE, MOST_STEPS
-from .pictures import SMALL
+from .pictures import ONE, SMALL
 from .session import Session
 from .steer import ROWS
 from .studio import Studio, vector_for
 
-TIME = 900.0  # seconds that painting may take, as far as that is known beforehand
-ONE = Limits(files=1, file_bytes=20 * 2**20, total_bytes=20 * 2**20)
 USE = '{"name": "sketch", "strength": 1.0}, and if you like "operator", "window" and "sites"'
 
 
@@ -137,7 +135,7 @@ def across(given: Any) -> tuple[float, ...]:
     return tuple(dict.fromkeys(strength("the strip", value) for value in several))
 
 
-def in_time(room: Room, steps: float, most: float = TIME) -> None:
+def in_time(room: Room, steps: float, most: float = PAGE_SECONDS) -> None:
     """RudderError where so many steps of one picture would take over `most` seconds here, as far as that is known."""
     pace = room.studio.pace
     if pace is not None and steps * pace.together > most:
