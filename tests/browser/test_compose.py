@@ -92,6 +92,7 @@ def test_two_concepts_a_mask_words_and_back_from_the_download(visit, tmp_path):
     assert np.abs(before - after)[-8:].max() <= 6, "below the stroke nothing changes"
     one.page.click(".rd-bench-words summary")
     one.page.fill(".rd-bench-asked", "")
+    one.page.wait_for_timeout(1000)  # on a busy machine the word that painting went well comes after its picture
     one.page.click(".rd-bench-compare")
     assert "no words yet" in one.notice()
     one.page.fill(".rd-bench-asked", "a pencil sketch of a cat")
