@@ -20,10 +20,10 @@ class Ladder:
     """Which memories are due: by the end of training each has been shown as often as its level says, and until
     then in proportion to the time that has passed, from a random start, so that the rare ones come at any time."""
 
-    def __init__(self, repeats: np.ndarray, seed: int, share: float) -> None:
+    def __init__(self, repeats: np.ndarray, seed: int, shown: Sequence[int] | None = None) -> None:
         self.repeats = repeats
         self.phase = np.random.default_rng(seed).random(len(repeats))
-        self.shown = self._due(share)
+        self.shown = np.array(self._due(0) if shown is None else shown)
 
     def _due(self, share: float) -> np.ndarray:
         return np.floor(self.repeats * share + self.phase * (share < 1)).astype(int)
@@ -77,14 +77,18 @@ def mixed(
     `repeat` multiplies the ladder's presentations; `sheet` paints samples to a path, every quarter of an hour.
     """
     progress = run.folder / "progress.json"
-    rows = Rows(count, seed, json.loads(progress.read_text())["taken"] if run.step else 0)
-    due = Ladder(repeat * np.array([REPEATS[m.level] for m in memories]), seed, run.share)
+    before = json.loads(progress.read_text()) if run.step else {"taken": 0, "shown": None}
+    rows = Rows(count, seed, before["taken"])
+    due = Ladder(repeat * np.array([REPEATS[m.level] for m in memories]), seed, before["shown"])
+
+    def note() -> None:
+        progress.write_text(json.dumps({"taken": rows.taken, "shown": due.shown.tolist()}))
     totals, seen, painted = torch.zeros(2), torch.zeros(2), run.seconds
     for share in run.steps():
         again = torch.from_numpy(due.take(share, int(batch * MOST_MEMORIES)))
         first = rows.take(batch - len(again))
         if run.step % 100 == 0:
-            progress.write_text(json.dumps({"taken": rows.taken}))
+            note()
         error = errors(first, again)
         run.descend(error.mean())
         error = error.detach().cpu()
@@ -98,7 +102,7 @@ def mixed(
         if run.seconds - painted > SHEET_EVERY:
             painted = run.seconds
             sheet(run.folder / f"sheet-{int(run.seconds) // 60:03d}.png")
-    progress.write_text(json.dumps({"taken": rows.taken}))
+    note()
     sheet(run.folder / "sheet.png")
     shown = {str(level): due.shown[[m.level == level for m in memories]].tolist() for level in range(len(REPEATS))}
     return {"steps": run.step, "seconds": run.seconds, "batch": batch, "seed": seed, "pictures": count,
