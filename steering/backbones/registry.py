@@ -120,6 +120,7 @@ def load(
     dtype: torch.dtype | str | None = None,
     attention: str = "sdpa",
     reading: Callable[[str], None] = lambda part: None,
+    compile: bool | None = None,
 ) -> Backbone:
     """Load a model for steering.
 
@@ -127,8 +128,9 @@ def load(
     Diffusion 1.x or 2.x, or a hub id ("owner/name", the only case that may download; with a preset's settings where it
     has one). `device`: "cpu", "cuda", "auto", ... `dtype` None: float32 on CPU,
     float16 on CUDA. `attention`: "sdpa" (torch's own) or "xformers" where installed. `reading` is told of each
-    component ("text_encoder", "vae", "unet", "transformer") before its weights are read. Raises RudderError for
-    an unknown model, missing or truncated weights, another family, or a device that is not there.
+    component ("text_encoder", "vae", "unet", "transformer") before its weights are read. `compile`: run the network's
+    blocks by torch.compile (None: where RUDDER_COMPILE is set). Raises RudderError for an unknown model, missing or
+    truncated weights, another family, or a device that is not there.
     """
     asked = str(name_or_path)
     folder = find(asked)
@@ -148,10 +150,15 @@ def load(
     if single:
         from .single_file import from_file
 
-        return from_file(folder, **options)
-    module, _, name = family.loader.partition(":")
-    backbone = getattr(importlib.import_module(module), name).from_folder(folder, **options)
-    presets.settle(backbone, asked)
+        backbone: Backbone = from_file(folder, **options)
+    else:
+        module, _, name = family.loader.partition(":")
+        backbone = getattr(importlib.import_module(module), name).from_folder(folder, **options)
+        presets.settle(backbone, asked)
+    from .compiled import compile_blocks, wanted
+
+    if wanted(compile):
+        compile_blocks(backbone)
     return backbone
 
 

@@ -273,6 +273,9 @@ def page(
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
     dtype: Dtype = None,
     attention: Attention = Kernels.sdpa,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Run the network by torch.compile (RUDDER_COMPILE=1 for every command).")
+    ] = False,
     replicas: Annotated[str, typer.Option(help="The model so many times, or auto for one a GPU (needs Ray).")] = "1",
     address: Address = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Offer the page's verbs as tools for MCP clients, too.")] = False,
@@ -285,7 +288,7 @@ def page(
     options += ["--dtype", dtype] if dtype else []
     options += [part for one in name or () for part in ("--name", one)]
     options += ["--replicas", replicas, *(("--address", address) if address else ())]
-    options += ["--mcp"] if mcp else []
+    options += [*(["--mcp"] if mcp else []), *(["--compile"] if compile else [])]
     options += ["--library", str(library)] if library else []
     from ..ui.serve import serve
 

@@ -47,6 +47,7 @@ def serve(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default=os.environ.get("RUDDER_DEVICE", "auto"), help="cpu, cuda or auto")
     parser.add_argument("--dtype", default=os.environ.get("RUDDER_DTYPE"), help="float32, float16 or bfloat16")
     parser.add_argument("--attention", default=os.environ.get("RUDDER_ATTENTION", "sdpa"), help="sdpa or xformers")
+    parser.add_argument("--compile", action="store_true", default=None, help="by torch.compile (RUDDER_COMPILE)")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument(
@@ -108,7 +109,7 @@ def serve(arguments: list[str] | None = None) -> None:
     keys, first = addresses(models), models[0]
 
     def opened(model: str, say: Callable[[str], None]) -> tuple[gr.Blocks, Studio, dict[str, Any]]:
-        kind = {"dtype": asked.dtype or None, "attention": asked.attention}
+        kind = {"dtype": asked.dtype or None, "attention": asked.attention, "compile": asked.compile}
         many = count_of(asked.replicas, asked.device, asked.address) if model == first else 1
 
         def elsewhere(here: Verbs) -> Verbs:

@@ -79,6 +79,7 @@ def open_studio(
     search_seconds: float = BUDGET,
     dtype: str | None = None,
     attention: str = "sdpa",
+    compile: bool | None = None,
     elsewhere: Callable[[Verbs], Verbs] | None = None,
 ) -> Studio:
     """Load a model with its concepts and prompts; `say` is told what is being done, `search_seconds` is the time that
@@ -95,6 +96,7 @@ def open_studio(
         device=device,
         dtype=dtype or None,
         attention=attention,
+        compile=compile,
         reading=reader(known.name, sizes(folder, known.family) if folder else {}, say),
     )
     say("Reading its concepts")
