@@ -47,6 +47,9 @@ window.RudderCompose = (() => {
           <button type="button" class="rd-button rd-mask-turn">Swap</button>
           <button type="button" class="rd-button rd-mask-clear">Clear</button></span>
         <span class="rd-bench-moved"></span>
+        <span class="rd-bench-ways"><button type="button" class="rd-undo" data-part="compose" aria-label="Undo" title="Undo (Ctrl+Z)" disabled></button>
+          <button type="button" class="rd-redo" data-part="compose" aria-label="Redo" title="Redo (Ctrl+Y)" disabled></button>
+          <button type="button" class="rd-copy">Copy link</button></span>
         <button type="button" class="rd-button rd-bench-download" disabled>Download</button>
       </div>
       <div class="rd-bench-actions">
@@ -78,7 +81,7 @@ window.RudderCompose = (() => {
     const cards = Object.fromEntries(["before", "after"].map((which) => [which, RudderReading.card(find(`[data-of=${which}]`))]));
 
     const full = () => { find(".rd-term-add").disabled = terms.full(); };
-    const due = (is) => root.classList.toggle("is-due", is);
+    const due = (is) => { root.classList.toggle("is-due", is); RudderLink.changed("compose", values()); };
 
     /* The state as it is sent, kept in a link and restored from it. */
     function told() {
@@ -87,6 +90,18 @@ window.RudderCompose = (() => {
         uses: rows.map(({ operator, window, sites }) => ({ operator, window, sites })) };
       if (rows.length) recipe.window = rows[0].window;
       return { recipe, own: state.own, way: state.way, words: state.words };
+    }
+
+    /* What the address keeps: a picture of one's own does not travel, and its mark asks for it. */
+    function values() {
+      const { recipe, own, way, words } = told();
+      const picture = own ? run.marks?.find((mark) => mark.startsWith(`${way} `)) || recipe.picture : recipe.picture;
+      return [JSON.stringify({ recipe: { ...recipe, picture }, way, words }), own];
+    }
+
+    function lacks() {
+      if (state.own) return "your own picture: it does not travel in a link, so send it";
+      return terms.told().some((term) => concepts.find((one) => one.name === term.name)?.own) ? RudderLink.OWN : "";
     }
 
     const fields = { ".rd-bench-prompt": "prompt", ".rd-bench-seed": "seed", ".rd-bench-steps": "num_inference_steps",
@@ -299,6 +314,7 @@ window.RudderCompose = (() => {
         const other = state.recipe.picture && !message.marks.includes(state.recipe.picture);
         if (!state.recipe.picture) fresh();
         state.own = message.own;
+        run.marks = message.marks;
         owned(message.src, message.reading?.sentence || "");
         needs(other ? message.other : "");
         paint();
@@ -308,7 +324,7 @@ window.RudderCompose = (() => {
 
     function ran(message) {
       if (message.phase === "failed") { due(true); rest(""); return; }
-      if (message.phase === "done") { run.shown = message; rest(message.text || ""); return; }
+      if (message.phase === "done") { run.shown = message; rest(message.text || ""); RudderLink.done("compose"); return; }
       for (const [which, source] of Object.entries(message.previews || {})) {
         canvas.empty("");
         canvas.show(which, source, `${which}, on its way`);
@@ -321,17 +337,17 @@ window.RudderCompose = (() => {
 
     Rudder.watchDrops(canvas.figure, about.inverts ? "#rd-compose-own" : "#rd-compose-open");
     Rudder.watchDrops(find(".rd-bench-start"), "#rd-compose-open");
-    bench = { state: told, restore, lost: () => { if (run.busy) rest(""); } };
+    bench = { lost: () => { if (run.busy) rest(""); } };
     root.dataset.phase = "idle";
     apply(props.value);
+    RudderLink.speaks("compose", values(), { lacks, restore: ([told, own]) => {
+      restore({ ...JSON.parse(told), own });
+      root.classList.toggle("is-due", true);
+    } });
+    find(".rd-copy").addEventListener("click", () => RudderLink.copy());
     watch("value", () => apply(props.value));
     root.dataset.ready = "yes";
   }
 
-  return {
-    mount,
-    lost() { bench?.lost(); },
-    state: () => bench?.state(),
-    restore: (state) => bench?.restore(state),
-  };
+  return { mount, lost: () => bench?.lost() };
 })();

@@ -4,7 +4,8 @@ window.RudderLink = (() => {
   const REST = 350;  // milliseconds in which changes count as one
   const MOST = 200;  // steps of undo
   const LAB = "lab"; // keeps its own link (lab-figure.js)
-  const parts = {}, waiting = {}, labels = {};
+  const OWN = "your own concept: uploads do not travel in a link, so send the vector file";
+  const parts = {}, waiting = {}, labels = {}, speakers = {};
   const shown = { tab: "steer", painted: true };
   let asked = null;  // a link that waits for its tab
 
@@ -31,6 +32,23 @@ window.RudderLink = (() => {
       remember("replaceState", location.hash);
       arrive(location.hash);
     } else if (asked?.tab === name) open(asked);
+  }
+
+  /* A tab whose script keeps its own state: it tells of changes as `changed` does, `restore` takes values back, and
+     `lacks` says what of them a link cannot carry. */
+  function speaks(name, values, { restore, lacks }) {
+    speakers[name] = { restore, lacks };
+    begin(name, values);
+  }
+
+  /* What is shown was painted with the controls as they are. */
+  function done(name) {
+    const part = parts[name];
+    if (!part?.now) return;
+    settle(part);
+    part.painted = plain(part.now);
+    shown.painted = true;
+    if (shown.tab === name) remember("replaceState", hash());
   }
 
   let stageSays = {};
@@ -167,7 +185,8 @@ window.RudderLink = (() => {
     part.next = part.now = state;
     part.values = state.values;
     stageSays = { ...stageSays, ...state.strengths };
-    part.trigger("put");
+    if (speakers[part.name]) speakers[part.name].restore(copied(state.values));
+    else part.trigger("put");
     buttons();
     if (part.name === "steer") Rudder.due(plain(state) !== part.painted);
     document.dispatchEvent(new CustomEvent("rudder-changed", { detail: { part: part.name } }));
@@ -210,13 +229,8 @@ window.RudderLink = (() => {
   }
 
   document.addEventListener("rudder-generated", () => setTimeout(() => {
-    const part = parts.steer;
-    if (!part?.now) return;
-    settle(part);
-    part.painted = plain(part.now);
-    Rudder.due(false);
-    shown.painted = true;
-    if (shown.tab === "steer") remember("replaceState", hash());
+    if (parts.steer?.now) Rudder.due(false);
+    done("steer");
   }, REST));
 
   /* Strengths that came with pictures are part of what is there; those set by hand are changes. */
@@ -258,12 +272,12 @@ window.RudderLink = (() => {
     flush();
     remember("replaceState", hash());
     const own = document.querySelector("#rd-concept .rd-pick:has(:checked) small");
+    const lacks = speakers[shown.tab] ? speakers[shown.tab].lacks() : own ? OWN : "";
     const told = (text) => Rudder.notify({ text, kind: "note" });
-    const rest = own ? " It brings back all but your own concept: uploads do not travel in a link, so send the vector file along."
-      : " It brings all of this back.";
+    const rest = lacks ? ` It brings back all but ${lacks} along.` : " It brings all of this back.";
     (navigator.clipboard?.writeText(location.href) || Promise.reject(new Error("no clipboard")))
       .then(() => told(`Link copied.${rest}`), () => told(`The link is in the address bar: copy it from there.${rest}`));
   }
 
-  return { mount, begin, changed, tab, go, copy, values: (name) => parts[name].next.values };
+  return { OWN, mount, begin, changed, speaks, done, tab, go, copy, values: (name) => parts[name].next.values };
 })();

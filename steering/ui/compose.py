@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
 from ..concepts import ConceptVector
-from ..errors import RudderError, unknown
+from ..errors import RudderError, shorten, unknown
 from ..images import open_images
 from ..keeping import read_recipe, read_vectors
 from ..pace import timed
 from ..recipe import Recipe
 from . import notices
-from .asked import sent_by
-from .compose_asked import AGAIN, MOST_TERMS, keep_picture, state_of
+from .asked import mapping, sent_by
+from .compose_asked import AGAIN, MOST_TERMS, job_of, keep_picture, state_of
 from .compose_run import paint
 from .panels import MOST_GUIDANCE, MOST_STEPS
+from .permalink import LOST, Part, link
 from .pictures import ONE, web_picture
 from .reading import reading
 from .restore import bounded, known_as
@@ -38,11 +40,12 @@ OTHER = (
 
 @dataclass
 class Compose:
-    """The components of the tab: the workbench, and two upload buttons that it presses."""
+    """The components of the tab: the workbench, two upload buttons that it presses, and what keeps it in the address."""
 
     bench: gr.HTML
     own: gr.UploadButton
     opened: gr.UploadButton
+    link: gr.HTML
 
 
 def compose_panel(studio: Studio, painted: Mapping[str, Any]) -> Compose:
@@ -57,7 +60,7 @@ def compose_panel(studio: Studio, painted: Mapping[str, Any]) -> Compose:
     with gr.Row(elem_id="rd-compose-files"):
         own = gr.UploadButton("Your picture", file_types=["image"], size="sm", elem_id="rd-compose-own")
         opened = gr.UploadButton("Open a picture", file_types=["image"], size="sm", elem_id="rd-compose-open")
-    return Compose(bench, own, opened)
+    return Compose(bench, own, opened, link("compose", ("bench",), studio.backbone.name))
 
 
 def about(studio: Studio) -> dict[str, Any]:
@@ -87,7 +90,7 @@ def listing(studio: Studio, session: Session) -> dict[str, Any]:
         told = _advice(studio, vector)
         found.append({"name": concept.name, "title": concept.title, "words": concept.prompt, **told})
     for name, vector in session.vectors.items():
-        found.append({"name": name, "title": f"{name} (yours)", "words": "", **_advice(studio, vector)})
+        found.append({"name": name, "title": f"{name} (yours)", "words": "", "own": True, **_advice(studio, vector)})
     return {"concepts": found}
 
 
@@ -117,6 +120,39 @@ def restored(studio: Studio, session: Session, path: str, recipe: Recipe) -> dic
         elif name not in studio.concepts and name not in session.vectors:
             known = [*studio.concepts, *session.vectors]
             raise unknown("concept", name, known, "open its vector file on the Concepts tab first, or choose one of")
+    return _brought_back(studio, session, recipe, names)
+
+
+def compose_part(studio: Studio, made: Compose) -> Part:
+    """The workbench in the address: all of it but pictures of one's own, and concepts made by oneself."""
+
+    def read(owner: Session, told: Mapping[str, str]) -> tuple[list[Any], str]:
+        return [linked(studio, owner, told["bench"]) if "bench" in told else gr.skip()], ""
+
+    return Part(made.link, "compose", (made.bench,), read, speaks=True)
+
+
+def linked(studio: Studio, session: Session, told: str) -> dict[str, Any]:
+    """What a link says of the workbench, {"recipe", "way", "words"} as JSON, as the workbench's message.
+
+    Raises RudderError for what is no such thing, another model, or a concept that is not here.
+    """
+    try:
+        state = mapping(json.loads(told))
+        recipe = Recipe.from_json(mapping(state.get("recipe")))
+    except (ValueError, RecursionError) as error:
+        raise RudderError("This link is damaged: copy it again where it was made.") from error
+    known = [*studio.concepts, *session.vectors]
+    for name, _ in recipe.concepts:
+        if name not in known:
+            raise RudderError(LOST.format(name=repr(shorten(name, 40))))
+    job = job_of(studio, session, {**state, "own": "", "recipe": json.loads(replace(recipe, picture="").to_json())})
+    message = _brought_back(studio, session, replace(job.recipe, picture=recipe.picture), {})
+    return {**message, "state": {**message["state"], "way": job.way, "words": job.words}}
+
+
+def _brought_back(studio: Studio, session: Session, recipe: Recipe, names: Mapping[str, str]) -> dict[str, Any]:
+    """The message that sets the workbench to a recipe; `names`: what its concepts are called here."""
     vectors = {name: one.vector for name, one in studio.concepts.items() if one.vector is not None}
     state = state_of(studio, recipe, names, {**vectors, **session.vectors})
     return {"kind": "state", **listing(studio, session), "state": state, "needs": AGAIN if recipe.picture else ""}

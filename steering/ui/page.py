@@ -152,7 +152,11 @@ def page_of(
         audit.wire(studio, tab, session, controls, bus, notice)
         api.wire(studio, menu, PAINTERS * studio.at_once)
         grid.wire(studio, grid_tab, session, controls, notice, models)
-        parts = [permalink.steer_part(studio, controls), grid.grid_part(studio, grid_tab, list(models))]
+        parts = [
+            permalink.steer_part(studio, controls),
+            compose.compose_part(studio, bench),
+            grid.grid_part(studio, grid_tab, list(models)),
+        ]
         permalink.wire(parts, page, session, bus, notice, studio.backbone.name)
     return page.queue(default_concurrency_limit=PAINTERS * studio.at_once, max_size=WAITING)
 

@@ -45,12 +45,16 @@ class Part:
     """A tab whose controls stand in the address: what keeps them there, the tab's id, its components in the order of
     the link's keys, and what reads them: (values, or gr.skip() where the link says nothing; a sentence on what could
     not be restored or ""). `read` raises RudderError for a link that will not do.
+
+    With `speaks` the tab's script tells the address what there is to keep (RudderLink.speaks), and takes it back; the
+    components are then only where what `read` makes of a link goes.
     """
 
     link: gr.HTML
     name: str
     components: Sequence[Any]
     read: Read
+    speaks: bool = False
 
 
 def link(name: str, keys: Sequence[str], model: str, shown: Sequence[str] = ()) -> gr.HTML:
@@ -91,6 +95,9 @@ def _wire_part(part: Part, page: gr.Blocks, session: gr.State, bus: gr.HTML, not
         return notices.attempt(action, lambda told: [*[gr.skip()] * (len(components) + 1), told])
 
     private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    part.link.open(on_open, session, [*components, bus, notice], trigger_mode="multiple", **private)
+    if part.speaks:
+        return
     see = f"(...values) => RudderLink.changed('{part.name}', values)"
     gr.on([one.change for one in components], None, components, None, js=see, **private)
     page.load(None, components, None, js=f"(...values) => RudderLink.begin('{part.name}', values)", **private)

@@ -101,6 +101,43 @@ def test_undo_redo_back_and_forward(visit):
     assert "seed=33&" in one.page.url
 
 
+def test_the_workbench_travels_in_a_link_and_undoes(visit, app):
+    one = visit(permissions=["clipboard-read", "clipboard-write"])
+    one.page.get_by_role("tab", name="Compose").click()
+    one.page.wait_for_selector(".rd-bench[data-ready=yes]")
+    one.page.fill(".rd-bench-prompt", "a red house & a car? #1")
+    one.page.wait_for_function("location.hash.startsWith('#compose?') && location.hash.includes('car')")
+    one.page.click(".rd-term-add")
+    one.page.wait_for_selector(".rd-term:nth-child(2)")
+    one.page.click(".rd-bench-settings summary")
+    one.page.fill(".rd-bench-steps", "5")
+    one.page.click(".rd-bench-paint")
+    one.page.wait_for_selector(".rd-bench[data-run='1'][data-phase=idle]")
+    one.page.click(".rd-bench .rd-copy")
+    assert one.notice().startswith("Link copied. It brings all")
+    link = one.page.evaluate("navigator.clipboard.readText()")
+    assert link == one.page.url and link.startswith(f"{app}/#compose?model=tiny-sd&bench=")
+    painted = one.page.get_attribute(".rd-bench-picture .is-after", "src")
+
+    other = visit()
+    other.page.goto("about:blank")
+    other.page.goto(link)
+    other.page.wait_for_selector(".rd-bench[data-run='1'][data-phase=idle]")
+    assert other.page.input_value(".rd-bench-prompt") == "a red house & a car? #1"
+    assert other.page.input_value(".rd-bench-steps") == "5" and other.page.locator(".rd-term").count() == 2
+    assert other.page.get_attribute(".rd-bench-picture .is-after", "src") == painted
+
+    undo, redo = (one.page.locator(f".rd-bench .rd-{name}") for name in ("undo", "redo"))
+    undo.click()
+    one.page.wait_for_function("document.querySelector('.rd-bench-steps').value !== '5'")
+    undo.click()
+    one.page.wait_for_function("document.querySelectorAll('.rd-term').length === 1")
+    redo.click()
+    one.page.wait_for_function("document.querySelectorAll('.rd-term').length === 2")
+    one.page.go_back()
+    one.page.wait_for_selector("#rd-actions .rd-generate:visible")
+
+
 def test_links_that_lie_end_in_one_sentence(visit, app):
     one = visit()
     before = one.page.input_value(SEED)
@@ -116,6 +153,8 @@ def test_links_that_lie_end_in_one_sentence(visit, app):
         assert one.page.input_value(SEED) == before and not one.page.locator(".rd-notice img").count()
     one.page.goto(f"{app}/#grid?axis=colour&rows=1")
     one.page.wait_for_function(f"() => {SAID}.includes('kind of rows')")
+    one.page.goto(f"{app}/#compose?bench=%7B%22recipe%22%3A7%7D")
+    one.page.wait_for_function(f"() => {SAID}.includes('damaged') || {SAID}.includes('recipe')")
     one.page.goto(f"{app}/#steer?concept=mine&seed=4321")
     has_seed(one, "4321")
     assert "uploads do not travel in a link" in one.notice()
