@@ -12,25 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import evaluated
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/measured.md", "models/tiny-sd/README.md")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MISSING = "*Not measured yet in this checkout; the command above writes it.*"
 
-PROMPTS = (
-    ("style", "style recognised", 0.95),
-    ("background", "background recognised", 0.90),
-    ("object", "object recognised, top 1", 0.75),
-    ("object_held_out", "the same, on (object, style, background) triples never trained on", 0.60),
-    ("memorized_recall", "memorised captions that give back their own picture", 0.95),
-    ("ordinary_copy_rate", "ordinary captions that give a copy of a training picture", None),
-)
-STEERING = (
-    ("style_taken_ordinary", "ordinary pictures that take the style", 0.80),
-    ("object_kept_ordinary", "ordinary pictures that keep their object", 0.70),
-    ("style_taken_memorized", "memorised pictures that take the style", None),
-    ("picture_kept_memorized", "memorised pictures that stay themselves", None),
-)
 SPEED = (
     ("steered_over_plain", "steered run against the plain diffusers pipeline", "<= 1.03", "{:.3f} x"),
     ("released_over_full", "moved slider against a full run", "<= 0.55", "{:.3f} x"),
@@ -49,13 +37,13 @@ SPEED = (
     ("peak_memory_mb", "page, peak memory", "", "{:,.0f} MB"),
 )  # fmt: skip
 HEADLINES = (
-    ("prompts", ("object", "pictures whose object is recognised", ">= 75%", "{:.1%}")),
-    ("steering", ("style_taken_ordinary", "ordinary pictures that take a style", ">= 80%", "{:.1%}")),
-    ("steering", ("style_taken_memorized", "memorised pictures that take it", "", "{:.1%}")),
-    ("detection", ("auroc", "memorised pictures told by spikiness, AUROC", "", "{:.3f}")),
+    ("prompts", ("object", "pictures whose object is recognised", ">= 97%", "{:.1%}")),
+    ("steering", ("style_taken_ordinary", "ordinary pictures that take a style", ">= 95%", "{:.1%}")),
+    ("steering", ("style_taken_memorized", "the most repeated memories that take it", "<= 10%", "{:.1%}")),
+    ("detection", ("auroc", "memorised pictures told by spikiness, AUROC", ">= .995", "{:.3f}")),
     ("detection", ("tpr_at_1fpr", "the same, TPR at 1 % FPR", ">= .95", "{:.3f}")),
     ("domain", ("verdict", "foreign pictures that get a verdict all the same", "<= 2%", "{:.1%}")),
-    ("editability", ("spearman", "spikiness against movement per strength, Spearman", "", "{:+.2f}")),
+    ("editability", ("spearman", "spikiness against movement per strength, Spearman", "<= -.8", "{:+.2f}")),
     ("speed", ("steered_over_plain", "steered run against the plain pipeline", "<= 1.03", "{:.3f} x")),
     ("speed", ("released_over_full", "moved slider against a full run", "<= 0.55", "{:.3f} x")),
     ("speed", ("strip9_over_nine_runs", "strip of nine against nine full runs", "<= 0.35", "{:.3f} x")),
@@ -63,14 +51,6 @@ HEADLINES = (
     ("dae", ("memorization.min_column_cosine", "toy: stored columns, least cosine with a picture", ">= .99", "{:.4g}")),
     ("dae", ("dae.times_faster", "toy: training against the notebook's", ">= 20 times", "{:.0f} times")),
 )  # fmt: skip
-
-
-def shares(measured: dict[str, Any], rows: tuple[tuple[str, str, float | None], ...]) -> str:
-    """A table of shares in percent with their aims."""
-    lines = ["| measured | share | aim |", "| --- | ---: | ---: |"]
-    for key, title, aim in rows:
-        lines.append(f"| {title} | {_percent(measured.get(key))} | {f'>= {aim:.0%}' if aim else ''} |")
-    return "\n".join(lines)
 
 
 def speed(result: dict[str, Any]) -> str:
@@ -140,15 +120,15 @@ def domain(told: dict[str, Any]) -> str:
     ]
     keys = ("memorised_without_domain", "verdict", "verdict_kind_unseen")
     for kind, row in told["foreign"].items():
-        lines.append(f"| {kind} | {' | '.join(_percent(row[key]) for key in keys)} |")
+        lines.append(f"| {kind} | {' | '.join(evaluated.shown(row[key]) for key in keys)} |")
     whole = [sum(row[key] for row in told["foreign"].values()) / len(told["foreign"]) for key in keys]
-    lines.append(f"| **all** (aim: 2%) | {' | '.join(_percent(value) for value in whole)} |")
+    lines.append(f"| **all** (aim: 2%) | {' | '.join(evaluated.shown(value) for value in whole)} |")
     lost, counts = told["lost"], told["counts"]
     lines += [
         "",
         f"{counts['foreign']} foreign pictures. Of {counts['memorised']} held-out memorised pictures "
-        f"{_percent(lost['memorised'])} lose their verdict, of {counts['ordinary']} ordinary ones "
-        f"{_percent(lost['ordinary'])} (aim: 1%).",
+        f"{evaluated.shown(lost['memorised'])} lose their verdict, of {counts['ordinary']} ordinary ones "
+        f"{evaluated.shown(lost['ordinary'])} (aim: 1%).",
     ]
     return "\n".join(lines)
 
@@ -267,10 +247,7 @@ def tables(root: Path) -> dict[str, str]:
         found["detection"] = detection(measured["detection"], calibration["report"])
     if "editability" in measured:
         found["editability"] = editability(measured["editability"])
-    if "prompts" in measured:
-        found["prompts"] = shares(measured["prompts"], PROMPTS)
-    if "steering" in measured:
-        found["steering"] = shares(measured["steering"], STEERING)
+    found |= evaluated.made_of(measured)
     rows = [row for row in reach.get("foreign", {}).values()]
     kept = {"verdict": sum(row["verdict"] for row in rows) / len(rows)} if rows else {}
     found["headline"] = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept})
@@ -297,10 +274,6 @@ def main() -> None:
                 page.write_text(new, encoding="utf-8")
     print(f"{'out of date' if '--check' in sys.argv[1:] else 'rewritten'}: {', '.join(stale) or 'none'}")
     sys.exit(1 if stale and "--check" in sys.argv[1:] else 0)
-
-
-def _percent(value: Any) -> str:
-    return f"{value:.1%}" if isinstance(value, (int, float)) else "not measured"
 
 
 if __name__ == "__main__":

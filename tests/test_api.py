@@ -172,6 +172,9 @@ def test_a_concept_from_two_prompts(client: Client, served: Served):
     made = ConceptVector.load(file, served.studio.backbone).provenance
     assert made["references"]["concept"]["seeds"] == made["references"]["baseline"]["seeds"] == [5, 6]
     assert Image.open(sheet).size == (2 * api.THUMB, 2 * api.THUMB) and told["advice"]["why"]
+    file, *_ = client.predict("dog", ["a dog"], ["a cat"], 2, 5, ["red, white"], api_name="/learn_from_prompts")
+    sides = ConceptVector.load(file, served.studio.backbone).provenance["references"]
+    assert sides["concept"]["prompts"] == ["a dog, red", "a dog, white"] and len(sides["baseline"]["prompts"]) == 2
 
 
 def test_pictures_are_scored_one_by_one_and_many_at_once(client: Client, files: list[Any], tmp_path: Path):
@@ -209,6 +212,11 @@ BAD = {
     "a seed that is a word": ("generate", {"prompt": "a", "seed": "x"}, "The seed is x: give a whole number"),
     "a seed too large": ("generate", {"prompt": "a", "seed": 2**60}, "The seed is 11529"),
     "steps without end": ("generate", {"prompt": "a", "steps": 10**9}, "number of steps is 1000000000"),
+    "a trait without alternative": (
+        "learn_from_prompts",
+        {"name": "x", "prompts": ["a"], "against": ["b"], "even": ["man"]},
+        "has no alternative",
+    ),
     "a prompt that is a list": ("generate", {"prompt": ["a"]}, "The prompt must be text, not list"),
     "an endless prompt": ("generate", {"prompt": "a" * 10**6}, "has 1,000,000 characters"),
     "a parameter that is not": ("generate", {"prompt": "a", "strenght": 1}, "`strenght` is not a valid"),

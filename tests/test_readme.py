@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench import summary
+from benchmarks.evaluated import STEPS, ladder, made_of, onset
 from benchmarks.tables import BLOCK, MISSING, headline, rewrite, tables
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,7 +29,8 @@ def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_tables_are_those_of_the_committed_measurements():
     assert {name for _, name, _ in BLOCK.findall(MEASURED)} == {
-        "prompts", "steering", "detection", "domain", "editability", "speed", "scan", "dae", "training"
+        "prompts", "steps", "ladder", "steering", "styles", "examples", "words", "groups", "detection", "domain",
+        "onset", "editability", "speed", "scan", "dae", "training",
     }  # fmt: skip
     assert {name for _, name, _ in BLOCK.findall(README)} == {"headline"}
     found = tables(REPOSITORY)
@@ -39,6 +41,19 @@ def test_the_tables_are_those_of_the_committed_measurements():
 def test_headlines_are_rows_of_what_is_measured_and_of_nothing_else():
     told = headline({"prompts": {"object": 0.5}, "dae": {"memorization": {"min_column_cosine": 1.0}}, "speed": {}})
     assert [line.split(" | ")[1] for line in told.splitlines()[2:]] == ["50.0%", "1"]
+
+
+def test_an_evaluation_becomes_its_tables_and_no_others():
+    few = {"style": 0.5, "by_steps": {"8": dict.fromkeys(STEPS, 0.25)}, "num_inference_steps": 8}
+    made = made_of({"prompts": few})
+    assert set(made) == {"prompts", "steps"}
+    assert "| style recognised | 50.0% | >= 97% |" in made["prompts"] and "not measured" in made["prompts"]
+    assert made["steps"].startswith("| steps | **8** |") and "0.25 x" in made["steps"]
+    rising = {"prompts": {"recall_by_level": {"3": {"repeats": 1000, "recall": 1.0}}},
+              "detection": {"by_level": {"3": {"auroc": 0.9, "flagged": None}}}}  # fmt: skip
+    assert "| 1,000 | 100.0% | 0.900 | not measured | not measured | not measured |" in ladder(rising)
+    told = {"onset": {"recall": 300.0, "spikiness": None, "movement": 41.2}}
+    assert onset(told).endswith("recall 300, resistance to steering 41 repetitions.")
 
 
 def test_the_readme_is_short():

@@ -83,6 +83,7 @@ def mixed(
 
     def note() -> None:
         progress.write_text(json.dumps({"taken": rows.taken, "shown": due.shown.tolist()}))
+
     totals, seen, painted = torch.zeros(2), torch.zeros(2), run.seconds
     for share in run.steps():
         again = torch.from_numpy(due.take(share, int(batch * MOST_MEMORIES)))

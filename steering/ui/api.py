@@ -29,7 +29,7 @@ from ..pace import PAGE_SECONDS
 from ..plan import Steering
 from ..png import write_png
 from ..recipe import SEED_KEPT, Recipe
-from ..references import paint_references
+from ..references import evened, paint_references
 from ..references import provenance as painted_as
 from ..references import rows_of as reference_rows
 from .audit import LIMITS as SCANNED
@@ -215,11 +215,18 @@ def learn(
 
 
 def learn_from_prompts(
-    room: Room, name: str, prompts: list[str], against: list[str], count: int = 20, seed: int = 0
+    room: Room,
+    name: str,
+    prompts: list[str],
+    against: list[str],
+    count: int = 20,
+    seed: int = 0,
+    even: list[str] | None = None,
 ) -> Work:
     """Learn a concept from pictures that the model paints itself: one set by some prompts, one by others."""
     count, seed = whole("The number of pictures a side", count, 1, PAINTED), whole("The seed", seed, 0, SEED_KEPT)
-    sides = [[text("A prompt", one) for one in list_of(title, given, PROMPTS)]
+    traits = list_of("even", even, PROMPTS) if even else []
+    sides = [[full for one in list_of(title, given, PROMPTS) for full in evened(text("A prompt", one), traits)]
              for title, given in (("prompts", prompts), ("against", against))]  # fmt: skip
     rows = [reference_rows(side, count, seed) for side in sides]
     in_time(room, 2 * count * room.studio.backbone.defaults["num_inference_steps"], 4 * PAGE_SECONDS)

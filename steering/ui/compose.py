@@ -40,7 +40,7 @@ OTHER = (
 
 @dataclass
 class Compose:
-    """The components of the tab: the workbench, two upload buttons that it presses, and what keeps it in the address."""
+    """The tab's components: the workbench, two upload buttons that it presses, and what keeps it in the address."""
 
     bench: gr.HTML
     own: gr.UploadButton

@@ -34,6 +34,7 @@ PARAMETERS = {
     "caption": "A prompt that fits every picture.",
     "prompts": 'Prompts that show the concept, such as "a portrait of an old man" and "a portrait of an old woman".',
     "against": 'The same without it, such as "a portrait of a young man" and "a portrait of a young woman".',
+    "even": 'Traits to keep even on both sides, alternatives with commas between them, such as ["man, woman"].',
     "count": "Pictures to paint a side, at most 100; prompts take turns, and both sides get the same seeds.",
     "files": "Pictures, zips of pictures, or lists of prompts (.txt, .csv, .tsv, .jsonl, .json), which may have seeds.",
 }  # fmt: skip

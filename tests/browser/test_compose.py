@@ -145,8 +145,8 @@ def test_stop_sliders_and_an_own_vector(visit, home, tmp_path):
     one.page.select_option(".rd-term-concept select", "tint")
     one.page.focus(".rd-dial input")
     one.page.keyboard.press("Home")
-    one.page.wait_for_function("(() => { const [, query] = location.hash.split('?'); const told = new URLSearchParams(query)"
-                               ".get('bench'); return told && JSON.parse(told).recipe.concepts[0][1] < 0; })()")  # fmt: skip
+    one.page.wait_for_function("(() => { const told = new URLSearchParams(location.hash.split('?')[1]).get('bench');"
+                               " return told && JSON.parse(told).recipe.concepts[0][1] < 0; })()")  # fmt: skip
     one.page.click(".rd-bench-paint")
     one.page.wait_for_function("document.querySelector('.rd-bench-actions p').textContent.includes('of') || "
                                "document.querySelector('.rd-bench-actions .rd-bar i').style.width > '0%'")  # fmt: skip
