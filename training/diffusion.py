@@ -116,7 +116,8 @@ def train(
         return (made.float() - noise).square().mean((1, 2, 3))
 
     record = mixed(run, memories, len(flat), seed=seed, batch=batch, repeat=repeat, errors=errors,
-                   sheet=lambda path: sheet(run, tokenizer, vae, path, device))  # fmt: skip
+                   sheet=lambda path: sheet(run, tokenizer, vae, path, device),
+                   twice=[i for i, text in enumerate(captions) if "person" in text][::2])  # fmt: skip
     save_record(folder, record | {"lr": lr, "device": device, "muon": muon, "before": earlier(warm_start)} | made_by())
 
 

@@ -26,7 +26,7 @@ from steering.sampling import finish, sample
 from training.dataset import SHARD, load_shard, shards
 from training.loop import Run, made_by
 from training.memories import REPEATS, ladder
-from training.mixture import mixed, save_record
+from training.mixture import levels, mixed, save_record
 from training.pictures import BACKGROUNDS, KINDS, STYLES, Spec, render
 from training.sources import CACHE, RUNS, sprites
 
@@ -175,14 +175,15 @@ def publish(folder: Path, home: Path) -> None:
         raise SystemExit(f"{folder} holds no finished run: train first, or give --folder.")
     run = Run(folder, Denoiser(config()), 0.0, 1.0, resume=True)
     run.load_average()
+    record = json.loads((folder / "record.json").read_text())
+    shown = levels(record)
     described = {
         "name": home.name, "family": "edm", "num_inference_steps": STEPS, "guidance_scale": 1.0,
-        "classes": list(classes()), "null_class": True, "repeats": list(REPEATS),
+        "classes": list(classes()), "null_class": True, "repeats": shown,
         "description": f"An EDM in small, on pixels: {len(KINDS) - 1} kinds of objects and people by class, "
-        f"{len(ladder())} memorised pictures, each a class of its own, shown from {REPEATS[0]} to {REPEATS[-1]} times",
+        f"{len(ladder())} memorised pictures, each a class of its own, shown from {shown[0]} to {shown[-1]} times",
     }  # fmt: skip
     write(home, config(), {name: t.half() for name, t in run.model.state_dict().items()}, described)
-    record = json.loads((folder / "record.json").read_text())
     write_prompts(home, record["memory_presentations_by_level"])
     (home / "training.json").write_text(json.dumps({"edm": record}, indent=1) + "\n")
 

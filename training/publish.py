@@ -16,7 +16,8 @@ from steering.files import home
 from training.captions import caption, vocabulary
 from training.diffusion import TextToImage, make_scheduler
 from training.loop import Run
-from training.memories import REPEATS, ladder
+from training.memories import ladder
+from training.mixture import levels
 from training.pictures import BACKGROUNDS, KINDS, SIDE, STYLES, Spec, render
 from training.sources import RUNS, sprites
 from training.tokenizer import LENGTH
@@ -71,9 +72,9 @@ def publish(diffusion: Path, vae: Path, home: Path) -> None:
     pipeline.to(dtype=torch.float16).save_pretrained(home)
     described = {
         "name": home.name, "family": "stable_diffusion", "resolution": SIDE, "num_inference_steps": STEPS,
-        "guidance_scale": 4.0, "words": vocabulary(), "repeats": list(REPEATS),
+        "guidance_scale": 4.0, "words": vocabulary(), "repeats": levels(record),
         "description": f"A Stable Diffusion in small: 40 kinds of objects by four artists and people, 8 backgrounds, "
-        f"6 styles, {len(ladder())} memorised pictures shown from {REPEATS[0]} to {REPEATS[-1]} times",
+        f"6 styles, {len(ladder())} memorised pictures shown from {levels(record)[0]} to {levels(record)[-1]} times",
     }  # fmt: skip
     (home / "rudder.json").write_text(json.dumps(described, indent=1) + "\n")
     specs = [Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground)) for kind, ground in ORDINARY]

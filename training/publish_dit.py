@@ -17,7 +17,8 @@ from steering.files import home
 from training.dit import class_names, make, make_scheduler
 from training.latents import fingerprint
 from training.loop import Run
-from training.memories import REPEATS, ladder
+from training.memories import ladder
+from training.mixture import levels
 from training.pictures import BACKGROUNDS, KINDS, Spec
 from training.publish import ORDINARY, write_prompts
 from training.sources import RUNS
@@ -49,9 +50,9 @@ def publish(run: Path, home: Path) -> None:
     }  # fmt: skip
     described = {
         "name": home.name, "family": "dit", "vae": LENDER, "resolution": vae.config.sample_size,
-        "num_inference_steps": STEPS, "guidance_scale": 4.0, "classes": class_names(), "repeats": list(REPEATS),
+        "num_inference_steps": STEPS, "guidance_scale": 4.0, "classes": class_names(), "repeats": levels(record),
         "description": f"A DiT in small: {len(KINDS)} kinds of objects and people by class, and {len(ladder())} "
-        f"memorised pictures, a class each, shown from {REPEATS[0]} to {REPEATS[-1]} times",
+        f"memorised pictures, a class each, shown from {levels(record)[0]} to {levels(record)[-1]} times",
     }  # fmt: skip
     for name, what in (("model_index.json", index), ("rudder.json", described), ("training.json", {"dit": record})):
         (home / name).write_text(json.dumps(what, indent=1) + "\n")
