@@ -7,29 +7,31 @@ import sys
 import tempfile
 from pathlib import Path
 
-from steering import ConceptVector, available, library
+from steering import ConceptVector, library
 from steering.files import read_json
-from steering.ui.firstpaint import CONCEPT, PROMPT, SEED
+from steering.recipe import Recipe
+from steering.ui.firstpaint import folder
 
 from .page import LIMIT, PAINTED, QUIET, READY, REPOSITORY, find_chromium, opened
 
 FOLDER = REPOSITORY / "assets" / "readme"
-STRIPS = {  # file: (kind of prompt, first and last strength as multiples of the recommended one)
-    "ordinary.png": ("ordinary", 0, 2),
-    "memorised.png": ("memorized", 0, 2),
-    "too-far.png": ("ordinary", 2, 10),
+STRIPS = {  # file: (column of the first paint, first and last strength as multiples of the recommended one)
+    "ordinary.png": ("a", 0, 2),
+    "memorised.png": ("b", 0, 2),
+    "too-far.png": ("a", 2, 10),
 }
 
 
-def strips(model: str, folder: Path) -> None:
-    """One strip a prompt, by the command line that the README shows."""
-    prompts = read_json(next(info.path for info in available() if info.name == model) / "prompts.json")
-    usual = ConceptVector.load(library(model)[CONCEPT].vector_path).advice["strength"]
-    for name, (kind, first, last) in STRIPS.items():
-        prompt = PROMPT if kind == "ordinary" else prompts[kind][0]["prompt"]
+def strips(model: str, target: Path) -> None:
+    """The two prompts of the page's first paint as strips, by the command line that the README shows."""
+    painted = read_json(folder() / "firstpaint.json")["message"]
+    usual = ConceptVector.load(library(model)[painted["concept"]].vector_path).advice["strength"]
+    for name, (column, first, last) in STRIPS.items():
+        recipe = Recipe.from_json(painted["columns"][column]["recipe"])
         strengths = f"{first * usual:g}:{last * usual:g}:7"
-        arguments = ["steer", prompt, "--concept", CONCEPT, "--strengths", strengths, "--seed", str(SEED)]
-        out = ["--out", str(folder / name)]
+        arguments = ["steer", recipe.prompt, "--concept", painted["concept"], "--strengths", strengths]
+        arguments += ["--seed", str(recipe.seed)]
+        out = ["--out", str(target / name)]
         subprocess.run([sys.executable, "-m", "steering", *arguments, *out], check=True, cwd=REPOSITORY)
         print(f"{name}: rudder {' '.join(repr(a) if ' ' in a else a for a in arguments)}")
 

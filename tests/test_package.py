@@ -57,6 +57,49 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+ROOT = CORE.parent
+BESIDE = [
+    path.relative_to(ROOT) for folder in ("training", "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")
+]
+OURS = NAMES | {".".join(path.with_suffix("").parts).removesuffix(".__init__"): ROOT / path for path in BESIDE}
+OUTSIDE = [name for name in OURS if name not in NAMES]
+
+
+def names_in(path: Path) -> set[str]:
+    """What a module defines or imports at its top, also inside `if` and `try`."""
+    found, waiting = set(), list(ast.parse(path.read_text(encoding="utf-8")).body)
+    for node in waiting:
+        if isinstance(node, (ast.If, ast.Try, ast.With)):
+            waiting += [*node.body, *getattr(node, "orelse", []), *getattr(node, "finalbody", [])]
+            waiting += [one for handler in getattr(node, "handlers", []) for one in handler.body]
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        else:
+            found |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_training_benchmarks_and_tests_import_of_ours_is_there(name: str):
+    """Training is no part of the tests, and needs packages that they do not install: read, not run."""
+    inside = name if OURS[name].name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(OURS[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            above = inside.split(".")[: len(inside.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *filter(None, [node.module])])
+        else:
+            continue
+        if module.split(".")[0] not in ("steering", "training", "benchmarks", "tests"):
+            continue
+        assert module in OURS or any(one.startswith(f"{module}.") for one in OURS), f"{name}: no module {module}"
+        there = names_in(OURS[module]) if module in OURS else set()
+        there |= set(steering.__all__) if module == "steering" else set()
+        for alias in node.names:
+            assert alias.name in there or f"{module}.{alias.name}" in OURS, f"{name}: no {alias.name} in {module}"
+
+
 def test_no_module_hides_a_public_name():
     """An imported module becomes the package's attribute, whatever the package gives under that name."""
     modules = {path.stem for path in CORE.iterdir()}

@@ -15,10 +15,10 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from steering import judge as judging
 from steering.backbones.base import Backbone
 from steering.backbones.registry import load
 from steering.concepts import ConceptInfo, ConceptVector, learn, library
+from steering.evaluation import judge as judging
 from steering.evaluation.common import caption, responses
 from steering.files import home
 from steering.quality import assess

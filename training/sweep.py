@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from steering import judge as judging
 from steering.backbones.registry import load
+from steering.evaluation import judge as judging
 from steering.evaluation.common import gives_back, memorized_set, responses
 from training.concepts import CONCEPTS, SEED, SETTINGS, make_vector, validation_prompts
 
