@@ -35,6 +35,11 @@ STEERING: tuple[Row, ...] = (
 STEPS = ("style", "background", "object", "object_held_out", "memorized_recall", "artefact_rate", "nearest_ratio")
 WAYS = {"steering": "the vector", "prompt": "words in the prompt", "embedding": "the prompt's embedding"}
 WORDS = ("taken", "object_kept", "background_kept", "shape_kept", "change")
+FAMILIES = {  # the paper's Table 1, its own score: family, model and pictures, AUROC, TPR at 1 % FPR, seconds a picture
+    "tiny-sd": ("text, U-Net on latents", "Stable Diffusion 1.4, LAION, 500 + 500", 0.987, 0.961, 0.067),
+    "tiny-dit": ("class, transformer on latents", "DiT-L/4, ImageNet, 500 + 500", 0.995, 0.912, 0.015),
+    "tiny-edm": ("U-Net on pixels", "EDM, CIFAR-10, 100 + 100", 0.998, 0.984, 0.020),
+}
 CURVES = ("success", "preservation", "uniformity", "artefacts")
 
 
@@ -122,6 +127,19 @@ def examples(told: Told) -> str:
     rows.append(["the shipped vector", *(shown(told["shipped"][name]) for name in CURVES)])
     head = ["example pictures a side", "take the style", "keep object and background", "evenness", "damaged"]
     return table(head, rows) + f"\n\nMeans over {' and '.join(told['styles'])}, {told['prompts']} prompts each."
+
+
+def families(evaluations: Mapping[str, Told]) -> str:
+    """Spikiness by family: the paper's Table 1, and the embedded models that were measured, on their own machine."""
+    rows = []
+    for name, (family, theirs, *numbers) in FAMILIES.items():
+        told = found(evaluations.get(name, {}), "detection")
+        rows.append([f"{family}: {theirs} (the paper)", *(f"{value:.3f}" for value in numbers)])
+        if told:
+            counts, keys = told["counts"], ("auroc", "tpr_at_1fpr", "seconds_per_image")
+            ours = f"{family}: {name}, {counts['memorized']} + {counts['ordinary']}"
+            rows.append([ours, *(f"**{told[key]:.3f}**" for key in keys)])
+    return table(["family: model, memorised + other pictures", "AUROC", "TPR at 1 % FPR", "seconds a picture"], rows)
 
 
 def onset(told: Told) -> str:

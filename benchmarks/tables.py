@@ -248,6 +248,9 @@ def tables(root: Path) -> dict[str, str]:
     if "editability" in measured:
         found["editability"] = editability(measured["editability"])
     found |= evaluated.made_of(measured)
+    every = {name: read(f"models/{name}/evaluation.json") for name in evaluated.FAMILIES}
+    if any("detection" in one for one in every.values()):
+        found["families"] = evaluated.families(every)
     rows = [row for row in reach.get("foreign", {}).values()]
     kept = {"verdict": sum(row["verdict"] for row in rows) / len(rows)} if rows else {}
     found["headline"] = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept})

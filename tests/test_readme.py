@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench import summary
-from benchmarks.evaluated import STEPS, ladder, made_of, onset
+from benchmarks.evaluated import FAMILIES, STEPS, families, ladder, made_of, onset
 from benchmarks.tables import BLOCK, MISSING, headline, rewrite, tables
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -29,7 +29,8 @@ def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_tables_are_those_of_the_committed_measurements():
     assert {name for _, name, _ in BLOCK.findall(MEASURED)} == {
-        "prompts", "steps", "ladder", "steering", "styles", "examples", "words", "groups", "detection", "domain",
+        "prompts", "steps", "ladder", "steering", "styles", "examples", "words", "groups", "detection", "families",
+        "domain",
         "onset", "editability", "speed", "scan", "dae", "training",
     }  # fmt: skip
     assert {name for _, name, _ in BLOCK.findall(README)} == {"headline"}
@@ -52,6 +53,16 @@ def test_an_evaluation_becomes_its_tables_and_no_others():
     rising = {"prompts": {"recall_by_level": {"3": {"repeats": 1000, "recall": 1.0}}},
               "detection": {"by_level": {"3": {"auroc": 0.9, "flagged": None}}}}  # fmt: skip
     assert "| 1,000 | 100.0% | 0.900 | not measured | not measured | not measured |" in ladder(rising)
+    seen = {
+        "detection": {
+            "auroc": 0.9,
+            "tpr_at_1fpr": 0.5,
+            "seconds_per_image": 2.0,
+            "counts": {"memorized": 7, "ordinary": 8},
+        }
+    }
+    assert "tiny-edm, 7 + 8 | **0.900** | **0.500** | **2.000** |" in families({"tiny-edm": seen})
+    assert len(families({}).splitlines()) == 2 + len(FAMILIES)
     told = {"onset": {"recall": 300.0, "spikiness": None, "movement": 41.2}}
     assert onset(told).endswith("recall 300, resistance to steering 41 repetitions.")
 
