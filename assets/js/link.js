@@ -5,7 +5,7 @@ window.RudderLink = (() => {
   const MOST = 200;  // steps of undo
   const LAB = "lab"; // keeps its own link (lab-figure.js)
   const OWN = "your own concept: uploads do not travel in a link, so send the vector file";
-  const parts = {}, waiting = {}, labels = {}, speakers = {};
+  const parts = {}, waiting = {}, late = {}, labels = {}, speakers = {};
   const shown = { tab: "steer", painted: true };
   let asked = null;  // a link that waits for its tab
 
@@ -28,6 +28,7 @@ window.RudderLink = (() => {
     part.now = said(part);
     part.painted = plain(part.now);
     buttons();
+    if (late[name]) changed(name, late[name]);
     if (name === "steer") {
       remember("replaceState", location.hash);
       arrive(location.hash);
@@ -57,7 +58,7 @@ window.RudderLink = (() => {
   /* Gradio tells of every change, its own ones too: those that leave everything as it was are none. */
   function changed(name, values) {
     const part = parts[name];
-    if (!part?.now) { waiting[name] = values; return; }
+    if (!part?.now) { (speakers[name] ? late : waiting)[name] = values; return; }
     part.values = copied(values);
     clearTimeout(part.timer);
     part.timer = setTimeout(() => settle(part), REST);

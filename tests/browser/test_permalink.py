@@ -108,7 +108,8 @@ def test_the_workbench_travels_in_a_link_and_undoes(visit, app):
     one.page.fill(".rd-bench-prompt", "a red house & a car? #1")
     one.page.wait_for_function("location.hash.startsWith('#compose?') && location.hash.includes('car')")
     one.page.click(".rd-term-add")
-    one.page.wait_for_selector(".rd-term:nth-child(2)")
+    one.page.wait_for_function("JSON.parse(new URLSearchParams(location.hash.split('?')[1]).get('bench'))"
+                               ".recipe.concepts.length === 2")  # fmt: skip
     one.page.click(".rd-bench-settings summary")
     one.page.fill(".rd-bench-steps", "5")
     one.page.click(".rd-bench-paint")
@@ -134,8 +135,9 @@ def test_the_workbench_travels_in_a_link_and_undoes(visit, app):
     one.page.wait_for_function("document.querySelectorAll('.rd-term').length === 1")
     redo.click()
     one.page.wait_for_function("document.querySelectorAll('.rd-term').length === 2")
+    assert one.page.input_value(".rd-bench-steps") != "5", "what was painted is one step further"
     one.page.go_back()
-    one.page.wait_for_selector("#rd-actions .rd-generate:visible")
+    one.page.wait_for_function("document.querySelector('.rd-bench-steps').value === '5'")
 
 
 def test_links_that_lie_end_in_one_sentence(visit, app):
