@@ -39,13 +39,14 @@ def compile_blocks(backbone: Backbone, backend: str | Callable[..., Any] = "indu
     """
     for path in blocks(backbone.sites().values()):
         block = backbone.network.get_submodule(path)
-        block.forward = _either(block, backend)  # type: ignore[method-assign]
+        block.forward = _either(block, backend)
 
 
 def _either(block: nn.Module, backend: str | Callable[..., Any]) -> Callable[..., Any]:
     """The block's forward pass: its graph, or its own code while something inside it is read or changed."""
     plain = block.forward
-    quick = torch.compile(plain, backend=backend, recompile_limit=GRAPHS, isolate_recompiles=True)
+    own: dict[str, Any] = {"recompile_limit": GRAPHS, "isolate_recompiles": True}  # not in its declared types
+    quick = torch.compile(plain, backend=backend, **own)
     inner = [module for module in block.modules() if module is not block]
 
     def forward(*given: Any, **named: Any) -> Any:
