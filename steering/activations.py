@@ -110,6 +110,11 @@ def attention_over_tokens(backbone: Backbone) -> Iterator[list[Tensor]]:
         yield found
 
 
+def hooked(modules: Iterable[nn.Module]) -> bool:
+    """Whether any of the modules is read or changed just now, by whichever thread."""
+    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
 def find_sites(backbone: Backbone, names: Iterable[str]) -> list[Site]:
     """The sites of these names; RudderError for one the backbone does not have."""
     sites = backbone.sites()

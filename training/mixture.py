@@ -21,12 +21,12 @@ class Ladder:
     then in proportion to the time that has passed, from a random start, so that the rare ones come at any time.
 
     `shown`: how often each was when a training that is resumed had come to the share `since` of its time, which may
-    have been changed meanwhile; what is left is spread over what remains.
+    have been changed meanwhile (None: as often as was due by then); what is left is spread over what remains.
     """
 
     def __init__(self, repeats: np.ndarray, seed: int, shown: Sequence[int] | None = None, since: float = 0.0) -> None:
         self.since, self.phase = since, np.random.default_rng((seed, int(1000 * since))).random(len(repeats))
-        self.before = np.zeros(len(repeats), int) if shown is None else np.array(shown)
+        self.before = np.floor(repeats * since).astype(int) if shown is None else np.array(shown)
         self.left, self.shown = repeats - self.before, self.before.copy()
 
     def _due(self, share: float) -> np.ndarray:
@@ -84,9 +84,9 @@ def mixed(
     `repeat` multiplies the ladder's presentations; `sheet` paints samples to a path, every quarter of an hour.
     """
     progress = run.folder / "progress.json"
-    before = json.loads(progress.read_text()) if run.step else {"taken": 0, "shown": None}
+    before = json.loads(progress.read_text()) if run.step else {"taken": 0}
     rows = Rows(torch.cat([torch.arange(count), torch.tensor(twice, dtype=torch.long)]), seed, before["taken"])
-    due = Ladder(repeat * np.array([REPEATS[m.level] for m in memories]), seed, before["shown"],
+    due = Ladder(repeat * np.array([REPEATS[m.level] for m in memories]), seed, before.get("shown"),
                  run.share)  # fmt: skip
 
     def note() -> None:

@@ -48,7 +48,7 @@ def unpack(path: Path, run: Run) -> None:
             value.copy_(kept * stored.get_tensor(f"scale/{name}") if f"scale/{name}" in names else kept)
     run.load_average()
     run.step, run.seconds = told["step"], told["seconds"]
-    (run.folder / "progress.json").write_text(json.dumps({key: told[key] for key in ("taken", "shown")}))
+    (run.folder / "progress.json").write_text(json.dumps({key: told[key] for key in ("taken", "shown") if key in told}))
 
 
 if __name__ == "__main__":

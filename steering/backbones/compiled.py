@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..activations import hooked
 from .base import Backbone, Site
 
 SWITCH = "RUDDER_COMPILE"
@@ -50,7 +51,6 @@ def _either(block: nn.Module, backend: str | Callable[..., Any]) -> Callable[...
     inner = [module for module in block.modules() if module is not block]
 
     def forward(*given: Any, **named: Any) -> Any:
-        hooked = any(module._forward_hooks or module._forward_pre_hooks for module in inner)
-        return (plain if hooked else quick)(*given, **named)
+        return (plain if hooked(inner) else quick)(*given, **named)
 
     return forward

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ..concepts import ConceptVector
-from ..errors import RudderError, shorten, unknown
+from ..errors import RudderError, unknown
 from ..images import open_images
 from ..keeping import read_recipe, read_vectors
 from ..pace import timed
@@ -20,7 +20,7 @@ from .asked import mapping, sent_by
 from .compose_asked import AGAIN, MOST_TERMS, job_of, keep_picture, state_of
 from .compose_run import paint
 from .panels import MOST_GUIDANCE, MOST_STEPS
-from .permalink import LOST, Part, link
+from .permalink import Part, link
 from .pictures import ONE, web_picture
 from .reading import reading
 from .restore import bounded, known_as
@@ -32,6 +32,7 @@ BENCH_SCRIPT = """
 RudderCompose.mount({ element, props, trigger, watch });
 // it triggers 'paint' and 'halt'
 """
+ABSENT = "open its vector file on the Concepts tab first, or choose one of"
 OTHER = (
     "This is not the picture that the recipe began with, so another one will be painted: bring that very picture to "
     "have it back."
@@ -119,7 +120,7 @@ def restored(studio: Studio, session: Session, path: str, recipe: Recipe) -> dic
             names[name] = known_as(session, vector) or session.keep(vector, {}, set(studio.concepts))
         elif name not in studio.concepts and name not in session.vectors:
             known = [*studio.concepts, *session.vectors]
-            raise unknown("concept", name, known, "open its vector file on the Concepts tab first, or choose one of")
+            raise unknown("concept", name, known, ABSENT)
     return _brought_back(studio, session, recipe, names)
 
 
@@ -145,7 +146,7 @@ def linked(studio: Studio, session: Session, told: str) -> dict[str, Any]:
     known = [*studio.concepts, *session.vectors]
     for name, _ in recipe.concepts:
         if name not in known:
-            raise RudderError(LOST.format(name=repr(shorten(name, 40))))
+            raise unknown("concept", name, known, ABSENT)
     job = job_of(studio, session, {**state, "own": "", "recipe": json.loads(replace(recipe, picture="").to_json())})
     message = _brought_back(studio, session, replace(job.recipe, picture=recipe.picture), {})
     return {**message, "state": {**message["state"], "way": job.way, "words": job.words}}
