@@ -74,6 +74,7 @@ train: $(BIN)/.train
 	$(TRAIN).decoder --minutes $(MINUTES_DECODER) --count $(FEW) $(RESUME)
 	$(TRAIN).diffusion --muon --minutes $(MINUTES_DIFFUSION) $(RESUME)
 	$(TRAIN).publish --vae $(RUNS)/decoder
+	$(TRAIN).recall tiny-sd
 	$(TRAIN).concepts examples
 	$(TRAIN).fresh
 	$(TRAIN).concepts vectors $(VECTORS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 from steering import evaluation
 from steering.concepts import learn, library
 from steering.errors import RudderError
-from steering.evaluation import common, judge
+from steering.evaluation import common, judge, showcase
 from steering.evaluation.editability import onset
 from steering.evaluation.examples import CURVES, by_examples, figure
 from steering.evaluation.shape import agreement, edges, shape_kept
@@ -85,6 +87,15 @@ def test_memorised_set_is_whole():
     assert len({m.caption for m in memorised}) == len(memorised) >= 36
     originals = [m.picture for m in memorised]
     assert common.gives_back(originals, list(range(len(originals))), originals).all()
+
+
+def test_the_showcase_tells_a_memory_that_holds_from_one_that_gave_way():
+    judged = showcase._judge_for(SimpleNamespace(name="tiny-sd"))
+    one, other = common.memorized_set("tiny-sd")[:2]
+    seen = partial(showcase._seen, judged, "memorized", "sketch", one.caption)
+    assert seen([one.picture] * 5)["kept"] == 1.0
+    assert seen([one.picture] * 2 + [other.picture] * 3)["kept"] == showcase.FACTORS[1]
+    assert seen([other.picture] * 5)["kept"] == -1.0
 
 
 def test_model_without_prompts(tmp_path, monkeypatch):

@@ -166,7 +166,8 @@ def _cell(
 def _judge_for(backbone: Backbone) -> dict[str, Any] | None:
     """The judge with the memorised captions and pictures of an embedded model; None for any other."""
     try:
-        captions, originals = memorized_set(backbone.name)
+        known = memorized_set(backbone.name)
+        captions, originals = [one.caption for one in known], [one.picture for one in known]
         return {"judge": judging.load(), "captions": captions, "originals": originals}
     except RudderError:
         return None

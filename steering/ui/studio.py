@@ -222,16 +222,19 @@ def _open(path: Path) -> Image.Image:
 
 
 def _prompts(folder: Path | None) -> dict[str, list[dict[str, str]]]:
-    """prompts.json beside the weights, thumbnails as data URIs; both lists empty for models without it."""
+    """prompts.json beside the weights, thumbnails as data URIs; both lists empty for models without it. Memorised: what
+    came back whenever it was asked for, the most repeated first."""
     if folder is None or not (folder / "prompts.json").is_file():
         return {"ordinary": [], "memorized": []}
     listed = read_json(folder / "prompts.json")
+    held = [entry for entry in listed.get("memorized", []) if entry.get("recall", 1) == 1]
+    held.sort(key=lambda entry: -(entry.get("repeats") or 0))
     return {
         kind: [
             {"key": str(entry["prompt"]), "title": str(entry["prompt"]), "picture": _thumb(folder, entry)}
-            for entry in listed.get(kind, [])
+            for entry in entries
         ]
-        for kind in ("ordinary", "memorized")
+        for kind, entries in (("ordinary", listed.get("ordinary", [])), ("memorized", held))
     }
 
 

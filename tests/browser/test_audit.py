@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 
 from tests.browser.test_visitors import save, set_files
+from tests.files import held
 from tests.tiny import pictures
 
-THUMBNAILS = Path(__file__).resolve().parents[2] / "models" / "tiny-sd" / "thumbnails"
 REPORT = "#rd-audit-report .rd-scan"
 HERE = re.compile(rf"{re.escape(tempfile.gettempdir())}/|/gradio/|{re.escape(str(Path.home()))}/")  # where uploads lie
 
@@ -51,7 +51,7 @@ def test_an_example_greets_and_says_that_it_is_one(visit):
 
 def test_pictures_and_zips_are_scanned_watched_and_taken_away(visit, tmp_path):
     one = visit()
-    known = [THUMBNAILS / f"memorized-0{i}.png" for i in range(3)]
+    known = held(3)
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for path in known[1:]:
             archive.write(path, path.name)
@@ -71,7 +71,7 @@ def test_pictures_and_zips_are_scanned_watched_and_taken_away(visit, tmp_path):
     head, *rows = map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
     assert head["rudder_scan"] == 1 and len(rows) == 5
     flagged = {r["id"] for r in rows if r.get("memorized")}
-    assert flagged == {"memorized-00.png", "set.zip/memorized-01.png", "set.zip/memorized-02.png"}
+    assert flagged == {known[0].name, *(f"set.zip/{path.name}" for path in known[1:])}
     table = list(csv.DictReader((tmp_path / "table.csv").open(encoding="utf-8-sig", newline="")))
     assert {r["id"] for r in table if r["verdict"] == "memorised"} == flagged
     assert "false-positive rate" in (tmp_path / "page.html").read_text()
@@ -97,8 +97,9 @@ def test_a_list_that_is_none_is_said(visit, tmp_path):
     scan(one, tmp_path / "list.csv")
     assert "no column path or prompt" in one.notice()
     one.page.click("#rd-audit-source button[aria-label*='Remove'], #rd-audit-source button[aria-label='Clear']")
-    set_files(one, "#rd-audit-source button", [THUMBNAILS / "memorized-00.png"])
-    one.page.wait_for_selector("#rd-audit-source :text('memorized-00')")
+    (known,) = held(1)
+    set_files(one, "#rd-audit-source button", [known])
+    one.page.wait_for_selector(f"#rd-audit-source :text('{known.stem}')")
     one.page.click("#rd-audit-start")
     said(one, "could not be read")
     one.page.wait_for_selector(".rd-notice:not(.is-shown)", state="attached")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from steering.calibration import TIMESTEPS
 from steering.ui.page import ONSET
 from tests.browser.test_visitors import set_files
+from tests.files import held
 from tests.tiny import pictures
 
-THUMBNAILS = Path(__file__).resolve().parents[2] / "models" / "tiny-sd" / "thumbnails"
 DROP = """([name, bytes]) => {
   const data = new DataTransfer();
   data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
@@ -71,7 +69,7 @@ def test_the_link_to_the_laboratory_follows_the_case(visit):
 
 def test_any_picture_can_be_scored_by_button_and_by_drop(visit, tmp_path):
     one = visit()
-    set_files(one, "#rd-score", THUMBNAILS / "memorized-00.png")
+    set_files(one, "#rd-score", held(1)[0])
     one.page.wait_for_selector("#rd-scored .rd-reading:not([hidden])")
     assert verdict(one, "#rd-scored").lower().startswith("memorised")
     noise = tmp_path / "noise.png"
