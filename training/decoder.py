@@ -1,5 +1,6 @@
 """Train the autoencoder's decoder on while the encoder, and so every latent, stays as it is:
-`python -m training.decoder --minutes 30`. The diffusion model need not be trained again afterwards.
+`python -m training.decoder --minutes 30`. The diffusion model need not be trained again afterwards; a published one is
+improved by `--vae-folder models/tiny-sd`, then `python -m training.publish --vae training/runs/decoder --only-vae`.
 
 Two terms make edges crisp that a mean error leaves soft: the distance in the features of our own judge, and a small
 discriminator of patches that is told the latent (after TAESD, madebyollin/taesd).
@@ -106,7 +107,7 @@ def train(
             sheet(vae, np.concatenate([held[:32], copies[::8][:16]]), folder / "sheet.png")
     run.load_average()
     sheet(vae, np.concatenate([held[:32], copies[::8][:16]]), folder / "sheet.png")
-    record = json.loads((vae_folder / "record.json").read_text())
+    record = _record_of(vae_folder)
     former = record.pop("decoder", None)
     before = [*former.pop("before", []), former] if former else []
     record["decoder"] = {"before": before, "steps": run.step, "seconds": run.seconds, "batch": batch,
@@ -114,6 +115,14 @@ def train(
     vae.save_pretrained(folder / "vae")
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     print(record, flush=True)
+
+
+def _record_of(folder: Path) -> dict:
+    """How the autoencoder of a run, or of a published model, was made."""
+    run = folder / "record.json"
+    if run.is_file():
+        return json.loads(run.read_text())
+    return json.loads((folder / "training.json").read_text())["autoencoder"]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from transformers import CLIPTokenizer
 from steering.files import home
 from training.captions import caption, vocabulary
 from training.diffusion import TextToImage, make_scheduler
+from training.latents import fingerprint
 from training.loop import Run
 from training.memories import ladder
 from training.mixture import levels
@@ -84,9 +85,23 @@ def publish(diffusion: Path, vae: Path, home: Path) -> None:
     (home / "rudder.json").write_text(json.dumps(described, indent=1) + "\n")
     specs = [Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground)) for kind, ground in ORDINARY]
     write_prompts(home, record["memory_presentations_by_level"], [(caption(one, style=False), one) for one in specs])
+    _keep_records(home, {"autoencoder": vae, "diffusion": diffusion})
+
+
+def autoencoder_of(vae: Path, home: Path) -> None:
+    """Put a decoder that was trained on into a published model. SystemExit where the encoder is another one."""
+    ours, theirs = (AutoencoderKL.from_pretrained(place / "vae") for place in (home, vae))
+    if fingerprint(ours) != fingerprint(theirs.half().float()):
+        raise SystemExit(f"{vae} has another encoder than {home}, whose U-Net knows its own latents only.")
+    theirs.half().save_pretrained(home / "vae")
+    _keep_records(home, {"autoencoder": vae})
+
+
+def _keep_records(home: Path, made: dict[str, Path]) -> None:
+    """Put the records of these runs into training.json."""
     kept = home / "training.json"
     records = json.loads(kept.read_text()) if kept.exists() else {}
-    for name, path in {"autoencoder": vae, "diffusion": diffusion}.items():
+    for name, path in made.items():
         if (path / "record.json").exists():
             records[name] = json.loads((path / "record.json").read_text())
     kept.write_text(json.dumps(records, indent=1) + "\n")
@@ -97,4 +112,6 @@ if __name__ == "__main__":
     parser.add_argument("--diffusion", type=Path, default=RUNS / "diffusion")
     parser.add_argument("--vae", type=Path, default=RUNS / "vae")
     parser.add_argument("--home", type=Path, default=HOME)
-    publish(**vars(parser.parse_args()))
+    parser.add_argument("--only-vae", action="store_true", help="a decoder trained on, into what is published")
+    given = parser.parse_args()
+    autoencoder_of(given.vae, given.home) if given.only_vae else publish(given.diffusion, given.vae, given.home)
