@@ -134,6 +134,9 @@ def test_words_come_as_a_third_and_fourth_picture(studio: Studio, owner: Session
     )
     assert [one["way"] for one in last["rivals"]] == ["prompt", "embedding"]
     assert all("grey levels" in one["sentence"] for one in last["rivals"])
+    for one in last["rivals"]:
+        assert one["file"] == f"rudder-words-{one['way']}-seed{TWO.seed}.png"
+        assert one["src"].startswith("data:image/png")
 
 
 def test_a_newer_run_and_stop_end_the_older_and_leave_the_stage_alone(studio: Studio, owner: Session):

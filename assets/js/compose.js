@@ -286,7 +286,10 @@ window.RudderCompose = (() => {
         image.onload = () => image.classList.toggle("is-small", image.naturalWidth <= 160);
         const head = Object.assign(document.createElement("b"), { textContent: one.title });
         const caption = document.createElement("figcaption");
-        caption.append(head, ` ${one.sentence}`);
+        const save = Object.assign(document.createElement("button"), { type: "button", className: "rd-button is-quiet rd-rival-save", textContent: "Download" });
+        save.setAttribute("aria-label", `Download: ${one.title}`);
+        save.addEventListener("click", () => RudderDownload.save(one.src, one.file));
+        caption.append(head, ` ${one.sentence}`, save);
         figure.append(image, caption);
         figure.dataset.way = one.way;
         return figure;

@@ -89,7 +89,7 @@ def paint(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterator
             if isinstance(found, Progress):
                 yield from note(f"Words: {found.message}", found.done / found.total, known)
             else:
-                known["rivals"] = [_rival(rival) for rival in found]
+                known["rivals"] = [_rival(rival, recipe.seed) for rival in found]
         yield note.message("done", "", 1.0, known)
 
 
@@ -183,11 +183,13 @@ def _run_key(studio: Studio, recipe: Recipe) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _rival(one: Rival) -> dict[str, Any]:
+def _rival(one: Rival, seed: int) -> dict[str, Any]:
+    """A picture that words made. It is a PNG without a recipe, since none remakes it: nothing in it is steered."""
     return {
         "way": one.way,
         "title": TITLES[one.way],
-        "src": _shown(one.image),
+        "src": _exact(one.image),
+        "file": f"rudder-words-{one.way}-seed{seed}.png",
         "change": round(255 * one.change, 1),
         "sentence": one.sentence,
     }
@@ -195,8 +197,10 @@ def _rival(one: Rival) -> dict[str, Any]:
 
 def _shown(image: Image.Image) -> str:
     """A picture to lay beside another: to the pixel where it is small, so that only what changed differs."""
-    if image.width > SMALL:
-        return web_picture(image, 94)
+    return web_picture(image, 94) if image.width > SMALL else _exact(image)
+
+
+def _exact(image: Image.Image) -> str:
     file = BytesIO()
     image.save(file, "PNG")
     return data_uri(file.getvalue())

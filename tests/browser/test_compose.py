@@ -99,6 +99,9 @@ def test_two_concepts_a_mask_words_and_back_from_the_download(visit, tmp_path):
     paint(one, ".rd-bench-compare")
     assert one.page.locator(".rd-bench-rivals figure").count() == 2
     assert "grey levels" in one.page.inner_text(".rd-bench-rivals")
+    save(one, ".rd-bench-rivals [data-way=prompt] .rd-rival-save", tmp_path / "words.png")
+    with Image.open(tmp_path / "words.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) >= 512
     assert source(one, "after") == painted, "painted again, it is the same file"
 
     other = visit()
