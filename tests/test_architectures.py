@@ -61,7 +61,7 @@ def test_the_true_networks_have_the_presets_sites(architecture):
             continue
         told = chosen(preset, sites)
         assert told["sites"] == preset.sites and told["num_inference_steps"] == 40
-        assert (told["window"], told["timesteps"], told["probe"][1]) == ((0.5, 0.95), (10,), 10)
+        assert (told["window"], told["timesteps"]) == ((0.5, 0.95), (10,))
 
 
 def test_a_true_single_file_is_told_by_its_shapes(architecture):
@@ -94,7 +94,7 @@ def as_list(value):
 def test_a_preset_settles_the_defaults_of_what_is_loaded_by_its_name(tiny_folder, backbone, monkeypatch):
     monkeypatch.setattr(registry.hub, "fetch", lambda repo, revision, check: asked.append(revision) or tiny_folder)
     asked: list = []
-    here = Preset("abc", 7, 3.5, ("up_blocks.0.resnets.0",), (0.4, 0.9), ("mid_block", 20), (10, 30))
+    here = Preset("abc", 7, 3.5, ("up_blocks.0.resnets.0",), (0.4, 0.9), (10, 30))
     monkeypatch.setitem(presets.PRESETS, "owner/name", here)
     known = registry.outline("owner/name")
     assert known.remote and known.defaults == {"num_inference_steps": 7, "guidance_scale": 3.5}
@@ -102,10 +102,10 @@ def test_a_preset_settles_the_defaults_of_what_is_loaded_by_its_name(tiny_folder
     assert asked == ["abc"]
     assert found.defaults == backbone.defaults | {
         "num_inference_steps": 7, "guidance_scale": 3.5, "sites": here.sites, "window": (0.4, 0.9),
-        "probe": ("mid_block", 20), "timesteps": (10, 30)}  # fmt: skip
+        "timesteps": (10, 30)}  # fmt: skip
     *_, vector = learn(found, "red", pictures(2))
     assert vector.timesteps == (10, 30) and vector.sites == here.sites and vector.advice["window"] == [0.4, 0.9]
-    lost = Preset(None, 7, 3.5, ("attic",), (0.4, 0.9), ("mid_block", 20))
+    lost = Preset(None, 7, 3.5, ("attic",), (0.4, 0.9))
     monkeypatch.setitem(presets.PRESETS, "owner/name", lost)
     with pytest.raises(RudderError, match="site of the preset named 'attic'"):
         load("owner/name")

@@ -68,7 +68,7 @@ class Backbone(Protocol):
     `classes`: None where texts are prompts; else what they name, a count of 0 for a model that is told nothing.
     `defaults`: "num_inference_steps", "guidance_scale"; and by what a site is for, tuples of names: "sites" (steered at
     unless told otherwise), "more_sites" (tried beside them), "scored" (where spikiness is looked for). Of a checkpoint
-    with a preset also its "window", "timesteps" and "probe" (see presets.py).
+    with a preset also its "window" and "timesteps" (see presets.py).
     """
 
     name: str

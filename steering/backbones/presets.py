@@ -21,8 +21,7 @@ class Preset:
 
     `revision`: the commit or branch to fetch, None for the newest; `commit`: how its name begins, "" for any. `sites`:
     where to steer, () for the family's own; `window`: in which part of the steps; `timesteps`: where concepts are
-    learned, () for Rudder's own. `probe`: (site, timestep) at which memorised pictures are told, before a calibration
-    says better.
+    learned, () for Rudder's own.
     """
 
     revision: str | None
@@ -30,7 +29,6 @@ class Preset:
     guidance_scale: float
     sites: tuple[str, ...]
     window: tuple[float, float]
-    probe: tuple[str, int] | None
     timesteps: tuple[int, ...] = ()
     family: str = "stable_diffusion"
     commit: str = ""
@@ -42,14 +40,13 @@ class Preset:
 
 # The paper's steering of Stable Diffusion 1.4 (arXiv 2512.20963, its notebook): 40 DDIM steps at guidance 7.5, whole
 # outputs of these resnets read at t = 10, added in the last 20 steps except the final 2. Its detection reads the last
-# nonlinearity of the same blocks at t = 10; which of them Table 1 used is not said, so the last one stands here.
+# nonlinearity of the same blocks at t = 10; which of them Table 1 used is not said, and a calibration tries them all.
 PAPER = Preset(
     revision=None,
     num_inference_steps=40,
     guidance_scale=7.5,
     sites=tuple(f"up_blocks.0.resnets.{i}" for i in range(3)) + tuple(f"up_blocks.1.resnets.{i}" for i in range(2)),
     window=(0.5, 0.95),
-    probe=("up_blocks.1.resnets.0.nonlinearity", 10),
     timesteps=(10,),
 )
 # 2.1 has the same blocks and was not in the paper: the same settings. Its publisher took it from the hub; the copies of
@@ -62,7 +59,6 @@ DIT_XL = Preset(
     guidance_scale=4.0,
     sites=(),
     window=(0.5, 0.95),
-    probe=None,
     family="dit",
     commit="32d0e35",
 )
@@ -90,9 +86,9 @@ def settle(backbone: Backbone, name: str) -> None:
 def chosen(preset: Preset, sites: Mapping[str, Any]) -> dict[str, Any]:
     """A preset as `Backbone.defaults` has it, checked against a model's sites; RudderError for one that it lacks."""
     told = {**preset.settings(), "window": preset.window, "timesteps": preset.timesteps}
-    for site in (*preset.sites, *(preset.probe or ())[:1]):
+    for site in preset.sites:
         if site not in sites:
             raise unknown("site of the preset", site, sites)
     if preset.sites:
         told["sites"] = preset.sites
-    return told | ({"probe": preset.probe} if preset.probe else {})
+    return told
