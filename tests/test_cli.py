@@ -17,6 +17,7 @@ from steering import cli, evaluation
 from steering.cli.arguments import concepts_asked, film, numbered, slug, strengths_of, window_of
 from steering.cli.console import table
 from steering.errors import RudderError
+from steering.evaluation import record
 from steering.png import read_png, read_png_vectors
 from steering.recipe import Recipe, Strip, Window
 from tests.tiny import make_tiny_sd, pictures
@@ -323,7 +324,33 @@ def test_evaluate_calls_the_measures_it_is_asked_for(rudder, monkeypatch: pytest
     code, out, _ = rudder("evaluate", "--what", "all", "--limit", "3", "--seed", "7", "--json", "--out", "e.json")
     assert code == 0 and json.loads(out) == json.loads(Path("e.json").read_text())
     assert asked == [(name, "tiny-sd", 7, 3) for name in every]
+    made = json.loads(out)["made"]
+    assert list(json.loads(out)) == [*every, "made"] and {(one["seed"], one["limit"]) for one in made.values()} == {
+        (7, 3)
+    }
     assert "0.500" in rudder("evaluate", "--what", "prompts")[1]
+
+
+def test_an_evaluation_keeps_other_parts_of_the_same_weights_and_none_of_others(rudder, monkeypatch):
+    for name, value in (("prompts", 1), ("steering", 2)):
+        monkeypatch.setattr(evaluation, name, lambda *_, v=value, n=name, **__: {n: {"value": v}})
+    for name in ("steering", "prompts"):
+        assert rudder("evaluate", "--what", name, "--out", "e.json")[0] == 0
+    told = json.loads(Path("e.json").read_text())
+    assert list(told) == ["prompts", "steering", "made"] and told["steering"] == {"value": 2}
+    for strange in ({"fingerprint": "other"}, {}):
+        Path("e.json").write_text(json.dumps(told | {"made": told["made"] | {"steering": strange}}))
+        assert rudder("evaluate", "--what", "prompts", "--out", "e.json")[0] == 0
+        assert set(json.loads(Path("e.json").read_text())) == {"prompts", "made"}
+
+    def broken(*_, **__):
+        raise RudderError("no")
+
+    monkeypatch.setattr(evaluation, "steering", broken)
+    monkeypatch.setattr(record, "PARTS", ("prompts", "steering"))
+    Path("e.json").unlink()
+    assert rudder("evaluate", "--what", "all", "--out", "e.json")[0] == 2
+    assert set(json.loads(Path("e.json").read_text())) == {"prompts", "made"}, "what was measured is not lost"
 
 
 def test_help_teaches_without_waiting_for_torch():

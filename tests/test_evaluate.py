@@ -162,7 +162,7 @@ def test_record_has_the_keys_of_the_report():
         "detection": "auroc auroc_in_kind auroc_photographs tpr_at_1fpr seconds_per_image rivals",
         "editability": "spearman ci95 n",
     }
-    assert set(keys) <= set(record) <= {*keys, "words", "groups"}
+    assert set(keys) <= set(record) <= {*keys, "words", "groups", "made"}
     for block, names in keys.items():
         assert set(names.split()) <= set(record[block])
     for rival in record["detection"]["rivals"].values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,7 +53,10 @@ def evaluate(
     ] = What.all,
     seed: Annotated[int, typer.Option(help="First seed of the pictures.")] = 0,
     limit: Annotated[int | None, typer.Option(help="At most this many captions (for a quick look).")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Also write the JSON here, each part once it is measured; other parts stay."),
+    ] = None,
     engine: Engine = Engines.processes,
     workers: Workers = None,
     address: Address = None,
@@ -71,30 +75,26 @@ def evaluate(
     from .. import evaluation
 
     backbone = backbone_for(model, device, dtype, attention)
-    values: dict[str, Any] = {}
-    measures = {
-        "prompts": evaluation.prompts,
-        "steering": evaluation.steering,
-        "detection": evaluation.detection,
-        "editability": evaluation.editability,
-        "words": evaluation.words,
-        "groups": evaluation.groups,
-    }
     from ..engines import using
+    from ..evaluation import record
 
+    earlier = record.kept(out, backbone.fingerprint) if out else {"made": {}}
+    values: dict[str, Any] = {"made": {}}
     with (
         crew(engine, workers, address, model, device, dtype and dtype.value, attention.value) as painters,
         using(painters),
     ):
-        for name, measure in measures.items():
-            if what.value in (name, "all"):
-                with progress(f"measuring {name}") as report:
-                    values |= measure(backbone, seed=seed, limit=limit, progress=report)
-    if out:
-        with replacing(out, "evaluation", EVALUATION) as part:
-            part.write_text(as_json(values, indent=2) + "\n", encoding="utf-8")
-    rows = [(block, *pair) for block, measured in values.items() for pair in flat(measured)]
-    emit(values, json_, table(["block", "measure", "value"], rows))
+        for name in record.PARTS if what is What.all else (what.value,):
+            began = perf_counter()
+            with progress(f"measuring {name}") as report:
+                found = getattr(evaluation, name)(backbone, seed=seed, limit=limit, progress=report)
+            made = record.how(backbone.fingerprint, seed, limit, perf_counter() - began)
+            values = record.joined(values, {**found, "made": {name: made}})
+            if out:
+                with replacing(out, "evaluation", EVALUATION) as part:
+                    part.write_text(as_json(record.joined(earlier, values), indent=2) + "\n", encoding="utf-8")
+    rows = [(part, *pair) for part, measured in values.items() for pair in flat(measured)]
+    emit(values, json_, table(["part", "measure", "value"], rows))
 
 
 def score(
