@@ -40,6 +40,7 @@ FAMILIES = {  # the paper's Table 1, its own score: family, model and pictures, 
     "tiny-dit": ("class, transformer on latents", "DiT-L/4, ImageNet, 500 + 500", 0.995, 0.912, 0.015),
     "tiny-edm": ("U-Net on pixels", "EDM, CIFAR-10, 100 + 100", 0.998, 0.984, 0.020),
 }
+PARTS = {"steps": "prompts", "ladder": "prompts", "styles": "steering", "examples": "steering", "onset": "editability"}
 CURVES = ("success", "preservation", "uniformity", "artefacts")
 
 
@@ -163,4 +164,10 @@ def made_of(measured: Told) -> dict[str, str]:
         "examples": has("steering.by_examples") and examples(measured["steering"]["by_examples"]),
         "onset": has("editability.onset") and onset(measured["editability"]),
     }
-    return {name: text for name, text in tables.items() if text}
+    return {name: f"{text}{quick(measured, PARTS.get(name, name))}" for name, text in tables.items() if text}
+
+
+def quick(measured: Told, part: str) -> str:
+    """A line that says so where a part was measured on fewer captions than it has."""
+    most = found(measured, f"made.{part}.limit")
+    return f"\n\n*A quick look: at most {most:,} captions a group.*" if most else ""

@@ -50,6 +50,9 @@ def test_an_evaluation_becomes_its_tables_and_no_others():
     assert set(made) == {"prompts", "steps"}
     assert "| style recognised | 50.0% | >= 97% |" in made["prompts"] and "not measured" in made["prompts"]
     assert made["steps"].startswith("| steps | **8** |") and "0.25 x" in made["steps"]
+    quick = made_of({"prompts": few, "made": {"prompts": {"limit": 24}}})
+    assert all(text.endswith("*A quick look: at most 24 captions a group.*") for text in quick.values())
+    assert made_of({"prompts": few, "made": {"prompts": {"limit": None}}}) == made
     rising = {"prompts": {"recall_by_level": {"3": {"repeats": 1000, "recall": 1.0}}},
               "detection": {"by_level": {"3": {"auroc": 0.9, "flagged": None}}}}  # fmt: skip
     assert "| 1,000 | 100.0% | 0.900 | not measured | not measured | not measured |" in ladder(rising)
