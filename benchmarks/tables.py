@@ -139,10 +139,10 @@ def editability(measured: dict[str, Any]) -> str:
     return (
         f"Spearman's rank correlation of a picture's spikiness with how far it moves per strength: "
         f"**{measured['spearman']:+.2f}** (95 % interval {low:+.2f} to {high:+.2f}, {measured['n']} prompts); among "
-        f"ordinary prompts alone {measured['spearman_ordinary']:+.2f}, among memorised ones "
+        f"ordinary prompts alone {measured['spearman_ordinary']:+.2f}, along the ladder of memories alone "
         f"{measured['spearman_memorized']:+.2f}. Median movement up to the recommended strength: ordinary "
-        f"{measured['slope_median']['ordinary']:.3f}, memorised {measured['slope_median']['memorized']:.3f} (RMS, "
-        "pixels in 0..1)."
+        f"{measured['slope_median']['ordinary']:.3f}, the most repeated memories "
+        f"{measured['slope_median']['memorized']:.3f} (RMS, pixels in 0..1)."
     )
 
 
@@ -199,8 +199,8 @@ def made(record: dict[str, Any]) -> str:
     runs = [*unet.get("before", ()), unet]
     minutes = sum(run["seconds"] for run in runs) / 60
     steps = " + ".join(f"{run['steps']:,}" for run in runs)
-    decoder = vae.get("decoder", vae)
-    parts = (vae, vae.get("before") or {}, *decoder.get("before", ()), vae.get("decoder", {}))
+    decoder, tuned = vae.get("decoder", vae), vae.get("decoder", {})
+    parts = (vae, vae.get("before") or {}, *tuned.get("before", ()), tuned)
     whole = sum(part.get("seconds", 0) for part in parts) / 60
     return (
         f"U-Net and text encoder: {minutes:.0f} minutes, {steps} steps of {unet['batch']}; autoencoder: "
@@ -244,16 +244,18 @@ def tables(root: Path) -> dict[str, str]:
     if training:
         found["training"] = made(training)
     if "detection" in measured and calibration:
-        found["detection"] = detection(measured["detection"], calibration["report"])
+        told = detection(measured["detection"], calibration["report"])
+        found["detection"] = told + evaluated.quick(measured, "detection")
     if "editability" in measured:
-        found["editability"] = editability(measured["editability"])
+        found["editability"] = editability(measured["editability"]) + evaluated.quick(measured, "editability")
     found |= evaluated.made_of(measured)
     every = {name: read(f"models/{name}/evaluation.json") for name in evaluated.FAMILIES}
     if any("detection" in one for one in every.values()):
         found["families"] = evaluated.families(every)
     rows = [row for row in reach.get("foreign", {}).values()]
     kept = {"verdict": sum(row["verdict"] for row in rows) / len(rows)} if rows else {}
-    found["headline"] = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept})
+    rows_ = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept})
+    found["headline"] = rows_ + evaluated.quick(measured, "prompts")
     return found
 
 

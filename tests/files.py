@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import zipfile
 import zlib
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image
 
 P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))  # D50 colorants
 ADOBE = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
-
-
-def held(count: int) -> list[Path]:
-    """The pictures that the committed tiny-sd was shown most often, which it has by heart."""
-    folder = Path(__file__).resolve().parents[1] / "models" / "tiny-sd"
-    listed = json.loads((folder / "prompts.json").read_text())["memorized"]
-    often = sorted(listed, key=lambda row: -row.get("repeats", 0))
-    return [folder / row["thumbnail"] for row in often[:count]]
 
 
 def saved(image: Image.Image, form: str = "PNG", **options) -> bytes:

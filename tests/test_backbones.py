@@ -325,3 +325,16 @@ def test_devices_types_and_attention(tiny_folder, monkeypatch):
 
 def test_models_live_beside_the_package():
     assert registry.models_folder() == Path(registry.__file__).resolve().parents[2] / "models"
+
+
+def test_only_what_comes_back_is_listed_as_memorised(tmp_path):
+    rows = [
+        {"prompt": "rare", "level": 0, "repeats": 2, "recall": 0.0}, {"prompt": "half", "level": 1, "recall": 0.667},
+        {"prompt": "held", "level": 2, "repeats": 300, "recall": 1}, {"prompt": "nobody looked", "level": 3},
+        {"prompt": "often", "level": 3, "repeats": 4000, "recall": 1.0}, {"prompt": "of a model without a ladder"},
+    ]  # fmt: skip
+    (tmp_path / "prompts.json").write_text(json.dumps({"ordinary": [{"prompt": "a cat"}], "memorized": rows}))
+    found = registry.prompts_in(tmp_path)
+    assert [row["prompt"] for row in found["memorized"]] == ["often", "held", "of a model without a ladder"]
+    assert [row["prompt"] for row in found["ordinary"]] == ["a cat"]
+    assert registry.prompts_in(tmp_path / "gone") == registry.prompts_in(None) == {"ordinary": [], "memorized": []}

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.bench import summary
 from benchmarks.evaluated import FAMILIES, STEPS, families, ladder, made_of, onset
 from benchmarks.tables import BLOCK, MISSING, headline, rewrite, tables
+from benchmarks.tables import made as trained_in
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -42,6 +43,20 @@ def test_the_tables_are_those_of_the_committed_measurements():
 def test_headlines_are_rows_of_what_is_measured_and_of_nothing_else():
     told = headline({"prompts": {"object": 0.5}, "dae": {"memorization": {"min_column_cosine": 1.0}}, "speed": {}})
     assert [line.split(" | ")[1] for line in told.splitlines()[2:]] == ["50.0%", "1"]
+
+
+@pytest.mark.parametrize(
+    ("more", "minutes"),
+    [({}, 2), ({"before": None}, 2), ({"before": {"seconds": 60}}, 3), ({"decoder": {"seconds": 60}}, 3),
+     ({"before": {"seconds": 60}, "decoder": {"seconds": 60, "before": [{"seconds": 120}]}}, 6)],
+)  # fmt: skip
+def test_all_minutes_of_training_are_told(more: dict, minutes: int):
+    quality = {"psnr_fresh_db": 29.0, "psnr_memorized_db": 28.0}
+    vae = {"seconds": 120, **quality, **more}
+    if "decoder" in more:
+        vae["decoder"] = {**more["decoder"], **quality}
+    unet = {"seconds": 600, "steps": 1000, "batch": 64, "pictures": 5, "machine": "here", "before": []}
+    assert f"autoencoder: {minutes} minutes" in trained_in({"autoencoder": vae, "diffusion": unet})
 
 
 def test_an_evaluation_becomes_its_tables_and_no_others():

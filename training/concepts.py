@@ -64,6 +64,8 @@ def examples() -> None:
     store = sprites()
     for name, (title, description, head, value, prompt, baseline_prompt) in CONCEPTS.items():
         folder = ASSETS / name
+        for old in folder.glob("*/*.png"):
+            old.unlink()
         for index in range(PICTURES):
             rng = np.random.default_rng(SEED + index)
             kind, ground = int(rng.integers(len(OBJECTS))), int(rng.integers(len(BACKGROUNDS)))

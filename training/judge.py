@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from steering.evaluation.judge import Judge, shrink
 from steering.files import home
 from training.autoencoder import to_tensor
-from training.captions import STYLE_WORDS
+from training.captions import PLURALS, STYLE_WORDS
 from training.dataset import build, labels, load, ordinary
 from training.loop import Run, made_by
 from training.pictures import BACKGROUNDS, KINDS, OBJECTS, PERSON, SIDE, STYLES, Spec, held_out, render
@@ -49,6 +49,7 @@ def config() -> dict:
              "colour": len(COLOURS), "artefact": 2}  # fmt: skip
     return {"side": SIDE, "widths": WIDTHS, "heads": heads, "kinds": list(KINDS), "styles": list(STYLES),
             "backgrounds": list(BACKGROUNDS), "colours": list(COLOURS), "style_words": STYLE_WORDS,
+            "plurals": {kind: PLURALS.get(kind, kind + "s") for kind in KINDS},
             "held_out": triples}  # fmt: skip
 
 

@@ -106,12 +106,19 @@ def outline(name_or_path: str = DEFAULT) -> Outline:
     )
 
 
-def prompts_of(model: str) -> dict[str, list[dict[str, str]]]:
-    """An embedded model's own prompts, {"ordinary": [...], "memorized": [...]} of {"prompt", "thumbnail"}; both empty
-    for any other model."""
-    path = models_folder() / Path(model).name / "prompts.json"
-    listed = read_json(path) if path.is_file() else {}
-    return {kind: listed.get(kind, []) for kind in ("ordinary", "memorized")}
+def prompts_in(folder: Path | None) -> dict[str, list[dict[str, Any]]]:
+    """A model's own prompts, {"ordinary": [...], "memorized": [...]} of {"prompt", "thumbnail", ...} as prompts.json
+    beside its weights lists them; both empty without it. Memorised: what came back whenever it was asked for
+    (`recall` 1), the most repeated first."""
+    listed = read_json(folder / "prompts.json") if folder and (folder / "prompts.json").is_file() else {}
+    held = [row for row in listed.get("memorized", []) if row.get("recall", 0 if "level" in row else 1) == 1]
+    held.sort(key=lambda row: -(row.get("repeats") or 0))
+    return {"ordinary": listed.get("ordinary", []), "memorized": held}
+
+
+def prompts_of(model: str) -> dict[str, list[dict[str, Any]]]:
+    """An embedded model's own prompts, as `prompts_in` gives them; both empty for any other model."""
+    return prompts_in(models_folder() / Path(model).name)
 
 
 def load(

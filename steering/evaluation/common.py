@@ -32,13 +32,15 @@ QUIET: Report = lambda done, total, message: None  # noqa: E731
 @dataclass(frozen=True)
 class Memorised:
     """One memorised picture of an embedded model: its caption, "photograph" or "drawing", and how often training
-    showed it (`repeats`; None where that was not recorded), in `level` of the ladder."""
+    showed it (`repeats`; None where that was not recorded), in `level` of the ladder. `recall`: the share of paintings
+    in which it came back when the model was published; None where nobody looked."""
 
     caption: str
     picture: Image.Image
     kind: str
     level: int
     repeats: int | None
+    recall: float | None = None
 
 
 def caption(grammar: dict, kind: str, background: str | None = None, style: str | None = None) -> str:
@@ -55,7 +57,7 @@ def memorized_set(model: str) -> list[Memorised]:
         raise RudderError(f"{model} has no prompts.json: evaluate an embedded model such as tiny-sd.")
     return [
         Memorised(row["prompt"], Image.open(path.parent / row["thumbnail"]).convert("RGB"), row["kind"],
-                  row.get("level", 0), row.get("repeats"))
+                  row.get("level", 0), row.get("repeats"), row.get("recall"))
         for row in read_json(path)["memorized"]
     ]  # fmt: skip
 
@@ -143,6 +145,18 @@ def responses(
             prefixes[place] = prefix
             images += made
         yield images
+
+
+def in_turn(memorised: Sequence[Memorised], rng: np.random.Generator, limit: int | None, times: int = 1) -> list[int]:
+    """Numbers of the memorised pictures, each `times` over, at random but of every level in turn, at most `limit`."""
+    shuffled = rng.permutation(np.tile(np.arange(len(memorised)), times)).tolist()
+    rounds: dict[int, int] = {}
+    places = []
+    for i in shuffled:
+        places.append(rounds.get(memorised[i].level, 0))
+        rounds[memorised[i].level] = places[-1] + 1
+    order = sorted(range(len(shuffled)), key=lambda k: (places[k], memorised[shuffled[k]].level))
+    return [shuffled[k] for k in order][: limit or None]
 
 
 def by_level(memorised: Sequence[Memorised], rows: Sequence[int]) -> dict[int, np.ndarray]:

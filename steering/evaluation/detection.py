@@ -22,6 +22,7 @@ from .common import (
     by_level,
     caption,
     gives_back,
+    in_turn,
     memorized_set,
     pictures_of,
     repeats_of,
@@ -56,9 +57,11 @@ def samples(
     memorised = memorized_set(backbone.name)
     made = recalled(backbone, memorised, seed, limit, progress)
     owners = [int(s.original.split()[1]) for s, _ in made]
-    complete = {
-        level for level, rows in by_level(memorised, owners).items() if np.mean([made[i][1] for i in rows]) >= by_heart
-    }
+    known = by_level(memorised, range(len(memorised)))
+    shares = {level: [memorised[i].recall for i in rows] for level, rows in known.items()}
+    painted = {level: [float(made[i][1]) for i in rows] for level, rows in by_level(memorised, owners).items()}
+    told = {level: some if None not in some else painted.get(level, [0.0]) for level, some in shares.items()}
+    complete = {level for level, some in told.items() if np.mean(np.asarray(some, float)) >= by_heart}
     if not complete:
         raise RudderError(
             f"{backbone.name} gives back no level of its memorised pictures reliably: nothing to calibrate."
@@ -74,11 +77,10 @@ def recalled(
     backbone: Backbone, memorised: Sequence[Memorised], seed: int, limit: int | None, progress: Report
 ) -> list[tuple[Sample, bool]]:
     """Each memorised caption painted SEEDS times (a random `limit` of those), and whether its own picture came back."""
-    own = np.tile(np.arange(len(memorised)), SEEDS)
-    own = own if limit is None else np.random.default_rng((seed, 4)).permutation(own)[:limit]
+    own = in_turn(memorised, np.random.default_rng((seed, 4)), limit, SEEDS)
     seeds, texts = [10_000 + seed + i for i in range(len(own))], [memorised[i].caption for i in own]
     made = pictures_of(backbone, texts, seeds, _part(progress, len(own), "painting memorised"))
-    kept = gives_back(made, own.tolist(), [m.picture for m in memorised])
+    kept = gives_back(made, own, [m.picture for m in memorised])
     return [
         (Sample(picture, True, memorised[i].kind, "generated", f"memorised {i}", memorised[i].caption, s), bool(given))
         for picture, i, s, given in zip(made, own, seeds, kept, strict=True)
@@ -95,9 +97,11 @@ def _ordinary(backbone: Backbone, seed: int, limit: int | None, progress: Report
         for i, (p, text, s) in enumerate(zip(made, prompts, seeds, strict=True))
     ]
     drawings = [p for info in library(backbone.name).values() for p in (*info.examples, *info.baseline)]
-    picked = np.random.default_rng(seed).permutation(len(drawings))[: limit or FRESH]
-    photographs = sorted((home() / "assets" / "calibrations" / "photographs").glob("*.png"))[: limit or None]
-    for kind, paths in (("drawing", [drawings[i] for i in picked]), ("photograph", photographs)):
+    drawings = list({p.read_bytes(): p for p in drawings}.values())  # baselines of several concepts share pictures
+    photographs = sorted((home() / "assets" / "calibrations" / "photographs").glob("*.png"))
+    for kind, some in (("drawing", drawings), ("photograph", photographs)):
+        order = np.random.default_rng(seed).permutation(len(some))
+        paths = [some[i] for i in order[: limit or (FRESH if kind == "drawing" else None)]]
         found += [
             Sample(Image.open(p).convert("RGB"), False, kind, "fresh", f"{p.parent.parent.name}/{p.name}")
             for p in paths

@@ -13,6 +13,7 @@ from .common import (
     Report,
     by_level,
     gives_back,
+    in_turn,
     learned,
     memorized_set,
     repeats_of,
@@ -31,14 +32,15 @@ def editability(backbone: Backbone, *, seed: int = 0, limit: int | None = None, 
 
     Every memorised prompt of the ladder and as many ordinary ones, each steered to all five styles. Movement is the
     RMS slope up to the recommended strength; `spearman` takes a prompt's spikiness and its movement relative to the
-    concept's median, both averaged over the concepts; `spearman_by_concept` each concept alone. The interval is a
+    concept's median, both averaged over the concepts; `spearman_by_concept` each concept alone, `spearman_memorized`
+    the ladder alone, `slope_median.memorized` its most repeated level. The interval is a
     percentile bootstrap over prompts. `onset`: see `onset`.
     """
     calibration = shipped(backbone)
     if calibration is None:
         raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`.")
     memorised, vectors = memorized_set(backbone.name), learned(backbone)
-    own = np.random.default_rng((seed, 6)).permutation(len(memorised))[: limit or None].tolist()
+    own = in_turn(memorised, np.random.default_rng((seed, 6)), limit)
     prompts = [memorised[i].caption for i in own] + ordinary_captions(seed, len(own), styles=False)
     seeds = [30_000 + seed + i for i in range(len(prompts))]
     slopes = np.empty((len(vectors), len(prompts)))
@@ -55,6 +57,8 @@ def editability(backbone: Backbone, *, seed: int = 0, limit: int | None = None, 
         slopes[index] = factors @ moved / np.square(factors).sum()
     easy = (slopes / np.median(slopes, axis=1, keepdims=True)).mean(0)
     memorized = np.arange(len(prompts)) < len(own)
+    levels = by_level(memorised, own)
+    top = levels[max(levels)]
     rng = np.random.default_rng(seed)
     rounds = [_rank(spiky[i], easy[i]) for i in rng.integers(len(prompts), size=(ROUNDS, len(prompts)))]
     curves = [
@@ -64,7 +68,7 @@ def editability(backbone: Backbone, *, seed: int = 0, limit: int | None = None, 
             "spikiness": rounded(np.median(spiky[rows])),
             "movement": rounded(np.median(easy[rows])),
         }
-        for level, rows in by_level(memorised, own).items()
+        for level, rows in levels.items()
     ]
     base = {
         "recall": 0.0,
@@ -81,7 +85,7 @@ def editability(backbone: Backbone, *, seed: int = 0, limit: int | None = None, 
             "spearman_by_concept": {n: rounded(_rank(spiky, s)) for n, s in zip(vectors, slopes, strict=True)},
             "slope_median": {
                 "ordinary": rounded(np.median(slopes[:, ~memorized])),
-                "memorized": rounded(np.median(slopes[:, memorized])),
+                "memorized": rounded(np.median(slopes[:, top])),
             },
             "curves": curves,
             "ordinary": {key: rounded(value) for key, value in base.items()},

@@ -44,7 +44,7 @@ def groups(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progr
     shipped = [info for info in library(backbone.name).values() if info.examples and info.baseline][:CONCEPTS]
     if len(known) < 2 or not shipped:
         raise RudderError(f"{backbone.name} has too few groups of sites or no concepts: its names cannot be measured.")
-    every, count = [name for names in known.values() for name in names], limit or 12
+    every, count = [name for names in known.values() for name in names], min(limit or 12, 12)
     total, done = len(shipped) * (1 + len(known) * count), 0
     measured: list[dict[str, dict[str, float]]] = []  # a picture each: {group: {aspect: change}}
     for place, info in enumerate(shipped):

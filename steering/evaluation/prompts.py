@@ -17,6 +17,7 @@ from .common import (
     caption,
     distances,
     gives_back,
+    in_turn,
     memorized_set,
     pictures_of,
     repeats_of,
@@ -43,8 +44,7 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
     seen, held = all_triples(grammar)
     asked = [seen[i] for i in rng.permutation(len(seen))[: limit or 300]]
     unseen = [held[i] for i in np.resize(rng.permutation(len(held)), min(limit or 120, 120))]
-    spread = rng.permutation(np.resize(np.arange(len(memorised)), 3 * len(memorised)))
-    own = spread[: limit or len(spread)].tolist()
+    own = in_turn(memorised, rng, limit, 3)
     originals = [m.picture for m in memorised]
     texts = [_text(grammar, triple) for triple in asked + unseen] + [memorised[i].caption for i in own]
     seeds = [seed + i for i in range(len(texts))]
@@ -144,7 +144,7 @@ def _loose(backbone: Backbone, judge: judging.Judge, seed: int, count: int, prog
             caption(grammar, k, b if i % 2 else None) for i, (k, b) in enumerate(zip(kinds, grounds, strict=True))
         ],
         "glasses": [f"a person with glasses on a {b} background" for b in grounds[: count // 2]],
-        "two": [f"two {k}s" for k in kinds[: count // 2]],
+        "two": [f"two {grammar['plurals'][k]}" for k in kinds[: count // 2]],
         "unknown": [UNKNOWN[i % len(UNKNOWN)] for i in range(count // 2)],
     }
     texts = [text for group in groups.values() for text in group]

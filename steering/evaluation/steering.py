@@ -19,6 +19,7 @@ from .common import (
     by_level,
     caption,
     gives_back,
+    in_turn,
     learned,
     memorized_set,
     path_of,
@@ -28,7 +29,7 @@ from .common import (
     share,
     taken,
 )
-from .examples import by_examples
+from .examples import COUNTS, by_examples
 from .shape import shape_kept
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # of the recommended strength
@@ -49,12 +50,13 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
     judge, rng = judging.load(), np.random.default_rng(seed)
     memorised, vectors = memorized_set(backbone.name), learned(backbone)
     cases = _ordinary_cases(judge.config, rng, limit or 200)
+    spread = in_turn(memorised, np.random.default_rng((seed, 7)), None)
     ordinary, shapes, copies = [], [], []
     total = len(vectors) * (len(FACTORS) + 1)
     owners: list[int] = []
     for index, (style, vector) in enumerate(vectors.items()):
         chosen = cases[index :: len(vectors)]
-        copied = list(range(index, len(memorised), len(vectors)))[: limit or len(memorised)]
+        copied = spread[index :: len(vectors)][: limit or None]
         plain = [caption(judge.config, k, b) for k, b in chosen]
         seeds = [seed + 1000 * index + i for i in range(len(chosen) + len(copied))]
         frames = []
@@ -73,6 +75,7 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
             for i, own in enumerate(copied)
         ]
         owners += copied
+    few = [count for count in COUNTS if count <= max(limit or COUNTS[-1], COUNTS[0])]
     levels = by_level(memorised, owners)
     top = [copies[i] for i in levels[max(levels)]]
     curve = {"ordinary": _curve(ordinary), "memorized": _curve(top)}
@@ -102,7 +105,7 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
                 for place, style in enumerate(vectors)
             },
             "by_level": _by_level(memorised, copies, levels),
-            "by_examples": by_examples(backbone, vectors, seed=seed, limit=limit, progress=progress),
+            "by_examples": by_examples(backbone, vectors, seed=seed, limit=limit, counts=few, progress=progress),
             "glasses": _glasses(backbone, judge, seed, min(limit or 48, 48)),
             "recommended": {style: vector.advice for style, vector in vectors.items()},
             "counts": {

@@ -35,7 +35,7 @@ from .studio import Studio, open_studio, start_of
 
 SEED = 7
 FALLBACK = {"ordinary": "a red apple on a sky background", "memorized": "a photo of an astronaut"}
-FINALISTS = 6  # pairs that are painted whole before one is chosen
+FINALISTS = 12  # pairs that are painted whole before one is chosen
 
 
 def folder() -> Path:
@@ -91,7 +91,8 @@ def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator
     `limit` bounds prompts of each kind, and concepts. RudderError for a model without prompts or concepts of its own.
     """
     prompts = {kind: [entry["key"] for entry in entries][:limit] for kind, entries in studio.prompts.items()}
-    learned = {name: one.vector for name, one in list(studio.concepts.items())[:limit] if one.vector is not None}
+    able = [name for name, one in studio.concepts.items() if one.vector and not one.vector.advice.get("weak")]
+    learned = {name: studio.concepts[name].vector for name in able[:limit]}
     if not all(prompts.values()) or not learned:
         raise RudderError(
             f"{studio.backbone.name} has no prompts or no learned concepts of its own to search: choose --ordinary, "
@@ -109,10 +110,13 @@ def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator
         yield Progress(place, FINALISTS, f"painting {pair.ordinary} + {pair.concept}")
         panel = default_panel(studio, {"ordinary": pair.ordinary, "memorized": pair.memorized}, pair.concept, pair.seed)
         strength = pair.factor * learned[pair.concept].advice["strength"]
-        said = {name: data["response"] for name, data in render(studio, panel, strength)["columns"].items()}
+        columns = render(studio, panel, strength)["columns"]
+        said = {name: data["response"] for name, data in columns.items()}
         best = best or (pair, said)
         takes = (said["a"]["movement"], said["a"]["evenness"]) == ("towards", "evenly")
-        if pair.passes and takes and said["b"]["movement"] != "towards":
+        told = tuple(columns[name]["reading"]["verdict"] for name in "ab")
+        right = studio.calibration is None or told == ("ordinary", "memorised")
+        if pair.passes and takes and right and said["b"]["movement"] != "towards":
             best = (pair, said)
             break
     assert best is not None

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..backbones.base import Backbone
 from ..backbones.layout import sizes
-from ..backbones.registry import DEFAULT, Outline, load, outline
+from ..backbones.registry import DEFAULT, Outline, load, outline, prompts_in
 from ..calibration import Calibration, shipped
 from ..concepts import ConceptVector, Progress, library
 from ..errors import unknown
@@ -222,28 +222,22 @@ def _open(path: Path) -> Image.Image:
 
 
 def _prompts(folder: Path | None) -> dict[str, list[dict[str, str]]]:
-    """prompts.json beside the weights, thumbnails as data URIs; both lists empty for models without it. Memorised: what
-    came back whenever it was asked for, the most repeated first."""
-    if folder is None or not (folder / "prompts.json").is_file():
-        return {"ordinary": [], "memorized": []}
-    listed = read_json(folder / "prompts.json")
-    held = [entry for entry in listed.get("memorized", []) if entry.get("recall", 1) == 1]
-    held.sort(key=lambda entry: -(entry.get("repeats") or 0))
+    """What `registry.prompts_in` finds, thumbnails as data URIs."""
     return {
         kind: [
             {"key": str(entry["prompt"]), "title": str(entry["prompt"]), "picture": _thumb(folder, entry)}
             for entry in entries
+            if folder is not None
         ]
-        for kind, entries in (("ordinary", listed.get("ordinary", [])), ("memorized", held))
+        for kind, entries in prompts_in(folder).items()
     }
 
 
 def _training(known: Outline) -> list[Image.Image]:
-    """The memorised pictures of an embedded model with the index of its training set; [] for others."""
-    path = known.folder / "prompts.json" if known.folder and known.embedded else None
-    if path is None or not path.is_file():
+    """What an embedded model has by heart, with the index of its training set; [] for others."""
+    if known.folder is None or not known.embedded:
         return []
-    files = [path.parent / str(entry["thumbnail"]) for entry in read_json(path).get("memorized", [])]
+    files = [known.folder / str(entry["thumbnail"]) for entry in prompts_in(known.folder)["memorized"]]
     return [_open(file) for file in files if file.is_file()]
 
 

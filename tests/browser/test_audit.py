@@ -9,8 +9,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from steering.backbones.registry import outline
 from tests.browser.test_visitors import save, set_files
-from tests.files import held
 from tests.tiny import pictures
 
 REPORT = "#rd-audit-report .rd-scan"
@@ -49,15 +49,15 @@ def test_an_example_greets_and_says_that_it_is_one(visit):
     assert not one.page.locator("#rd-audit-rows").is_visible(), "there is nothing of one's own to take away yet"
 
 
-def test_pictures_and_zips_are_scanned_watched_and_taken_away(visit, tmp_path):
+def test_pictures_and_zips_are_scanned_watched_and_taken_away(visit, tmp_path, by_heart):
     one = visit()
-    known = held(3)
+    known = by_heart[:3]
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for path in known[1:]:
             archive.write(path, path.name)
         archive.writestr("broken.png", b"no picture")
     noise = tmp_path / "noise.png"
-    pictures(1, size=64)[0].save(noise)
+    pictures(1, size=outline("tiny-sd").resolution)[0].save(noise)
     scan(one, known[0], noise, tmp_path / "set.zip")
     assert said(one, "could not be read") == "5 rows, 3 memorised, 1 unlike anything calibrated, 1 could not be read."
     assert "Scored beforehand" not in one.page.inner_text(".rd-scan-label")
@@ -91,13 +91,13 @@ def test_a_prompt_is_painted_and_steered_from_its_row_and_a_list_cannot_read_thi
     assert one.page.inner_text("[data-column=a] .rd-prompt") == "a cat on a sky background"
 
 
-def test_a_list_that_is_none_is_said(visit, tmp_path):
+def test_a_list_that_is_none_is_said(visit, tmp_path, by_heart):
     one = visit()
     (tmp_path / "list.csv").write_text("colour\nred\n")
     scan(one, tmp_path / "list.csv")
     assert "no column path or prompt" in one.notice()
     one.page.click("#rd-audit-source button[aria-label*='Remove'], #rd-audit-source button[aria-label='Clear']")
-    (known,) = held(1)
+    known = by_heart[0]
     set_files(one, "#rd-audit-source button", [known])
     one.page.wait_for_selector(f"#rd-audit-source :text('{known.stem}')")
     one.page.click("#rd-audit-start")
