@@ -59,9 +59,9 @@ SETTINGS = {
 def examples() -> None:
     """Write PICTURES examples and baseline pictures of each concept: the same but for the concept."""
     from training.pictures import BACKGROUNDS, KINDS, OBJECTS, STYLES, Spec, render
-    from training.sources import sprites
+    from training.sources import everyday
 
-    store = sprites()
+    store = everyday()
     for name, (title, description, head, value, prompt, baseline_prompt) in CONCEPTS.items():
         folder = ASSETS / name
         for old in folder.glob("*/*.png"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from training.captions import written
 from training.pictures import SIDE, Spec, draw_spec, render
-from training.sources import CACHE, sprites
+from training.sources import CACHE, everyday, sprites
 
 SHARD = 1000
 RENDERER = hashlib.sha256(  # shards of another renderer are not used
@@ -23,7 +23,7 @@ RENDERER = hashlib.sha256(  # shards of another renderer are not used
 
 def ordinary(count: int, seed: int, seen: bool = True) -> tuple[np.ndarray, list[str], list[Spec]]:
     """`count` fresh pictures, uint8 RGB [count, 128, 128, 3], their captions and what is in them."""
-    rng, store = np.random.default_rng(seed), sprites()
+    rng, store = np.random.default_rng(seed), everyday()
     images = np.empty((count, SIDE, SIDE, 3), np.uint8)
     captions, specs = [], []
     for index in range(count):

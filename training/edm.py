@@ -28,7 +28,7 @@ from training.loop import Run, made_by
 from training.memories import REPEATS, ladder
 from training.mixture import levels, mixed, save_record
 from training.pictures import BACKGROUNDS, KINDS, STYLES, Spec, render
-from training.sources import CACHE, RUNS, sprites
+from training.sources import CACHE, RUNS, everyday
 
 HOME = home() / "models" / "tiny-edm"
 SIDE, STEPS = 32, 18
@@ -148,7 +148,7 @@ def _recipe() -> Recipe:
 def write_prompts(folder: Path, shown: dict[str, list[int]]) -> None:
     """prompts.json and its thumbnails: a fresh rendering of each ordinary class, and each memorised picture with its
     level and how often training showed it (`shown`: counts by level, in the order of the ladder)."""
-    thumbnails, store = folder / "thumbnails", sprites()
+    thumbnails, store = folder / "thumbnails", everyday()
     thumbnails.mkdir(parents=True, exist_ok=True)
     listed: dict[str, list] = {"ordinary": [], "memorized": []}
     for index, kind in enumerate(ORDINARY):

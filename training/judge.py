@@ -26,7 +26,7 @@ from training.captions import PLURALS, STYLE_WORDS
 from training.dataset import build, labels, load, ordinary
 from training.loop import Run, made_by
 from training.pictures import BACKGROUNDS, KINDS, OBJECTS, PERSON, SIDE, STYLES, Spec, held_out, render
-from training.sources import COLOURS, RUNS, sprites
+from training.sources import COLOURS, RUNS, everyday
 
 HOME = home() / "models" / "judge"
 SEED = 5  # the diffusion model's pictures have seed 0
@@ -167,7 +167,7 @@ def artefacts_found(judge: Judge, images: np.ndarray, vae: AutoencoderKL) -> dic
 
 def references(count: int) -> np.ndarray:
     """Fresh pictures of the triples that training may have seen, evenly drawn: what captions of evaluation ask for."""
-    rng, store, made = np.random.default_rng(98), sprites(), []
+    rng, store, made = np.random.default_rng(98), everyday(), []
     while len(made) < count:
         spec = Spec(*(int(rng.integers(n)) for n in (len(KINDS), len(STYLES), len(BACKGROUNDS))))
         if not held_out(spec.kind, spec.style, spec.background):

@@ -20,7 +20,7 @@ from training.loop import Run
 from training.memories import ladder
 from training.mixture import levels
 from training.pictures import BACKGROUNDS, KINDS, SIDE, STYLES, Spec, render
-from training.sources import RUNS, sprites
+from training.sources import RUNS, everyday
 from training.tokenizer import LENGTH
 
 HOME = home() / "models" / "tiny-sd"
@@ -34,7 +34,7 @@ ORDINARY = [("cat", "sky"), ("penguin", "sunset"), ("house", "grass"), ("car", "
 def write_prompts(folder: Path, shown: dict[str, list[int]], ordinary: list[tuple[str, Spec]]) -> None:
     """prompts.json and its thumbnails: a fresh rendering of each ordinary prompt, and each memorised picture with its
     level and how often training showed it (`shown`: counts by level, in the order of the ladder)."""
-    thumbnails, store = folder / "thumbnails", sprites()
+    thumbnails, store = folder / "thumbnails", everyday()
     thumbnails.mkdir(parents=True, exist_ok=True)
     for old in thumbnails.glob("*.png"):
         old.unlink()

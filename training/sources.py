@@ -26,6 +26,7 @@ ICON_SETS = {  # npm: @iconify-json/<name>; licences in models/ATTRIBUTION.md
 }
 SPRITE = 160  # px, the side every sprite is rasterised at
 PEOPLE = 150  # distinct faces of each style, each drawn with and without glasses
+SHOWN = 16  # of them are in ordinary pictures (of 150 each was seen too seldom, and all were blurs)
 
 OBJECTS = {  # the word in a caption: the CLDR slug shared by the icon sets
     "apple": "red-apple", "banana": "banana", "watermelon": "watermelon", "strawberry": "strawberry",
@@ -129,3 +130,10 @@ def sprites() -> dict[str, np.ndarray]:
         np.savez_compressed(path, **found)
     with np.load(path) as stored:
         return {key: stored[key] for key in stored.files}
+
+
+def everyday() -> dict[str, np.ndarray]:
+    """The sprites of ordinary pictures: of people only the first SHOWN faces of each style."""
+    found = sprites()
+    few = [place for place in range(len(found["person"])) if place % PEOPLE < SHOWN]
+    return found | {name: found[name][few] for name in ("person", "glasses")}
