@@ -139,12 +139,13 @@ def _loose(backbone: Backbone, judge: judging.Judge, seed: int, count: int, prog
     rng = np.random.default_rng((seed, 5))
     kinds = rng.choice([k for k in grammar["kinds"] if k != "person"], count).tolist()
     grounds = rng.choice(grammar["backgrounds"], count).tolist()
+    plurals = grammar.get("plurals", {})
     groups = {
         "plain": [
             caption(grammar, k, b if i % 2 else None) for i, (k, b) in enumerate(zip(kinds, grounds, strict=True))
         ],
         "glasses": [f"a person with glasses on a {b} background" for b in grounds[: count // 2]],
-        "two": [f"two {grammar['plurals'][k]}" for k in kinds[: count // 2]],
+        "two": [f"two {plurals.get(k, f'{k}s')}" for k in kinds[: count // 2]],
         "unknown": [UNKNOWN[i % len(UNKNOWN)] for i in range(count // 2)],
     }
     texts = [text for group in groups.values() for text in group]
