@@ -91,8 +91,8 @@ def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator
     `limit` bounds prompts of each kind, and concepts. RudderError for a model without prompts or concepts of its own.
     """
     prompts = {kind: [entry["key"] for entry in entries][:limit] for kind, entries in studio.prompts.items()}
-    able = [name for name, one in studio.concepts.items() if one.vector and not one.vector.advice.get("weak")]
-    learned = {name: studio.concepts[name].vector for name in able[:limit]}
+    able = {name: one.vector for name, one in studio.concepts.items() if one.vector is not None}
+    learned = {name: able[name] for name in [n for n in able if not able[n].advice.get("weak")][:limit]}
     if not all(prompts.values()) or not learned:
         raise RudderError(
             f"{studio.backbone.name} has no prompts or no learned concepts of its own to search: choose --ordinary, "
@@ -114,8 +114,8 @@ def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator
         said = {name: data["response"] for name, data in columns.items()}
         best = best or (pair, said)
         takes = (said["a"]["movement"], said["a"]["evenness"]) == ("towards", "evenly")
-        told = tuple(columns[name]["reading"]["verdict"] for name in "ab")
-        right = studio.calibration is None or told == ("ordinary", "memorised")
+        verdicts = tuple(columns[name]["reading"]["verdict"] for name in "ab")
+        right = studio.calibration is None or verdicts == ("ordinary", "memorised")
         if pair.passes and takes and right and said["b"]["movement"] != "towards":
             best = (pair, said)
             break
