@@ -90,20 +90,31 @@ def test_stop_ends_it_and_another_visitor_is_left_alone(monkeypatch: pytest.Monk
     mine, theirs = lab.trained(one, sent()), lab.trained(other, sent())
     for run in (mine, theirs):
         next(run), next(run)
-    one.stop_task("lab")
+    one.lab.outdate(2)
     assert list(mine) == []
     assert next(theirs)["phase"] == "running"
     theirs.close()  # as when its visitor leaves
-    assert not other._tasks and not one._tasks
+    assert not other.lab._running and not one.lab._running
 
 
 def test_a_second_training_outdates_the_first(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lab, "PAUSE", 0.0)
     owner = Session()
-    older, newer = lab.trained(owner, sent()), lab.trained(owner, sent())
+    older, newer = lab.trained(owner, sent()), lab.trained(owner, {**sent(), "ticket": 2})
     next(older), next(newer)
     assert list(older) == [] and next(newer)["phase"] == "running"
     newer.close()
+
+
+def test_stop_also_ends_a_training_that_waits_in_the_queue_and_none_after_it():
+    owner = Session()
+    waiting, wrong = lab.trained(owner, sent()), lab.trained(owner, sent(p=0))
+    owner.lab.outdate(2)
+    for one in (waiting, wrong):
+        assert list(notices.guarded(one, lambda told: told)) == [], "not even what is wrong with it"
+    later = lab.trained(owner, {**sent(), "ticket": 2})
+    assert next(later)["phase"] == "running"
+    later.close()
 
 
 def test_time_runs_out_and_keeps_what_was_learned(monkeypatch: pytest.MonkeyPatch):

@@ -84,7 +84,11 @@ window.RudderTerms = (() => {
       const pick = (label, wanted, pressed) => {
         const button = Object.assign(document.createElement("button"), { type: "button", textContent: label, className: "rd-chip" });
         button.setAttribute("aria-pressed", String(pressed));
-        button.addEventListener("click", () => { term.sites = wanted; update(); });
+        button.addEventListener("click", () => {
+          term.sites = wanted;
+          update();
+          [...find(".rd-term-groups").children].find((one) => one.textContent === label)?.focus();
+        });
         return button;
       };
       const same = (some) => some.length === on.length && some.every((site) => on.includes(site));
@@ -99,6 +103,7 @@ window.RudderTerms = (() => {
           const next = told.sites.filter((one) => (one === site ? box.checked : on.includes(one)));
           term.sites = next.length ? next : null;
           update();
+          [...find(".rd-term-list").children].find((one) => one.textContent === site)?.querySelector("input").focus();
         });
         label.append(box, site);
         return label;

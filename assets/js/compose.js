@@ -112,8 +112,10 @@ window.RudderCompose = (() => {
       for (const kind of ["input", "change"]) {
         field.addEventListener(kind, () => {
           if (field.type === "number" && field.value.trim() === "") return;
-          state.recipe[key] = field.type === "number" ? Number(field.value) : field.value;
+          const value = field.type === "number" ? Number(field.value) : field.value;
           field.dataset.written = "yes";
+          if (value === state.recipe[key]) return;
+          state.recipe[key] = value;
           if (key === "halves") find(".rd-bench-half").textContent = halves[field.value];
           due(true);
         });
@@ -132,7 +134,7 @@ window.RudderCompose = (() => {
       masked();
       owned();
       full();
-      if (find(".rd-bench-asked")) find(".rd-bench-asked").value = state.words;
+      if (find(".rd-bench-asked") && state.words) find(".rd-bench-asked").value = state.words;
     }
 
     /* A picture of the visitor's own, or the want of one. */
@@ -234,7 +236,7 @@ window.RudderCompose = (() => {
 
     find(".rd-bench-paint").addEventListener("click", () => { state.words = ""; paint(); });
     find(".rd-bench-prompt")?.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey) return;
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       state.words = "";
       paint();
@@ -244,7 +246,7 @@ window.RudderCompose = (() => {
       run.ticket += 1;
       trigger("halt", { ticket: run.ticket });
       due(true);
-      rest("Stopped. The picture is as before.");
+      rest(run.shown ? "Stopped. The picture on show is the last that was painted." : "Stopped.");
     });
     find(".rd-bench-download").addEventListener("click", () => RudderDownload.save(run.shown.after.src, run.shown.after.file));
     find(".rd-bench-compare")?.addEventListener("click", () => {

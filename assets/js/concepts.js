@@ -194,10 +194,7 @@ window.RudderConcepts = (() => {
           : item.state === "untried" ? "There are no pictures to measure it on: see how it steers."
             : "The file does not say how well it tells its pictures apart."));
         if (item.measurable && item.sites.length) {
-          good.append(button("rd-quiet rd-measure", "Measure it", (event) => {
-            event.target.disabled = true;
-            trigger("measure", { key: item.key });
-          }));
+          good.append(button("rd-quiet rd-measure", "Measure it", () => trigger("measure", { key: item.key })));
         }
       }
       if (item.alike.length) {
@@ -245,7 +242,7 @@ window.RudderConcepts = (() => {
         name.value = item.title;
         name.setAttribute("aria-label", "Name");
         const act = () => trigger("rename", { key: item.key, name: name.value });
-        name.addEventListener("keydown", (event) => { if (event.key === "Enter") act(); });
+        name.addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.isComposing) act(); });
         bar.append(name, button("rd-quiet rd-rename", "Rename", act));
       }
       bar.append(button("rd-quiet rd-blend", "Combine with another", () => {

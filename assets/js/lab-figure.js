@@ -12,7 +12,7 @@ window.LabFigure = (() => {
     for (const [key, value] of [["c", state.concept], ["a", Number(state.strength.toFixed(3))], ["k", state.passes], ["s", state.seed]]) query.set(key, value);
     const live = Object.values(sides).filter((side) => side.shown.regime), whole = live.filter((side) => side.shown.whole);
     if (whole.length) query.set("t", whole.map((side) => `${side.id}:${side.shown.seed}`).join(","));
-    history.replaceState(null, "", `#lab?${query}`);
+    history.replaceState(history.state, "", `#lab?${query}`);
     const text = whole.length < live.length ? "Link copied. Half-trained weights are not in it: whoever opens it sees the nearest snapshot and can train live."
       : live.length ? "Link copied. It holds seed and settings of what you trained, not the weights: opening it trains again, which takes as long."
         : "Link copied: it brings all of this back.";

@@ -35,6 +35,7 @@ window.RudderLab = (() => {
   function mount({ element, props, trigger, watch }) {
     const root = element.querySelector(".rd-lab");
     root.innerHTML = skeleton;
+    root.inert = true; // until there is something to act on
     const find = (selector) => root.querySelector(selector);
     const state = { strength: START.strength, passes: START.passes, seed: START.seed, concept: -1, picture: null };
     const sides = {}, lab = { told: null, set: null, length: 1, state, sides };
@@ -58,7 +59,10 @@ window.RudderLab = (() => {
     const all = () => SIDES.map((id) => sides[id]);
     const helm = window.RudderHelm.build(find(".rd-helm"), "Strength of the edit", {
       onMove: slide,
-      onRelease: (value) => { if (!Number.isFinite(value)) window.Rudder.notify({ text: "The strength is not a number: type one between 0 and 3." }); },
+      onRelease: (value) => {
+        if (!(value >= 0 && value <= FURTHEST)) window.Rudder.notify({ text: `The strength goes from 0 to ${FURTHEST}: type a number between them.` });
+        helm.set(state.strength);
+      },
     });
     helm.setRange(0, FURTHEST);
     helm.range.addEventListener("keydown", (event) => {
@@ -109,6 +113,7 @@ window.RudderLab = (() => {
       if (name !== before || state.concept < 0) state.concept = linked ?? concept;
       for (const side of all()) { side.past = []; govern.adopt(side, chosen[side.id]); }
       renew();
+      root.inert = false;
     }
 
     function choose(kind, place) {
@@ -214,7 +219,7 @@ window.RudderLab = (() => {
       svg: () => window.LabFigure.save("svg", lab),
       png: () => window.LabFigure.save("png", lab).catch(lost),
       reset: () => {
-        history.replaceState(null, "", location.pathname + location.search);
+        history.replaceState(history.state, "", location.pathname + location.search);
         Object.assign(state, { strength: START.strength, passes: START.passes, seed: START.seed, concept: -1 });
         load(Object.keys(lab.told.datasets)[0]).catch(lost);
       },
@@ -239,7 +244,10 @@ window.RudderLab = (() => {
     }
 
     emphasise(waiting || "");
-    mounted = { emphasise };
+    const refused = () => {
+      for (const side of all().filter((one) => one.training)) govern.apply({ side: side.id, ticket: side.ticket, phase: "failed" });
+    };
+    mounted = { emphasise, refused };
     watch("value", () => govern.apply(props.value));
     /* Nothing is fetched for a tab that nobody looks at. */
     new IntersectionObserver((seen, watcher) => {
@@ -249,7 +257,8 @@ window.RudderLab = (() => {
     }).observe(root);
   }
 
-  const there = () => [...document.querySelectorAll("#rd-tabs [role=tablist] button")].find((one) => one.textContent.trim() === TAB);
+  const there = () => [...document.querySelectorAll("#rd-tabs [role=tab], #rd-tabs .overflow-dropdown button")]
+    .find((one) => one.textContent.trim() === TAB);
 
   /* From anywhere on the page: show the tab, with the network that is like the visitor's picture brought out. */
   function open(which = "") {
@@ -266,5 +275,5 @@ window.RudderLab = (() => {
     const timer = setInterval(() => { if (open()) clearInterval(timer); }, 120);
     setTimeout(() => clearInterval(timer), 30_000);
   }
-  return { mount, open, there };
+  return { mount, open, there, lost: () => mounted?.refused() };
 })();

@@ -3,6 +3,7 @@
 window.RudderLink = (() => {
   const REST = 350;  // milliseconds in which changes count as one
   const MOST = 200;  // steps of undo
+  const NONE = ["a", "b", "negative", "sites"];  // where nothing is a value as well
   const LAB = "lab"; // keeps its own link (lab-figure.js)
   const OWN = "your own concept: uploads do not travel in a link, so send the vector file";
   const parts = {}, waiting = {}, late = {}, labels = {}, speakers = {};
@@ -26,7 +27,7 @@ window.RudderLink = (() => {
     if (!part || part.now) return;
     part.values = copied(values);
     part.now = said(part);
-    part.painted = plain(part.now);
+    part.painted = part.adopted = plain(part.now);
     buttons();
     if (late[name]) changed(name, late[name]);
     if (name === "steer") {
@@ -110,13 +111,15 @@ window.RudderLink = (() => {
 
   function put(query, key, value) {
     if (typeof value === "boolean") query.set(key, value ? "1" : "0");
-    else if (Array.isArray(value)) { if (value.length) query.set(key, value.join(",")); }
-    else if (value !== null && value !== undefined && (value !== "" || ["a", "b"].includes(key))) query.set(key, String(value));
+    else if (Array.isArray(value) || (value !== null && value !== undefined)) {
+      if (value.length !== 0 || NONE.includes(key)) query.set(key, Array.isArray(value) ? value.join(",") : String(value));
+    }
   }
 
   /* What the address asks for: a tab, and its controls. */
   function arrive(address) {
     const [tab, query] = address.slice(1).split(/\?(.*)/s);
+    if (tab === LAB) { select(LAB); remember("replaceState", address); }
     if (!tab || tab === LAB) return;
     if (!query) { select(tab); return; }
     const model = new URLSearchParams(query).get("model");
@@ -163,6 +166,10 @@ window.RudderLink = (() => {
   }
 
   function select(name) {
+    if (name === LAB) {
+      if (shown.tab !== LAB && window.RudderLab?.open()) shown.tab = LAB;
+      return;
+    }
     const words = labels[name] || name;
     const all = [...document.querySelectorAll("#rd-tabs [role=tab], #rd-tabs .overflow-dropdown button")];
     const button = all.find((one) => one.textContent.trim() === words || one.textContent.trim().toLowerCase() === words);
@@ -177,7 +184,7 @@ window.RudderLink = (() => {
     if (shown.tab === name) return;
     flush();
     shown.tab = name;
-    if (name === LAB && location.hash.startsWith(`#${LAB}`)) return;
+    if (name === LAB && location.hash.startsWith(`#${LAB}`)) { remember("replaceState", location.hash); return; }
     remember("pushState", hash());
   }
 
@@ -208,7 +215,7 @@ window.RudderLink = (() => {
     const told = event.state?.rudder;
     if (!told) { arrive(location.hash); return; }
     select(told.tab);
-    shown.tab = told.tab;
+    if (told.tab !== LAB) shown.tab = told.tab;
     for (const [name, state] of Object.entries(told.parts)) {
       const part = parts[name];
       clearTimeout(part?.timer);
@@ -234,12 +241,22 @@ window.RudderLink = (() => {
     done("steer");
   }, REST));
 
+  /* A Generate that was stopped or failed before its pictures came: those on show are of what was painted before. */
+  document.addEventListener("rudder-ungenerated", () => setTimeout(() => {
+    const part = parts.steer;
+    if (!part?.now) return;
+    part.painted = part.adopted;
+    shown.painted = plain(part.now) === part.painted;
+    Rudder.due(!shown.painted);
+  }, REST));
+
   /* Strengths that came with pictures are part of what is there; those set by hand are changes. */
   document.addEventListener("rudder-steered", ({ detail }) => {
     stageSays = { ...stageSays, ...detail.strengths };
     const part = parts.steer;
     if (!part?.now) return;
     if (detail.byHand) { changed("steer", part.values); return; }
+    setTimeout(() => { part.adopted = part.painted; }, REST);
     part.now = { ...part.now, strengths: { ...stageSays } };
     if (shown.tab === "steer" && history.state?.rudder) remember("replaceState", location.hash && hash());
   });

@@ -76,7 +76,7 @@ window.Rudder = (() => {
   function watchEnter(panel) {
     panel.addEventListener("keydown", (event) => {
       const inPrompt = event.target.matches("#rd-prompt-a textarea, #rd-prompt-b textarea");
-      if (event.key !== "Enter" || event.shiftKey || !inPrompt) return;
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || !inPrompt) return;
       event.preventDefault();
       setTimeout(generate, 60);
     });
@@ -129,6 +129,7 @@ window.Rudder = (() => {
   /* For whoever keeps what the page shows: strengths by column, set by hand or come with pictures; a Generate begun. */
   function steered(strengths, byHand) { tell("rudder-steered", { strengths, byHand }); }
   function generated() { tell("rudder-generated"); }
+  function ungenerated() { tell("rudder-ungenerated"); }
   function tell(name, detail) { document.dispatchEvent(new CustomEvent(name, { detail })); }
 
   function compare(on) {
@@ -143,7 +144,7 @@ window.Rudder = (() => {
   }
 
   return {
-    startTheme, notify, settle, quiet, due, watchPanel, watchEnter, watchDrops, choose, signed, generate, restored, compare, steered, generated,
+    startTheme, notify, settle, quiet, due, watchPanel, watchEnter, watchDrops, choose, signed, generate, restored, compare, steered, generated, ungenerated,
     steer(strengths) { stage?.steer(strengths); },
     attach(newStage) { stage = newStage; },
     stop() { stage?.stop(); },

@@ -104,9 +104,10 @@ window.RudderReading = (() => {
   function card(root, ask) {
     root.innerHTML = skeleton;
     const find = (selector) => root.querySelector(selector);
-    let asked = false, lesson = null;
+    let asked = false, lesson = null, current = null;
     find(".rd-why").addEventListener("click", () => window.RudderLab.open(lesson[1]));
     find(".rd-profile").addEventListener("toggle", () => {
+      if (!find(".rd-profile").open && !find(".rd-profile table")) asked = false; // an answer that never came is asked for again
       if (!find(".rd-profile").open || asked) return;
       asked = true;
       find(".rd-profile div").textContent = "Reading every site …";
@@ -116,8 +117,11 @@ window.RudderReading = (() => {
       show(title, told, response, picture) {
         root.hidden = !told;
         if (!told) return;
-        asked = false;
-        find(".rd-profile").open = false;
+        if (told !== current) {
+          asked = find(".rd-profile").open = false;
+          find(".rd-profile div").replaceChildren();
+        }
+        current = told;
         find(".rd-profile").hidden = Boolean(told.missing) || !ask;
         find("h3").textContent = title;
         root.classList.toggle("is-memorised", told.verdict === "memorised");

@@ -87,8 +87,8 @@ window.RudderStage = (() => {
     const shown = () => Object.values(columns).filter((one) => one.data);
     const whole = (one) => one.data.strip.every((at) => one.data.frames.some((had) => near(had.strength, at)));
 
-    const helms = { both: helm("both", "Strength", ["a", "b"]), a: helm("a", "Strength", ["a"]),
-      b: helm("b", "Strength", ["b"]) };
+    const helms = { both: helm("both", "Strength", ["a", "b"]), a: helm("a", "Strength, first picture", ["a"]),
+      b: helm("b", "Strength, second picture", ["b"]) };
 
     function helm(name, label, ids) {
       return RudderHelm.build(find(`[data-helm=${name}]`), label, {
@@ -221,6 +221,7 @@ window.RudderStage = (() => {
     function stop() {
       if (!state.busy) return;
       const there = state.busy === "fill";
+      if (state.busy === "generate") Rudder.ungenerated();
       state.ticket += 1;
       state.stopped = true;
       trigger("stop", { ticket: state.ticket });
@@ -242,7 +243,7 @@ window.RudderStage = (() => {
     /* Messages carry the ticket they answer; an older ticket never draws over a newer one. They say all that is known
        so far, and may come twice. */
     function apply(message) {
-      if (!message || message.ticket < state.ticket) return;
+      if (!message || message.ticket < (message.kind === "profile" ? state.adopted ?? 0 : state.ticket)) return;
       const running = message.phase === "running";
       const fresh = message.kind === "strip" && Object.values(message.columns).some((data) => data.frames)
         && state.adopted !== message.ticket;
@@ -260,7 +261,10 @@ window.RudderStage = (() => {
       }
       if (running && state.busy) say(message.text, message.part);
       if (message.phase === "done") { root.dataset.exact = state.ticket; settle(message.text); }
-      if (message.phase === "failed") settle("");
+      if (message.phase === "failed") {
+        if (state.busy === "generate") Rudder.ungenerated();
+        settle("");
+      }
       if (fresh) fulfil();
     }
 
@@ -333,6 +337,7 @@ window.RudderStage = (() => {
 
     /* The server never took the request (too many in the queue, a value out of bounds): at rest again. */
     function lost() {
+      if (state.busy === "generate") Rudder.ungenerated();
       if (state.busy) settle("");
     }
 

@@ -52,6 +52,7 @@ BATCH = 8
 FILES = 3  # that a scan leaves: results, table, report
 EACH = 12  # prompts of a kind in the example
 PROGRESS = '<div class="rd-learning rd-auditing" role="status"><i class="rd-bar"><i></i></i><p></p></div>'
+IDLE = "() => ({ text: '', busy: false })"
 WAITING = "() => { Rudder.quiet(); return { text: 'Waiting for its turn', busy: true, done: 0, total: 1 }; }"
 REPORT = '<p class="rd-scan-label" role="status"></p><div class="rd-scan" hidden></div>'
 REPORT_SCRIPT = """
@@ -168,9 +169,9 @@ def audit(studio: Studio, session: Session, sources: Sequence[str] | None) -> It
     told = list(results(out))
     flagged, bad = sum(bool(r.get("memorized")) for r in told), sum("error" in r for r in told)
     unlike = sum("score" in r and r["memorized"] is None for r in told)
-    ending = "Stopped: " if done < total else ""
+    ending, rows = "Stopped: " if done < total else "", f"{len(told)} row{'s' * (len(told) != 1)}"
     yield (
-        f"{ending}{len(told)} rows, {flagged} memorised, {unlike} unlike anything calibrated, {bad} could not be read."
+        f"{ending}{rows}, {flagged} memorised, {unlike} unlike anything calibrated, {bad} could not be read."
         + "".join(f" {note}" for note in notes),
         out,
     )
@@ -248,7 +249,7 @@ def wire(studio: Studio, tab: Audit, session: gr.State, controls: Controls, bus:
     tab.start.click(None, None, tab.progress, js=WAITING, api_visibility="private")
     at_once: dict[str, Any] = {"inputs": session, "outputs": None, "queue": False, "api_visibility": "private"}
     tab.start.click(lambda owner: owner.await_task("audit"), **at_once)
-    tab.start.click(
+    begun = tab.start.click(
         on_start,
         [session, tab.source],
         [tab.progress, tab.report, tab.rows, tab.sheet, tab.page, notice],
@@ -257,6 +258,7 @@ def wire(studio: Studio, tab: Audit, session: gr.State, controls: Controls, bus:
         show_progress="hidden",
         api_visibility="private",
     )
+    begun.failure(None, None, tab.progress, js=IDLE, api_visibility="private")
     tab.stop.click(lambda owner: owner.halt_task("audit"), **at_once)  # also one that waits in the queue
     tab.report.steer(
         on_steer,

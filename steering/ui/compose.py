@@ -117,7 +117,7 @@ def restored(studio: Studio, session: Session, path: str, recipe: Recipe) -> dic
     for name, _ in recipe.concepts:
         if name in carried:
             vector = carried[name]
-            names[name] = known_as(session, vector) or session.keep(vector, {}, set(studio.concepts))
+            names[name] = known_as(session, vector) or session.keep(vector, {}, {*studio.concepts, *session.vectors})
         elif name not in studio.concepts and name not in session.vectors:
             known = [*studio.concepts, *session.vectors]
             raise unknown("concept", name, known, ABSENT)

@@ -25,7 +25,7 @@ from ..sampling import Prefix, Result, Step
 from .compose_asked import Job, job_of, settled
 from .pictures import SMALL, data_uri, frame, web_picture
 from .reading import reading
-from .session import Session, ticket_of
+from .session import Session, ticket_of, unless_stopped
 from .steer import PAUSE, Painted
 from .studio import Studio, vector_for
 
@@ -40,6 +40,7 @@ def paint(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterator
     """
     ticket = ticket_of(sent.get("ticket"))
     with session.bench.run(ticket) as stop:
+        unless_stopped(stop)
         job = job_of(studio, session, sent.get("state"))
         note = _Note(ticket)
         vectors: dict[str, ConceptVector] = {}

@@ -57,7 +57,7 @@ addEventListener("DOMContentLoaded", () => {
     try {
       const answer = await fetch("./", { method: "HEAD", cache: "no-store" });
       const told = answer.headers.get("X-Rudder-Door");
-      if (!told) { location.reload(); return; }
+      if (!told && answer.status < 500) { location.reload(); return; }  // 5xx: a proxy in front of a closed port
       const { text, seconds, closing } = JSON.parse(decodeURIComponent(told));
       find(".rd-door-text").textContent = text;
       find(".rd-door-time").textContent = `(${Math.round(seconds)} s)`;

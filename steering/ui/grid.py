@@ -26,7 +26,7 @@ from .grid_asked import ACROSS, Asked, asked, estimate, first_axis, first_rows, 
 from .panels import Controls, panel_from
 from .permalink import Part, link
 from .pictures import SMALL, web_picture
-from .session import Session, ticket_of
+from .session import Session, ticket_of, unless_stopped
 from .steer import PAUSE, ROWS
 from .studio import Studio
 
@@ -109,7 +109,7 @@ def painted(
     """
     ticket = ticket_of(sent.get("ticket"))
     with owner.grids.run(ticket) as stop:
-        owner.grid = None
+        unless_stopped(stop)
         wanted = names(studio, owner, panel, axis, text("The list of rows", rows, TOLD_LIMIT))
         vectors = {}
         for item in vectors_for(studio, owner, wanted, stop):
@@ -118,13 +118,14 @@ def painted(
             else:
                 vectors = item
         plan = asked(studio, panel, axis, rows, across, vectors, list(models))
+        owner.grid = None
         head = {"axis": axis, "across": plan.across, "down": [shorten(label, 200) for label, _ in plan.rows]}
         cells: list[dict[str, Any]] = []
         grown: dict[tuple[int, int], Painted] = {}
         total, last, part = len(plan.rows) * len(plan.across), 0.0, 0.0
 
         def message(phase: str = "running") -> dict[str, Any]:
-            said = f"{len(cells)} of {total} pictures"
+            said = f"{len(cells)} of {total} picture{'s' * (total != 1)}"
             return {"ticket": ticket, "phase": phase, "text": said, "part": part, **head, "cells": list(cells)}
 
         yield message()

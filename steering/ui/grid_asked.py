@@ -156,7 +156,7 @@ def estimate(
     if axis == "model":
         took = "; each other model is read when its turn comes"
     first = f" {', '.join(map(shorten, lacking))} will be learned first, which takes longer." if lacking else ""
-    return {"base": based(panel, axis), "text": f"{count} pictures{took}.{first}"}
+    return {"base": based(panel, axis), "text": f"{count} picture{'s' * (count != 1)}{took}.{first}"}
 
 
 def based(panel: Panel, axis: str) -> str:

@@ -19,7 +19,7 @@ from ..dae.training import Settings, Step, train
 from ..errors import RudderError
 from . import notices
 from .documents import TOY
-from .session import Session, ticket_of
+from .session import Session, ticket_of, unless_stopped
 
 SIDES = ("mem", "gen")
 LIMITS = {"n": (1, 10_000), "p": (1, 200), "sigma": (0, 2), "lam": (0, 1000), "duplicates": (1, 1000)}
@@ -61,13 +61,14 @@ def asked_settings(sent: Any) -> Settings:
 def trained(session: Session, sent: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Train as asked, until done, stopped or out of time; yields what the page shows, a few times a second."""
     ticket, side = ticket_of(sent.get("ticket")), sent.get("side")
-    if side not in SIDES:
-        raise RudderError("The page named no network to train: reload it.")
-    settings = asked_settings(sent.get("settings"))
-    pictures = data.load(settings.dataset)
-    x = data.training_set(pictures, settings.n, settings.duplicates)
     head = {"ticket": ticket, "side": side}
-    with session.task("lab") as stop:
+    with session.lab.run(ticket) as stop:
+        unless_stopped(stop)
+        if side not in SIDES:
+            raise RudderError("The page named no network to train: reload it.")
+        settings = asked_settings(sent.get("settings"))
+        pictures = data.load(settings.dataset)
+        x = data.training_set(pictures, settings.n, settings.duplicates)
         yield {**head, "phase": "running", "text": "The first steps …"}
         warning = theorem_condition(x.numpy(), settings)
         started = last = time.monotonic()
@@ -144,7 +145,11 @@ def wire(lab: gr.HTML, session: gr.State, notice: gr.HTML) -> None:
         messages = ((message, gr.skip()) for message in trained(owner, sent))
         yield from notices.guarded(messages, lambda told: (failed, told))
 
-    lab.train(
+    def on_halt(event: gr.EventData, owner: Session) -> None:
+        sent = event._data if isinstance(event._data, dict) else {}
+        owner.lab.outdate(ticket_of(sent.get("ticket")) + 1)
+
+    begun = lab.train(
         on_train,
         session,
         [lab, notice],
@@ -154,4 +159,5 @@ def wire(lab: gr.HTML, session: gr.State, notice: gr.HTML) -> None:
         trigger_mode="multiple",
         api_visibility="private",
     )
-    lab.halt(lambda owner: owner.stop_task("lab"), session, None, queue=False, api_visibility="private")
+    begun.failure(None, None, None, js="() => RudderLab.lost()", api_visibility="private")
+    lab.halt(on_halt, session, None, queue=False, trigger_mode="multiple", api_visibility="private")

@@ -287,7 +287,8 @@ def _wire_restore(
                 return [*[gr.skip()] * (count + 1), message, gr.Tabs(selected="compose"), gr.skip()]
             recipe, name = restore.read(studio, owner, path)
             values, start = restore.controls(studio, owner, recipe, name)
-            return [*values, {**start, "again": os.urandom(4).hex()}, gr.skip(), gr.skip(), gr.skip()]
+            again = {**start, "again": os.urandom(4).hex()}
+            return [*values, again, gr.skip(), gr.Tabs(selected="steer"), gr.skip()]
 
         return notices.attempt(action, lambda told: [*[gr.skip()] * (count + 3), told])
 

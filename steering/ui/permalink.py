@@ -102,7 +102,6 @@ def _wire_part(part: Part, page: gr.Blocks, session: gr.State, bus: gr.HTML, not
     gr.on([one.change for one in components], None, components, None, js=see, **private)
     page.load(None, components, None, js=f"(...values) => RudderLink.begin('{part.name}', values)", **private)
     part.link.put(None, None, components, js=f"() => RudderLink.values('{part.name}')", **private)
-    part.link.open(on_open, session, [*components, bus, notice], trigger_mode="multiple", **private)
 
 
 def fields(query: Any) -> dict[str, str]:

@@ -26,7 +26,7 @@ def read(studio: Studio, session: Session, path: str) -> tuple[Recipe, str]:
     carried = read_vectors(path).get(name)
     if carried is not None:
         carried.check(studio.backbone)
-        name = known_as(session, carried) or session.keep(carried, {}, set(studio.concepts))
+        name = known_as(session, carried) or session.keep(carried, {}, {*studio.concepts, *session.vectors})
     if name not in studio.concepts and name not in session.vectors:
         known = [*studio.concepts, *session.vectors]
         raise unknown("concept", name, known, "open its vector file on the Concepts tab first, or choose one of")

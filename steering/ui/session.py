@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import RudderError, shorten
+from ..errors import Cancelled, RudderError, shorten
 from .temporary import VARIABLE
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ class Runs:
                 self._running.pop(stop, None)
 
 
+def unless_stopped(stop: threading.Event) -> None:
+    """Cancelled where a run that has waited in the queue was outdated meanwhile: its errors are nobody's any more."""
+    if stop.is_set():
+        raise Cancelled
+
+
 class Session(Runs):
     """One browser tab's state, held in gr.State; Gradio's deep copy of the default makes a fresh one. Its own runs are
     those of the stage."""
@@ -73,6 +79,7 @@ class Session(Runs):
         self.trays: dict[str, Tray] = {}  # the pictures that are to be learned from
         self.bench = Runs()  # those of the tab Compose
         self.pictures: OrderedDict[str, Image.Image] = OrderedDict()  # this visitor's own, as the model sees them
+        self.lab = Runs()  # trainings of the toy laboratory
         self.grids = Runs()
         self.grid: Grid | None = None  # the last one, for its downloads
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -142,6 +149,7 @@ class Session(Runs):
         self.outdate(2**53)
         self.grids.outdate(2**53)
         self.bench.outdate(2**53)
+        self.lab.outdate(2**53)
         with self._lock:
             for stop in self._tasks.values():
                 stop.set()

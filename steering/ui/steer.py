@@ -21,7 +21,7 @@ from ..sampling import Prefix, Result, Step, finish
 from .asked import Panel, concept_of, first_strength, mapping, prefix_key, recipe_of, strip_of, title_of
 from .pictures import SMALL, frame, web_picture
 from .reading import answer, profile, reading
-from .session import Session, ticket_of
+from .session import Session, ticket_of, unless_stopped
 from .studio import Studio, positions, refinements, vector_for
 
 COLUMNS = ("a", "b")
@@ -46,6 +46,7 @@ def generate(studio: Studio, session: Session, panel: Panel, sent: Mapping[str, 
     """
     ticket = ticket_of(sent.get("ticket"))
     with session.run(ticket) as stop:
+        unless_stopped(stop)
         base = recipe_of(studio, panel)
         vector: ConceptVector | None = None
         for item in vector_for(studio, session, panel.concept, stop):
