@@ -5,7 +5,7 @@ window.RudderHelm = (() => {
   const skeleton = (label) => `
     <div class="rd-helm-row">
       <span class="rd-helm-label">${label}</span><span class="rd-top"></span>
-      <label class="rd-exact"><span class="rd-sr">Exact strength</span><input type="number" step="any"></label>
+      <label class="rd-exact"><span class="rd-sr">Exact ${label.toLowerCase()}</span><input type="number" step="any"></label>
     </div>
     <div class="rd-track">
       <input type="range" aria-label="${label}">
