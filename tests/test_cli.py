@@ -209,12 +209,12 @@ def test_number_type_and_attention_reach_the_page(monkeypatch):
 
     asked: list[list[str]] = []
     monkeypatch.setattr(serve, "serve", asked.append)
-    for options in (["--dtype", "float16", "--attention", "xformers"], []):
+    for options in (["--dtype", "float16", "--attention", "xformers"], ["-m", "one", "-m", "two", "--mcp"], []):
         with pytest.raises(SystemExit):
             cli.main(["app", *options])
-    first, second = (dict(zip(a[::2], a[1::2], strict=True)) for a in asked)
-    assert (first["--dtype"], first["--attention"]) == ("float16", "xformers")
-    assert "--dtype" not in second and second["--attention"] == "sdpa"
+    assert asked[0] == ["--dtype", "float16", "--attention", "xformers"]
+    assert asked[1] == ["--model", "one", "--model", "two", "--mcp"]
+    assert asked[2] == [], "what is not given is left to the environment"
 
 
 def test_a_number_type_paints(rudder):

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from steering.backbones.base import Backbone
 from steering.backbones.layout import FAMILIES
 from steering.errors import RudderError
 from tests.served import ENDPOINTS, Served
@@ -151,6 +152,12 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_a_family_takes_under_a_hundred_lines(family: dict[str, Any]):
     assert len([line for line in family["written"].splitlines() if line.strip()]) < 100
+
+
+def test_it_has_all_that_a_model_has(family: dict[str, Any]):
+    asked = {*Backbone.__annotations__, *(name for name in vars(Backbone) if not name.startswith("_"))}
+    assert "classes" in asked and "denoise" in asked
+    assert [name for name in sorted(asked) if not hasattr(family["backbone"], name)] == []
 
 
 def test_the_toy_is_steered(family: dict[str, Any]):

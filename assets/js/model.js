@@ -36,7 +36,7 @@ window.RudderModel = (() => {
       root.append(make("h3", "", `The ${told.words.length} words it was taught`),
         make("p", "", "A click adds a word to the prompt; any other word is ignored, and the page says so."),
         chips(told.words, (word) => put("a", word, false)));
-    } else {
+    } else if (!told.memorized.length) {
       root.append(make("p", "", "It comes without a list of words: any prompt may do, and no example is known to be one "
         + "it was trained on."));
     }

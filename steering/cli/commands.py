@@ -259,9 +259,11 @@ app.command(epilog=measuring.CALIBRATE)(measuring.calibrate)
 def page(
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Embedded model, diffusers folder or hub id; repeat it to offer several."),
+        typer.Option(
+            "--model", "-m", help="Embedded model, folder, single file or hub id; repeat it to offer several."
+        ),
     ] = None,
-    port: Annotated[int, typer.Option("--port", "-p", help="The port to serve on.")] = 7860,
+    port: Annotated[int | None, typer.Option("--port", "-p", help="The port to serve on (7860).")] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = None,
     name: Annotated[
         list[str] | None, typer.Option(help="A name that the page is served under, if no other is to be answered.")
@@ -270,26 +272,32 @@ def page(
         Path | None,
         typer.Option(help="A folder in which concepts made on the page are kept, and found again (none: they go)."),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or auto (auto).")] = None,
     dtype: Dtype = None,
-    attention: Attention = Kernels.sdpa,
+    attention: Annotated[Kernels | None, typer.Option("--attention", help="sdpa or xformers (sdpa).")] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Run the network by torch.compile (RUDDER_COMPILE=1 for every command).")
     ] = False,
-    replicas: Annotated[str, typer.Option(help="The model so many times, or auto for one a GPU (needs Ray).")] = "1",
+    replicas: Annotated[
+        str | None, typer.Option(help="The model so many times (1), or auto for one a GPU (needs Ray).")
+    ] = None,
     address: Address = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Offer the page's verbs as tools for MCP clients, too.")] = False,
 ) -> None:
-    """Serve the page on this machine, at http://localhost:7860; Ctrl-C ends it."""
+    """Serve the page on this machine, at http://localhost:7860; Ctrl-C ends it. What is not given is taken from the
+    environment, as `python app.py` does."""
     from ..checks import whole
 
-    options = ["--port", str(whole("The port", port, 1, 65535)), "--device", device, "--attention", attention]
-    options += [*(part for name in model or () for part in ("--model", name)), *(("--host", host) if host else ())]
-    options += ["--dtype", dtype] if dtype else []
-    options += [part for one in name or () for part in ("--name", one)]
-    options += ["--replicas", replicas, *(("--address", address) if address else ())]
+    given = {
+        "--port": None if port is None else str(whole("The port", port, 1, 65535)), "--host": host,
+        "--device": device, "--dtype": dtype, "--attention": attention, "--replicas": replicas, "--address": address,
+        "--library": None if library is None else str(library),
+    }  # fmt: skip
+    options = [part for key, value in given.items() if value is not None for part in (key, str(value))]
+    options += [
+        part for key, some in (("--model", model), ("--name", name)) for one in some or () for part in (key, one)
+    ]
     options += [*(["--mcp"] if mcp else []), *(["--compile"] if compile else [])]
-    options += ["--library", str(library)] if library else []
     from ..ui.serve import serve
 
     serve(options)

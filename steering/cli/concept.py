@@ -140,7 +140,7 @@ def concept_learn(
 def concept_combine(
     name: Annotated[str, typer.Argument(help="What to call the result.")],
     terms: Annotated[
-        list[str], typer.Argument(help="Concepts or vector files, each times a number: night, sunset=0.5, oil=-1.")
+        list[str], typer.Argument(help="Concepts or vector files, each times a number: night, sunset=0.5, sea=-1.")
     ],
     without: Annotated[
         list[str] | None, typer.Option(help="Take away what lies along this one; repeat for several.")

@@ -37,7 +37,9 @@ def train(
         typer.Option(help="How often the first two pictures appear; over 1, only pictures separated from them stay."),
     ] = 1,
     tied: Annotated[bool, typer.Option(help="One matrix for encoder and decoder.")] = True,
-    optimizer: Annotated[str, typer.Option(help="rmsprop, adam, or auto: rmsprop when n <= p.")] = "auto",
+    optimizer: Annotated[
+        str, typer.Option(help="rmsprop, adam, or auto: rmsprop when n <= p or pictures repeat.")
+    ] = "auto",
     steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 4000,
     seed: Annotated[int, typer.Option(help="Seed of the first weights and the noise.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the weights (raw float16).")] = None,

@@ -28,7 +28,7 @@ def grid(
         list[str] | None, typer.Option("--concept", "-c", help="As `rudder steer` takes it; repeat for several.")
     ] = None,
     strengths: Annotated[
-        str, typer.Option(help="Across: 'first..last [count]' or a list; each multiplies the concepts' strengths.")
+        str, typer.Option(help="Across: 'first..last \\[count]' or a list; each multiplies the concepts' strengths.")
     ] = "0..1 [5]",
     down: Annotated[Down | None, typer.Option(help="What changes from row to row.")] = None,
     rows: Annotated[

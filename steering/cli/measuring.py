@@ -55,7 +55,9 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="At most this many captions (for a quick look).")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Also write the JSON here, each part once it is measured; other parts stay."),
+        typer.Option(
+            "--out", "-o", help="Also write the JSON here, each part once it is measured; others of these weights stay."
+        ),
     ] = None,
     engine: Engine = Engines.processes,
     workers: Workers = None,
@@ -241,7 +243,7 @@ def calibrate(
         float, typer.Option(help="Recall from which a level of an embedded model's ladder counts as memorised.")
     ] = 0.9,
     draws: Annotated[int, typer.Option(help="Noise draws a picture.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seed of the noise and of the halves.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise and of the two parts.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file (NAME-calibration.json).")] = None,
     engine: Engine = Engines.processes,
     workers: Workers = None,
@@ -251,7 +253,7 @@ def calibrate(
     attention: Attention = Kernels.sdpa,
     json_: Json = False,
 ) -> None:
-    """Find where in a model memorised pictures are spikiest, on one half of the pictures; report on the other."""
+    """Find where in a model memorised pictures are spikiest, on one part of the pictures; report on the other."""
     from ..audit.listing import readable
 
     if bool(memorized) != bool(ordinary):

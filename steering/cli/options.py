@@ -26,8 +26,8 @@ Model = Annotated[
     typer.Option("--model", "-m", help="Embedded model, diffusers folder, single file or hub id (tiny-sd)."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", "-s", help="Seed of the noise (0).")]
-Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps (the model's own, 40).")]
-Guidance = Annotated[float | None, typer.Option("--guidance", "-g", help="Guidance scale (the model's own, 4).")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps (the model's own).")]
+Guidance = Annotated[float | None, typer.Option("--guidance", "-g", help="Guidance scale (the model's own).")]
 Negative = Annotated[str | None, typer.Option("--negative", help="What to keep away from.")]
 Out = Annotated[
     Path | None,
@@ -51,9 +51,7 @@ Workers = Annotated[
 Address = Annotated[
     str | None, typer.Option(help="Ray's cluster, as host:port or auto; without it Ray is started on this machine.")
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="One JSON object on stdout, for machines; errors as {'error': ...}.")
-]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines; errors as {'error': ...}.")]
 
 
 class Engines(StrEnum):

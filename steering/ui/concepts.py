@@ -87,7 +87,7 @@ def concepts_panel(studio: Studio, session: Session) -> Tab:
             with gr.Column(elem_id="rd-maker-ways", min_width=280), gr.Tabs(elem_id="rd-ways"):
                 with gr.Tab("Pictures", id="pictures") as pictures:
                     gr.HTML("<p class='rd-hint'>Pictures that share one thing, and, if you can, the same kind of "
-                            "pictures without it. Files or a zip, as many at once as you like.</p>")  # fmt: skip
+                            "pictures without it. Files or a zip, up to 500 pictures.</p>")  # fmt: skip
                     uploads["concept"] = gr.File(label="They show it", elem_id="rd-own-pictures", **drop)
                     uploads["baseline"] = gr.File(
                         label="They don’t (optional, but better)", elem_id="rd-own-baseline", **drop

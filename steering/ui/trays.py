@@ -82,7 +82,7 @@ def fill(studio: Studio, session: Session, side: str, paths: Sequence[str]) -> I
     """
     tray, other = tray_of(session, side), tray_of(session, SIDES[side == "concept"])
     if len(paths) > MOST:
-        raise RudderError(f"There are {len(paths):,} files: choose at most {MOST}, or put them into a zip.")
+        raise RudderError(f"There are {len(paths):,} files: choose at most {MOST}.")
     size = sum(Path(path).stat().st_size for path in paths)
     if size > LIMITS.total_bytes:
         most = LIMITS.total_bytes / 2**20
