@@ -4,7 +4,6 @@ windows, groups of sites or models."""
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -17,7 +16,6 @@ from .vectors import ConceptVector
 DOWN = ("seed", "prompt", "concept", "window", "sites", "model")
 ROWS_LIMIT = 32
 RANGE_LIMIT, TOLD_LIMIT = 2000, 2 * ROWS_LIMIT * PROMPT_LIMIT  # characters of a range, and of a list of rows
-_RANGE = re.compile(r"\s*(\S+?)\s*\.\.\s*(\S+?)\s*(?:\[\s*(\d{1,9})\s*\])?\s*")
 
 
 def numbers(told: str, title: str, most: int) -> tuple[float, ...]:
@@ -27,13 +25,16 @@ def numbers(told: str, title: str, most: int) -> tuple[float, ...]:
     """
     told = text(title, told, RANGE_LIMIT)
     remedy = "write a range such as -2..2 [9], or a list such as 0, 0.5, 1"
-    span = _RANGE.fullmatch(told)
+    first, dots, rest = told.partition("..")
     try:
-        if span is None:
+        if not dots:
             values = [float(part) for part in told.split(",")]
         else:
-            low, high = float(span[1]), float(span[2])
-            count = int(span[3]) if span[3] else _whole_steps(low, high)
+            last, bracket, asked = rest.partition("[")
+            low, high = float(first), float(last)
+            if bracket and not asked.rstrip().endswith("]"):
+                raise ValueError("the bracket is not closed")
+            count = int(asked.rstrip()[:-1][:20]) if bracket else _whole_steps(low, high)
             if not 1 <= count <= most or (count == 1 and low != high):
                 raise RudderError(f"{title} has {count:,} values: give between {2 if low != high else 1} and {most}.")
             values = [low + (high - low) * k / max(count - 1, 1) for k in range(count)]

@@ -28,7 +28,7 @@ def remark(sentence: str) -> None:
 def unknown(kind: str, name: object, known: Iterable[str], remedy: str = "choose one of") -> RudderError:
     """The error for a name that does not exist: says the closest match and what does exist."""
     options = sorted(known)
-    close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:200], options, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     listed = ", ".join(options[:12]) + (f" and {len(options) - 12} more" if len(options) > 12 else "")
     return RudderError(f"There is no {kind} named {shorten(name)!r}: {hint}{remedy} {listed or 'none so far'}.")

@@ -112,6 +112,8 @@ def _text(kind: bytes, data: bytes) -> str | None:
         packed = rest[:1] == b"\1"
         rest = rest[2:].split(b"\0", 2)[-1]
     rest = inflated(rest, TEXT_LIMIT) if packed else rest
+    if len(rest) > TEXT_LIMIT:
+        raise ValueError(f"its recipe has over {TEXT_LIMIT:,} bytes")
     try:
         return rest.decode("utf-8")
     except UnicodeDecodeError:

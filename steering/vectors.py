@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 OURS = re.compile(rb'.{8}\{"__metadata__":\{"rudder"', re.DOTALL)  # how a vector's file begins
 FILE_LIMIT = 256 * 1024 * 1024
+METADATA_LIMIT = 512 * 1024  # characters of the JSON in a file's header
 AGAIN = "learn the concept again, or ask whoever shared the file for a fresh one"
 
 
@@ -378,7 +379,10 @@ def _recommended(value: Any) -> dict[str, Any]:
 def _metadata(header: dict[str, Any], title: str) -> dict[str, Any]:
     """Rudder's own JSON from a safetensors header, its kinds checked."""
     try:
-        meta = json.loads((header.get("__metadata__") or {})["rudder"])
+        written = (header.get("__metadata__") or {})["rudder"]
+        if len(written) > METADATA_LIMIT:
+            raise RudderError(f"{title} has over {METADATA_LIMIT // 1024} kB of metadata: {AGAIN}.")
+        meta = json.loads(written)
         form = meta["format"]
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RudderError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from steering.concepts import ConceptVector
 from steering.ui.calls import answers
 from steering.ui.page import page_of
 from steering.ui.studio import Concept, Studio, open_studio
+from steering.ui.temporary import VARIABLE
 from tests.tiny import pictures
 
 ENDPOINTS = {"generate", "steer", "strip", "grid", "learn", "learn_from_prompts", "score", "scan", "models", "concepts"}
@@ -47,6 +49,12 @@ def serving(folder: Path, vector: ConceptVector) -> Iterator[Served]:
         patch.setattr("steering.calibration.ROUNDS", 5)
         samples = [Sample(p, m, "drawing", "fresh", o) for p, m, o in rows]
         *_, studio.calibration = calibrate(studio.backbone, samples, timesteps=(50,), draws=1)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder_:
+        patch.setenv(VARIABLE, folder_)  # as `serve` has it: results lie in the folder that Gradio copies into
+        yield from _launched(studio)
+
+
+def _launched(studio: Studio) -> Iterator[Served]:
     page = page_of(studio, {}, [])
     port = free_port()
     options = {"server_name": "127.0.0.1", "server_port": port, "max_file_size": "1mb", "show_error": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import datetime
 import gc
@@ -9,14 +10,18 @@ import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 import torch
 from fastapi import FastAPI
+from gradio.queueing import EventQueue
+from gradio.server_messages import EstimationMessage
 from starlette.testclient import TestClient
 
 from steering.audit import places
@@ -140,6 +145,38 @@ def test_the_page_itself_looks_round_and_takes_all_along_at_its_end(monkeypatch:
     assert not last.exists()
 
 
+def test_a_visit_that_never_listened_does_not_end_the_queue(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch):
+    queue = page._queue
+    lane = EventQueue("lane", 1)
+    event = SimpleNamespace(session_hash="gone", _id="1", fn=None, concurrency_id="lane", alive=True)
+    with TestClient(FastAPI(lifespan=visits.ending(page))):
+        visited(page, "gone")
+        queue.event_queue_per_concurrency_id["lane"] = lane
+        lane.queue += [event, SimpleNamespace(session_hash="here", _id="2", fn=None, concurrency_id="lane")]
+        queue.pending_messages_per_session["gone"] = asyncio.Queue()
+        monkeypatch.setattr(visits, "GRACE", 0.0)
+        page.state_holder.time_last_used["gone"] -= datetime.timedelta(seconds=1)
+        look_round(page)
+        assert [one.session_hash for one in lane.queue] == ["here"]
+        lane.queue.append(event)  # as where too many sessions came after it
+        queue.send_message(event, EstimationMessage(rank=0, queue_size=1))
+        assert "gone" not in queue.pending_messages_per_session
+    del queue.event_queue_per_concurrency_id["lane"]
+
+
+def test_nothing_runs_past_the_queue(page: gr.Blocks):
+    app = FastAPI()
+    gr.mount_gradio_app(app, page, "/p")
+    client = TestClient(app)
+    for name in ("score", "generate"):
+        assert client.post(f"/p/gradio_api/run/{name}", json={"data": ["x"], "session_hash": "s"}).status_code == 404
+
+
+def test_all_lanes_of_painting_have_one_limit(page: gr.Blocks):
+    limits = {fn.concurrency_limit for fn in page.fns.values() if fn.concurrency_id == "painting"}
+    assert len(limits) == 1
+
+
 def test_all_visitors_together_hold_no_more_than_a_limit(monkeypatch: pytest.MonkeyPatch):
     gc.collect()
     held = sum(one.held() for one in session._sessions)
@@ -236,8 +273,11 @@ def test_a_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv(temporary.VARIABLE, str(tmp_path / "own" / "place"))
     assert temporary.settle_folder() == tmp_path / "own" / "place"
     (tmp_path / "own" / "place" / "a").write_bytes(bytes(100))
+    monkeypatch.setattr(temporary, "_looked", (-1e9, False))
     assert temporary.used() == 100 and not temporary.full()
     monkeypatch.setattr(temporary, "LIMIT", 99)
+    assert not temporary.full(), "for some seconds what was seen holds"
+    monkeypatch.setattr(temporary, "LOOKED_FOR", -1.0)
     assert temporary.full()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(temporary.VARIABLE, str(tmp_path / "file" / "in it"))
@@ -247,6 +287,29 @@ def test_a_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(temporary.tempfile, "mkdtemp", lambda prefix: (_ for _ in ()).throw(FileNotFoundError(2, "no")))
     with pytest.raises(RudderError, match="TMPDIR"):
         temporary.settle_folder()
+
+
+def test_what_belongs_to_no_visit_is_swept_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made, named = tmp_path / "made", tmp_path / "named"
+    owner = Session()
+    monkeypatch.setenv(temporary.VARIABLE, str(made))
+    monkeypatch.setattr(temporary, "_made", [made])
+    made.mkdir(), named.mkdir()
+    own = owner.folder() / "vector.safetensors"
+    files = {"broken off": made / "a" / "upload.png", "first": made / "static.css", "own": own, "named": named / "x",
+             "young": made / "b" / "new.png"}  # fmt: skip
+    ages = {"broken off": 7300, "first": 9000, "own": 7300, "named": 7300, "young": 60}
+    now = time.time()
+    for name, path in files.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+        os.utime(path, (now - ages[name],) * 2)
+    assert temporary.sweep(session.folders(), since=now - 8000) == 1
+    assert {name for name, path in files.items() if path.exists()} == set(files) - {"broken off"}
+    os.utime(made / "a", (now - 7300,) * 2)
+    temporary.sweep(session.folders(), since=now - 8000)
+    assert not (made / "a").exists() and (made / "b").exists()
+    owner.end()
 
 
 def test_the_folder_goes_with_the_process_and_is_nobody_elses(tmp_path: Path):

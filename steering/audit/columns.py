@@ -103,7 +103,10 @@ def place_of(value: Any) -> str:
     if is_remote(value) and scheme and scheme[1].lower() not in ("file", "memory"):
         return value
     if scheme and scheme[1].lower() == "file":
-        return unquote(urlsplit(value).path)
+        try:
+            return unquote(urlsplit(value).path)
+        except ValueError as error:  # such as file://[x
+            raise RudderError(f"{shorten(value, 60)!r} is no address of a file: write where it lies.") from error
     if scheme or value.startswith("data:"):
         raise RudderError(
             f"{shorten(value, 60)} is an address, and Rudder fetches nothing: download it, then name its file."

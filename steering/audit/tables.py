@@ -120,7 +120,8 @@ def table(path: Path, notes: list[str] | None = None) -> Iterator[Record]:
     delimiter = delimiter or sniffed(first[1])
     names, _, _ = split(first[1], delimiter)
     check_columns(names, title)
-    columns = [name if name and name not in names[:k] else f"\0{k}" for k, name in enumerate(names)]  # each its own
+    first_at = {name: k for k, name in reversed(list(enumerate(names)))}
+    columns = [name if name and first_at[name] == k else f"\0{k}" for k, name in enumerate(names)]  # each its own
     while (row := ahead.next()) is not None:
         number, text, error = row
         if error:

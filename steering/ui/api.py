@@ -6,6 +6,7 @@ They are stateless: pictures and vectors come and go as files. Bounds and queues
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -37,7 +38,7 @@ from .audit import audit
 from .calls import Answer, Verb, files_of, list_of, offer, sent
 from .pictures import file_name
 from .reading import UNCALIBRATED, reading
-from .session import Session
+from .session import Session, size_of
 from .studio import Studio
 from .trays import LIMITS
 from .wanted import Room, across, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
@@ -49,6 +50,7 @@ Inversion = Literal["edit_friendly", "ddim"]
 Concepts = list[str | dict[str, Any]]
 PROMPTS = 64
 PAINTED = 100  # references a side
+CARRIED = 64 * 2**20  # bytes of own vectors in the frames of a strip, each of which carries them where they fit
 SHOWN, THUMB = 12, 96  # pictures a side of a sheet of references, and their pixels
 TOLD = ("score", "spread", "verdict", "sentence", "threshold", "how")
 
@@ -142,7 +144,8 @@ def strip(
                     continue
                 images, recipe, said = item
                 row = row_of(recipe, asked, factors, images)
-                shown = [_picture(folder, one.image, one.recipe, ready.own, f"{k:02d}-")
+                carried = ready.own if len(row.cells[0]) * sum(map(size_of, ready.own.values())) <= CARRIED else {}
+                shown = [_picture(folder, one.image, one.recipe, carried, f"{k:02d}-")
                          for k, one in enumerate(row.cells[0])]  # fmt: skip
                 far = [round(one.distance, 6) for one in row.cells[0]]
                 tables = {"strengths": list(asked), "distances": far}
@@ -264,7 +267,8 @@ def scan(room: Room, files: list[FileData]) -> Work:
             if isinstance(item, Progress):
                 yield item
                 continue
-            summary, out = item
+            summary, kept = item
+            out = Path(shutil.copy(kept, name))  # the session and its folder end before the answer is read
             table, page = out.with_suffix(".csv"), out.with_suffix(".html")
             write_csv(out, table)
             write_report(out, page)

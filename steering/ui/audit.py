@@ -42,6 +42,7 @@ from ..files import home
 from ..images import Limits
 from . import notices
 from .panels import Controls
+from .pictures import weight
 from .reading import UNCALIBRATED
 from .session import Session
 from .studio import Studio, open_studio
@@ -182,7 +183,7 @@ def _counted(sources: Sequence[str], stop: Event) -> tuple[int, list[str]]:
     rows are too many, which is told before they are read, Cancelled once `stop` is set."""
     if len(sources) > LIMITS.files:
         raise RudderError(f"There are {len(sources):,} files: choose at most {LIMITS.files}, or put them into a zip.")
-    size = sum(Path(source).stat().st_size for source in sources)
+    size = weight(sources)
     if size > LIMITS.total_bytes:
         raise RudderError(
             f"The files have {size / 2**20:.0f} MB, the page takes {LIMITS.total_bytes / 2**20:.0f}: choose fewer."

@@ -220,7 +220,7 @@ def _written(title: str, given: str, folder: Path) -> Path:
     if not data:
         raise RudderError(f"{title} is no data: address in base64: {SENDING}.")
     kind = head.removeprefix("data:").partition(";")[0].rpartition("/")[2]
-    ending = {"jpeg": ".jpg", "zip": ".zip", "csv": ".csv", "plain": ".txt", "json": ".json"}.get(kind, f".{kind}")
+    ending = {"jpeg": ".jpg", "zip": ".zip", "csv": ".csv", "plain": ".txt", "json": ".json"}.get(kind, f".{kind[:8]}")
     path = folder / f"sent-{len(list(folder.iterdir())):03d}{ending if ending[1:].isalnum() else ''}"
     path.write_bytes(data)
     return path

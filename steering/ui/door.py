@@ -158,6 +158,8 @@ def _page(words: str, painted: dict[str, Any] | None) -> str:
 
 def _handler(door: Door) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        timeout = 10  # seconds after which a connection that says nothing is closed
+
         def do_GET(self) -> None:
             path = "/" + self.path.partition("?")[0].lstrip("/")
             if stranger(self.headers.get("Host", ""), door.names):

@@ -146,7 +146,7 @@ def page_of(
         follow_concept(concept, controls)
         concepts.wire(studio, own, page, session, controls, bus, notice)
         _wire_stage(studio, session, stage, notice, controls)
-        compose.wire(studio, bench, bench_tab, session, notice, PAINTERS)
+        compose.wire(studio, bench, bench_tab, session, notice, PAINTERS * studio.at_once)
         _wire_restore(studio, session, opened, controls, bus, notice, bench, tabs)
         _wire_score(studio, strange, scored, notice)
         audit.wire(studio, tab, session, controls, bus, notice)
@@ -158,7 +158,8 @@ def page_of(
             grid.grid_part(studio, grid_tab, list(models)),
         ]
         permalink.wire(parts, page, session, bus, notice, studio.backbone.name)
-    return page.queue(default_concurrency_limit=PAINTERS * studio.at_once, max_size=WAITING)
+    # nothing is run past the queue: a Space shuts that door by itself, and elsewhere Gradio leaves it open
+    return page.queue(default_concurrency_limit=PAINTERS * studio.at_once, max_size=WAITING, api_open=False)
 
 
 def _empty(studio: Studio) -> dict[str, Any]:

@@ -6,11 +6,13 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..errors import RudderError, shorten
 from ..images import Limits
 from ..png import write_png
 from ..recipe import Recipe
@@ -75,6 +77,17 @@ def file_name(recipe: Recipe) -> str:
     concept = "-".join(f"{name}{strength:+.2f}" for name, strength in recipe.concepts) or "unsteered"
     safe = "".join(letter if letter.isalnum() or letter in "+-._" else "-" for letter in concept)
     return f"rudder-{safe[:60]}-seed{recipe.seed}.png"
+
+
+def weight(paths: Sequence[str]) -> int:
+    """Bytes of uploaded files together. RudderError for one that is gone: uploads are kept for an hour or two."""
+    total = 0
+    for path in paths:
+        try:
+            total += Path(path).stat().st_size
+        except OSError as error:
+            raise RudderError(f"{shorten(Path(path).name, 60)} is no longer here: choose it again.") from error
+    return total
 
 
 def square(image: Image.Image, side: int) -> Image.Image:

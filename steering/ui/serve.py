@@ -206,9 +206,11 @@ def _settle_gradio(host: str) -> None:
 
 def _terminated(*_: object) -> None:
     """SIGTERM: temporary files go, then the process, without waiting for what it is in the middle of."""
-    end_sessions()
-    remove_folder()
-    os._exit(0)
+    try:
+        end_sessions()
+    finally:
+        remove_folder()
+        os._exit(0)
 
 
 def _no_port(host: str, port: int) -> str:

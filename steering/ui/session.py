@@ -132,12 +132,12 @@ class Session(Runs):
         with self._lock:
             if self._folder is None:
                 place = os.environ.get(VARIABLE) or None  # from there Gradio serves files without copying them
-                self._folder = tempfile.TemporaryDirectory(prefix="rudder-", dir=place)
+                self._folder = tempfile.TemporaryDirectory(prefix="rudder-", dir=place, ignore_cleanup_errors=True)
             return Path(self._folder.name)
 
     def held(self) -> int:
         """Bytes of its vectors, without those of a library, which all tabs share."""
-        return sum(_size(one) for _, one in self._own())
+        return sum(size_of(one) for _, one in self._own())
 
     def _own(self) -> list[tuple[str, ConceptVector]]:
         """(name, vector) of those that are held by this session alone."""
@@ -170,8 +170,8 @@ class Session(Runs):
             raise RudderError(
                 f"This session holds {VECTORS_LIMIT} vectors, its limit: download and delete one on the Concepts tab."
             )
-        size = sum(map(_size, (*mine, vector)))
-        others = sum(one.held() for one in list(_sessions) if one is not self)
+        size = sum(map(size_of, (*mine, vector)))
+        others = sum(one.held() for one in _all() if one is not self)
         if size > VECTOR_BYTES_LIMIT:
             raise RudderError(
                 f"This session's vectors would take {size / 2**20:.0f} MB, its limit is "
@@ -193,13 +193,28 @@ class Session(Runs):
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
+def folders() -> list[Path]:
+    """Where the downloads of all sessions lie."""
+    return [Path(one._folder.name) for one in _all() if one._folder is not None]
+
+
 def end_sessions() -> None:
     """End all of them: the process is about to."""
-    for one in list(_sessions):
+    for one in _all():
         one.end()
 
 
-def _size(vector: ConceptVector) -> int:
+def _all() -> list[Session]:
+    """Every session there is; others may come and go in other threads meanwhile."""
+    while True:
+        try:
+            return list(_sessions)
+        except RuntimeError:  # the set changed while it was read
+            continue
+
+
+def size_of(vector: ConceptVector) -> int:
+    """Bytes of a vector's tensors."""
     return sum(values.numel() * values.element_size() for values in vector.vectors.values())
 
 

@@ -21,6 +21,7 @@ from ..sampling import Prefix, Result, Step, finish
 from .asked import Panel, concept_of, first_strength, mapping, prefix_key, recipe_of, strip_of, title_of
 from .pictures import SMALL, frame, web_picture
 from .reading import answer, profile, reading
+from .restore import bounded
 from .session import Session, ticket_of, unless_stopped
 from .studio import Studio, positions, refinements, vector_for
 
@@ -102,6 +103,7 @@ def release(studio: Studio, session: Session, sent: Mapping[str, Any]) -> Iterat
         for column, job in asked.items():
             recipe = Recipe.from_json(mapping(mapping(job).get("recipe")))
             name = concept_of(studio, recipe)
+            bounded(studio, recipe)
             exact = replace(recipe, concepts=((name, strength(name, job.get("strength"))),))
             groups.setdefault(replace(recipe, prompt="", seed=0, concepts=((name, 1.0),)), {})[column] = exact
         rest = []
@@ -136,6 +138,7 @@ def profiled(studio: Studio, session: Session, sent: Mapping[str, Any]) -> dict[
     ticket, column = ticket_of(sent.get("ticket")), str(sent.get("column"))
     recipe = Recipe.from_json(mapping(sent.get("recipe")))
     concept_of(studio, recipe)
+    bounded(studio, recipe)
     plain = studio.unsteered.get(prefix_key(studio, recipe)[:-1]) or paint_unsteered(studio, recipe)
     told = {column: {"profile": profile(studio, plain.image)}}
     return {"ticket": ticket, "kind": "profile", "phase": "told", "text": "", "columns": told}

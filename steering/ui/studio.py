@@ -145,7 +145,7 @@ def vector_for(
                 vector = item
         assert vector is not None
         with studio.lock:
-            studio.learned[name] = vector
+            vector = studio.learned.setdefault(name, vector)  # of two that learned it at once, the first
     yield vector
 
 

@@ -6,15 +6,20 @@ Gradio's own, <temp>/gradio, is shared by all that run Gradio on a machine and m
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import RudderError
 
 VARIABLE = "GRADIO_TEMP_DIR"  # which Gradio asks for wherever it writes
 LIMIT = 4 * 2**30  # bytes of all visitors' files together
+LOOKED_FOR = 5.0  # seconds for which that is taken to hold
+AGE = 2 * 3600.0  # seconds after which what belongs to no visit is removed
 
 
 def settle_folder() -> Path:
@@ -71,5 +76,41 @@ def used() -> int:
 
 
 def full() -> bool:
-    """Whether visitors' files take all the room they may."""
-    return used() > LIMIT
+    """Whether visitors' files take all the room they may; looked at anew every few seconds."""
+    global _looked
+    when, over = _looked
+    if time.monotonic() - when > LOOKED_FOR:
+        over = used() > LIMIT
+        _looked = (time.monotonic(), over)
+    return over
+
+
+_looked = (-math.inf, False)
+
+
+def sweep(kept: Iterable[Path], since: float, age: float = AGE) -> int:
+    """Remove what lies in a folder made here for over `age` seconds, was written after `since` (seconds of the clock),
+    and is in no folder of `kept`: uploads that broke off, copies that nobody owns, empty folders. How many files went;
+    a folder that somebody named is left alone."""
+    gone, now = 0, time.time()
+    spared = [os.path.realpath(folder) for folder in kept]
+    for place, _, names in [found for root in _made for found in os.walk(root, topdown=False)]:
+        real = os.path.realpath(place)
+        if any(real == one or real.startswith(one + os.sep) for one in spared):
+            continue
+        for name in names:
+            gone += _removed(os.path.join(place, name), os.unlink, since, now - age)
+        if Path(place) not in _made:
+            _removed(place, os.rmdir, since, now - age)
+    return gone
+
+
+def _removed(path: str, remove: Callable[[str], None], since: float, until: float) -> bool:
+    """Whether it was written between the two times, and could be removed."""
+    try:
+        if since < os.lstat(path).st_mtime < until:
+            remove(path)
+            return True
+    except OSError:  # gone in between, or a folder that is not empty
+        pass
+    return False

@@ -18,7 +18,7 @@ from ..concepts import Progress
 from ..errors import Cancelled, RudderError, shorten
 from ..images import Limits, OnDisk, named_images
 from ..references import evened, name_of, provenance, rows_of
-from .pictures import square, thumbnail
+from .pictures import square, thumbnail, weight
 from .session import Session
 from .studio import Studio
 
@@ -83,7 +83,7 @@ def fill(studio: Studio, session: Session, side: str, paths: Sequence[str]) -> I
     tray, other = tray_of(session, side), tray_of(session, SIDES[side == "concept"])
     if len(paths) > MOST:
         raise RudderError(f"There are {len(paths):,} files: choose at most {MOST}.")
-    size = sum(Path(path).stat().st_size for path in paths)
+    size = weight(paths)
     if size > LIMITS.total_bytes:
         most = LIMITS.total_bytes / 2**20
         raise RudderError(f"The files have {size / 2**20:.0f} MB, the page takes {most:.0f} at once: choose fewer, or "

@@ -9,21 +9,33 @@ import asyncio
 import contextlib
 import datetime
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
+from gradio.utils import LRUCache
 
 from ..errors import RudderError
 from .guard import OPEN
-from .session import Session
+from .session import Session, folders
+from .temporary import sweep
 
 log = logging.getLogger("rudder.visits")
 
 GRACE = 300.0  # seconds without a connection after which a visit is over: a network may be gone for a moment
 LOOK_EVERY = 5.0
+SWEEP_EVERY = 600.0
 MOST = 1000  # visits remembered at once; of more, the one that asked for something longest ago is forgotten
+
+
+class Messages(LRUCache[str, Any]):
+    """What Gradio has to tell each session. One that is gone is told nothing: of a missing key Gradio's queue (6.31)
+    makes an error that ends it, for everybody."""
+
+    def __missing__(self, key: str) -> asyncio.Queue[Any]:
+        return asyncio.Queue()
 
 
 def look_round(page: gr.Blocks) -> int:
@@ -45,6 +57,8 @@ def look_round(page: gr.Blocks) -> int:
             holder.time_last_used.pop(key, None)
         for event in list(pending):
             queue.event_ids_to_events.pop(event, None)
+        for lane in queue.event_queue_per_concurrency_id.values():  # what it asked for and nobody waits for any more
+            lane.queue[:] = [event for event in lane.queue if event.session_hash != key]
         queue.pending_event_ids_session.pop(key, None)
         queue.pending_messages_per_session.pop(key, None)
         ended += 1
@@ -54,17 +68,26 @@ def look_round(page: gr.Blocks) -> int:
 def ending(page: gr.Blocks) -> Callable[[Any], contextlib.AbstractAsyncContextManager[None]]:
     """The lifespan of an app with this page: it looks round every few seconds, and ends every visit when it closes."""
 
+    began = time.time()
+
     async def watch() -> None:
+        swept = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 look_round(page)
+                if time.monotonic() - swept > SWEEP_EVERY:
+                    swept = time.monotonic()
+                    await asyncio.to_thread(sweep, folders(), began)
             except Exception:  # whatever Gradio's insides have become, the page goes on
                 log.exception("visits could not be looked through")
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         page.state_holder.capacity = MOST
+        kept = Messages(page._queue.pending_messages_per_session.max_size)
+        kept.update(page._queue.pending_messages_per_session)
+        page._queue.pending_messages_per_session = kept
         task = asyncio.create_task(watch())
         try:
             yield
