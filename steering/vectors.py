@@ -378,11 +378,11 @@ def _recommended(value: Any) -> dict[str, Any]:
 
 def _metadata(header: dict[str, Any], title: str) -> dict[str, Any]:
     """Rudder's own JSON from a safetensors header, its kinds checked."""
+    told = header.get("__metadata__")
+    if isinstance(told, dict) and len(str(told.get("rudder"))) > METADATA_LIMIT:
+        raise RudderError(f"{title} has over {METADATA_LIMIT // 1024} kB of metadata: {AGAIN}.")
     try:
-        written = (header.get("__metadata__") or {})["rudder"]
-        if len(written) > METADATA_LIMIT:
-            raise RudderError(f"{title} has over {METADATA_LIMIT // 1024} kB of metadata: {AGAIN}.")
-        meta = json.loads(written)
+        meta = json.loads((told or {})["rudder"])
         form = meta["format"]
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RudderError(

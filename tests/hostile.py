@@ -212,7 +212,7 @@ def _headed(header: str | bytes, data: bytes = bytes(64)) -> bytes:
 
 def _vector_header(draw: random.Random) -> bytes:
     """Sides that multiply to numbers without end, nests without bottom, offsets that overlap, names without measure."""
-    case = draw.randrange(6)
+    case = draw.randrange(7)
     if case < 3:
         big = draw.choice([str(2**62), "9" * 4000, "1", "0", "-1", "1e999", "NaN", '"x"', "[]"])
         sides = ",".join([big] * draw.choice([1, 100, 100_000 if len(big) < 20 else 700]))
@@ -221,6 +221,10 @@ def _vector_header(draw: random.Random) -> bytes:
     entry = '{"dtype":"F32","shape":[16],"data_offsets":[0,64]}'
     if case == 3:
         return _headed("{" + ",".join(f'"{i}":{entry}' for i in range(20_000)) + "}")
+    if case == 6:
+        nothing = '{"format":1,"name":"n","timesteps":[1],"shapes":{"s":[16]},"recommended":{},"provenance":{"x":['
+        told = json.dumps(nothing + "{}," * 300_000 + "{}]}}")
+        return _headed(f'{{"__metadata__":{{"rudder":{told}}},"s":{entry}}}')
     if case == 4:
         meta = {"format": 1, "name": "n" * draw.choice([1, 10**6]), "timesteps": [1], "shapes": {"s": [16]}}
         told = json.dumps(json.dumps(meta | {"provenance": {}, "recommended": {}}))
@@ -239,7 +243,8 @@ def _recipe_text(draw: random.Random) -> bytes:
     texts = [b"", b"{", b"[" * 200_000, b'{"seed":' + b"9" * 5000 + b"}", b'{"prompt":"' + b"x" * 900_000 + b'"}',
              b"\xff\xfe",
              b'{"concepts":' + b"[" * 50_000, b'{"strip":{"strengths":[' + b"1," * 50_000 + b"1]}}", b"null", b"NaN",
-             b'{"sites":[' + b'"a",' * 50_000 + b'"a"]}', b'{"window":{"start":NaN}}', b'{"rudder":1e400}']  # fmt: skip
+             b'{"sites":[' + b'"a",' * 50_000 + b'"a"]}', b'{"window":{"start":NaN}}', b'{"rudder":1e400}',
+             b'{"uses":[' + b"{}," * 700_000 + b"{}]}", b'{"halves":"' + b"a" * 2_000_000 + b'"}']  # fmt: skip
     text = draw.choice(texts)
     packed = draw.choice([zlib.compress(text), _zeros()])
     forms = [(b"tEXt", b"rudder\0" + text), (b"zTXt", b"rudder\0\0" + packed), (b"iTXt", b"rudder\0\1\0\0\0" + packed),

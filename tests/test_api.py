@@ -34,7 +34,7 @@ from steering.pace import Pace
 from steering.recipe import Recipe
 from steering.sampling import finish, sample
 from steering.ui import api, hangar, serve
-from steering.ui.calls import Page, _local
+from steering.ui.calls import Page, _local, file_of
 from steering.ui.described import PARAMETERS, RETURNS
 from tests.served import ENDPOINTS, Served, free_port
 from tests.tiny import pictures
@@ -336,6 +336,17 @@ def test_only_files_that_were_sent_are_opened(tmp_path: Path, monkeypatch: pytes
     for bad in ("in/../out.png", "out.png", "in/link.png", "in"):
         with pytest.raises(RudderError, match="not here"):
             _local("It", str(tmp_path / bad))
+    path = file_of("It", "data:image/" + "A" * 2**20 + ";base64,QQ==", tmp_path)
+    assert len(Path(path).name) < 40, "the kind of a data: address is no name without end"
+
+
+def test_frames_carry_own_vectors_while_they_fit(client: Client, learned: str, monkeypatch: pytest.MonkeyPatch):
+    for most, kept in ((2**26, {"warm"}), (100, set())):
+        monkeypatch.setattr(api, "CARRIED", most)
+        _, frames, _ = client.predict(
+            "a car", ["warm"], vectors=[handle_file(learned)], strengths=[0, 1], steps=3, api_name="/strip"
+        )
+        assert [set(read_vectors(one)) for one in frames] == [kept, kept]
 
 
 def test_without_the_package_mcp_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys):

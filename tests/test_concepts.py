@@ -257,6 +257,7 @@ def bad_files(vector: ConceptVector) -> dict[str, tuple[bytes, str]]:
         "numbers of a thousand digits": (headed([10**1000] * 50), "longer than the file"),
         "broken header": (good[:9] + b"\xff" + good[10:], "damaged header"),
         "lying header": (lying, "contradicts its size|damaged header"),
+        "metadata without end": (save(vector.vectors, {"rudder": "[" + "{}," * 200_000 + "1]"}), "512 kB of metadata"),
         "no metadata": (save(vector.vectors), "no Rudder metadata"),
         "strange metadata": (save(vector.vectors, {"rudder": "[1]"}), "no Rudder metadata"),
         "newer": (retold(vector, format=2), "update Rudder"),

@@ -46,7 +46,8 @@ def test_ranges_and_lists(told: str, due: tuple[float, ...]):
 
 
 @pytest.mark.parametrize("told", ["", "a..b", "0.5..1", "1..0.5 [", "1..2 [1]", "0..1 [99]", "1,two", "nan", "1e999",
-                                  "0..1e300", "-1..9999", "..", "[9]", "0..1 [9999999999]", "1," * 9999])  # fmt: skip
+                                  "0..1e300", "-1..9999", "..", "[9]", "0..1 [9999999999]", "1," * 9999,
+                                  "0..1 [9] x", "0..1 [9", "0..1 [ ]", "." * 667 + " " * 1332 + "["])  # fmt: skip
 def test_what_is_no_range_gets_one_sentence(told: str):
     with pytest.raises(RudderError, match="^It ") as caught:
         numbers(told, "It", 64)

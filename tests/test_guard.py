@@ -133,6 +133,12 @@ def test_uploads_wait_while_all_room_is_taken_and_nothing_else_does():
     assert asked("/gradio_api/queue/join", "POST", full=True, **{"content_type": "application/json"})[0] == 200
 
 
+def test_an_uploads_name_is_short():
+    place = "/gradio_api/upload_progress"
+    assert asked(place, query=b"upload_id=" + b"a" * 60)[0] == 200
+    assert asked(place, query=b"upload_id=" + b"a" * 200)[0] == 404
+
+
 def test_browsers_are_told_the_same_with_every_answer():
     for path, method, names in (("/", "GET", ()), ("/monitoring", "GET", ()), ("/", "GET", ("elsewhere",))):
         told = asked(path, method, names)[1]

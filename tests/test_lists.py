@@ -88,6 +88,8 @@ TABLES: dict[str, tuple[str, str | bytes, list[object]]] = {
     "a web path": ("l.csv", "image\nhttps://x/a.png\n", ["!is an address, and Rudder fetches nothing"]),
     "Windows' paths": ("l.csv", "path\nsub\\a.png\n", [Path("sub/a.png")]),
     "a file's address": ("l.csv", "path\nfile:///x/a%20b.png\n", [Path("/x/a b.png")]),
+    "no address": ("l.csv", "path\nfile://[x\nb.png\n", ["!is no address of a file", Path("b.png")]),
+    "names that come again": ("l.csv", "prompt,x,x,prompt\na,1,2,b\n", ["a"]),
     "unread kinds": ("l.csv", "path\na.heic\n", ["!a format that Rudder does not read"]),
     "NUL": ("l.csv", "prompt,seed\na\0b,1\nc,2\n", ["!no text", ("c", 2)]),
     "too long a prompt": ("l.csv", f"prompt\n{'a' * 2001}\nb\n", ["!2,001 characters", "b"]),

@@ -87,6 +87,8 @@ def test_bad_uploads_are_said_and_what_is_good_stays(studio: Studio, tmp_path: P
     assert len(tray.shots) == 2 and "1 of the files cannot be read" in tray.remarks[0]
     with pytest.raises(RudderError, match="bad.png"):
         filled(studio, session, "concept", [str(tmp_path / "bad.png")])
+    with pytest.raises(RudderError, match="gone.png is no longer here: choose it again"):
+        filled(studio, session, "concept", [str(tmp_path / "gone.png")])
     assert len(session.trays["concept"].shots) == 2
     monkeypatch.setattr(trays, "MOST", 3)
     with pytest.raises(RudderError, match="choose at most 3"):

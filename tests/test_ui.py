@@ -23,7 +23,7 @@ from steering.ui.own_set import add_vector, learn_trays, told_of, vector_file
 from steering.ui.panels import MOST_STEPS
 from steering.ui.session import ContentCache, Session, ticket_of
 from steering.ui.steer import generate, profiled, release
-from steering.ui.studio import Studio, open_studio, positions, refinements
+from steering.ui.studio import Concept, Studio, open_studio, positions, refinements, vector_for
 from tests.tiny import pictures
 
 
@@ -311,6 +311,21 @@ def test_cache_forgets_the_least_used():
     assert cache.get("a") == 1
     cache.put("c", 3)
     assert cache.get("b") is None and (cache.get("a"), cache.get("c")) == (1, 3)
+
+
+def test_of_two_visitors_who_learn_a_concept_at_once_both_get_the_first_vector(studio: Studio, vector):
+    def learn(name, *pictures, **options):
+        yield Progress(0, 1, "learning")
+        yield vector.replace(name=f"{name} {len(made)}")
+
+    made: list[object] = []
+    name = "red"
+    here = replace(studio, concepts={name: Concept(name, "Red", "", "", "", "")}, learned={}, learn=learn)
+    one, two = vector_for(here, Session(), name), vector_for(here, Session(), name)
+    next(one), next(two)
+    made.append(next(one))
+    made.append(next(two))
+    assert made[0] is made[1] is here.learned[name]
 
 
 def test_what_ships_fits_together():
