@@ -7,6 +7,7 @@ import json
 import math
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 
@@ -20,7 +21,7 @@ from .png import write_png
 
 MOVING = ("webp", "gif", "mp4")
 VIDEO = "rudder-steering[video]"  # what to install for MP4
-MARGIN, GAP = 12, 4  # px
+MARGIN, GAP, LEAST = 12, 4, 24  # px; the last for the line below a picture
 INK, FAINT, PAPER = "#1d2733", "#5b6877", "white"
 SIDE_LIMIT = 12_000  # px of a sheet's longer side
 FRAME_LIMIT, SWEEP_LIMIT = 4096, 400_000_000  # px of a frame's longer side; of all frames together
@@ -60,6 +61,20 @@ def sheet(grid: Grid, scale: int = 1, caption: str = "") -> Image.Image:
     scored = "; s: spikiness" if any(cell.spikiness is not None for row in grid.cells for cell in row) else ""
     draw.text((MARGIN, height - MARGIN - note), LEGEND + scored, FAINT, small)
     return made
+
+
+def fitted(grid: Grid) -> Grid:
+    """The grid with its pictures shrunk, where they are too many and too large for one sheet."""
+    w, h = _side(grid)
+    room = SIDE_LIMIT / (len(grid.across) + 3) - GAP, SIDE_LIMIT / (len(grid.cells) + 3) - GAP - LEAST
+    factor = min(room[0] / w, room[1] / h)
+    if factor >= 1:
+        return grid
+    size = max(1, int(factor * w)), max(1, int(factor * h))
+    cells = [
+        [replace(cell, image=cell.image.resize(size, Image.Resampling.LANCZOS)) for cell in row] for row in grid.cells
+    ]
+    return replace(grid, cells=cells)
 
 
 def animation(grid: Grid, row: int | None = None, kind: str = "webp", scale: int = 4, milliseconds: int = 120) -> bytes:

@@ -188,6 +188,16 @@ def small(backbone, vector) -> Grid:
     return made
 
 
+def test_pictures_are_shrunk_until_they_fit_a_sheet(small):
+    large = replace(small.cells[0][0], image=Image.new("RGB", (512, 768)))
+    for rows, columns in ((1, 64), (60, 1), (20, 30)):
+        many = Grid([[large] * columns] * rows, tuple(map(float, range(columns))), "prompt", ("a cat " * 9,) * rows)
+        with pytest.raises(RudderError, match="enlarge less"):
+            sheet(many)
+        assert max(sheet(exports.fitted(many), caption="x").size) <= exports.SIDE_LIMIT
+    assert exports.fitted(small) is small
+
+
 def test_the_sheet_holds_every_cell(small):
     for scale in (1, 4):
         made = np.asarray(sheet(small, scale, "a caption"))

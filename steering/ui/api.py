@@ -22,7 +22,7 @@ from ..axes import rows_of
 from ..checks import text, whole
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError
-from ..exports import archive, sheet
+from ..exports import archive, fitted, sheet
 from ..grid import Grid, work
 from ..grid import grid as painted_grid
 from ..images import OnDisk, open_images
@@ -362,7 +362,7 @@ def _picture(folder: Path, image: Image.Image, recipe: Recipe, own: Mapping[str,
 
 def _sheet(folder: Path, cells: Grid, recipe: Recipe) -> dict[str, Any]:
     path = folder / "sheet.png"
-    write_png(sheet(cells, caption=recipe.prompt), path, recipe)
+    write_png(sheet(fitted(cells), caption=recipe.prompt), path, recipe)
     return sent(path)
 
 
