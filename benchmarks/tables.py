@@ -17,7 +17,7 @@ from . import evaluated
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/measured.md", "models/tiny-sd/README.md")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-MISSING = "*Not measured yet in this checkout; the command above writes it.*"
+MISSING = "*Not measured yet in this checkout: `rudder evaluate --out models/tiny-sd/evaluation.json` writes it.*"
 
 SPEED = (
     ("steered_over_plain", "steered run against the plain diffusers pipeline", "<= 1.03", "{:.3f} x"),

@@ -75,6 +75,7 @@ window.RudderCompose = (() => {
     const find = (selector) => root.querySelector(selector);
     const state = { recipe: {}, own: "", way: "edit_friendly", words: "" };
     const run = { ticket: 0, busy: false, after: null, rivals: null };
+    const owns = {}; // own pictures by their key: {src, said, marks}, for whoever goes back to one
     let concepts = [];
     const canvas = RudderCanvas.build(find(".rd-bench-canvas"), { onMask: () => { state.recipe.mask = canvas.mask(); masked(); due(true); } });
     const terms = RudderTerms.build(find(".rd-term-rows"), about, () => { full(); due(true); });
@@ -132,7 +133,9 @@ window.RudderCompose = (() => {
         window: uses[place]?.window || state.recipe.window, sites: uses[place]?.sites || null })));
       canvas.setMask(state.recipe.mask);
       masked();
-      owned();
+      const mine = owns[state.own];
+      if (mine) run.marks = mine.marks;
+      owned(mine?.src, mine ? mine.said : state.own ? undefined : "");
       full();
       if (find(".rd-bench-asked") && state.words) find(".rd-bench-asked").value = state.words;
     }
@@ -280,7 +283,10 @@ window.RudderCompose = (() => {
       find(".rd-bench-download").disabled = !after.file;
       cards.before.show("Before: is it memorised?", before.reading);
       cards.after.show("After: is it memorised?", after.reading);
-      if (own) owned(undefined, own);
+      if (own) {
+        if (owns[state.own]) owns[state.own].said = own;
+        owned(undefined, own);
+      }
       const box = find(".rd-bench-rivals");
       box?.replaceChildren(...(message.rivals || []).map((one) => {
         const figure = document.createElement("figure");
@@ -320,6 +326,7 @@ window.RudderCompose = (() => {
         if (!state.recipe.picture) fresh();
         state.own = message.own;
         run.marks = message.marks;
+        owns[message.own] = { src: message.src, said: message.reading?.sentence || "", marks: message.marks };
         owned(message.src, message.reading?.sentence || "");
         needs(other ? message.other : "");
         paint();
