@@ -128,6 +128,16 @@ def test_a_picture_of_ones_own_and_what_must_be_brought_again(visit, tmp_path):
     assert not one.page.is_visible(".rd-bench-seed"), "the picture begins, no seed"
     painted = source(one, "after")
     save(one, ".rd-bench-download", tmp_path / "mine.png")
+    pictures(1, seed=5, size=70)[0].save(tmp_path / "another.png")
+    thumbnail = one.page.get_attribute(".rd-bench-brought img", "src")
+    seen = one.page.get_attribute(".rd-bench", "data-run")
+    set_files(one, ".rd-bench-bring", tmp_path / "another.png")
+    rest(one, seen)
+    assert one.page.get_attribute(".rd-bench-brought img", "src") != thumbnail
+    one.page.click(".rd-bench .rd-undo")
+    one.page.wait_for_function(
+        "(shown) => document.querySelector('.rd-bench-brought img').src === shown", arg=thumbnail
+    )
     other = enter(visit)
     set_files(other, ".rd-bench-open", tmp_path / "mine.png")
     other.page.wait_for_selector(".rd-bench-needs:visible")

@@ -101,6 +101,47 @@ def test_undo_redo_back_and_forward(visit):
     assert "seed=33&" in one.page.url
 
 
+def test_a_stopped_generate_leaves_what_was_painted_before(visit):
+    one = visit()
+    seed(one, "91")
+    one.generate(wait=False, steps=60)
+    one.page.click(".rd-stop")
+    one.page.wait_for_selector(".rd-stage[data-phase=idle]")
+    one.page.wait_for_selector(".rd-actions.is-due"), "the pictures are of other settings"
+    for _ in range(2):
+        one.page.locator("#rd-panel .rd-undo").click()
+    one.page.wait_for_selector(".rd-actions:not(.is-due)")
+
+
+def test_a_link_says_also_what_is_not_there(visit):
+    one = visit()
+    seed(one, "31")
+    link = one.page.url.partition("#")[2]
+    assert "negative=&" in link and "sites=&" in link
+    one.page.click("#rd-advanced button >> nth=0")
+    one.page.fill("#rd-negative textarea", "blurry")
+    one.page.wait_for_function("() => location.hash.includes('negative=blurry')")
+    one.page.evaluate("(link) => { location.hash = link; }", link)
+    one.page.wait_for_function("() => document.querySelector('#rd-negative textarea').value === ''")
+
+
+def test_back_leads_into_the_laboratory_and_out_of_it(visit):
+    one = visit()
+    one.page.get_by_role("tab", name="Why memories resist").click()
+    one.page.wait_for_selector(".rd-lab[data-ready=yes]")
+    one.page.get_by_role("tab", name="Steer").click()
+    one.page.wait_for_function("() => document.querySelector('#rd-seed input').offsetParent")
+    one.page.go_back()
+    one.page.wait_for_function("() => document.querySelector('.rd-lab').offsetParent")
+    one.page.click(".rd-lab [data-do=link]")
+    assert one.page.evaluate("location.hash").startswith("#lab?")
+    one.page.go_forward()
+    one.page.wait_for_function("() => document.querySelector('#rd-seed input').offsetParent")
+    one.page.go_back()
+    one.page.wait_for_function("() => document.querySelector('.rd-lab').offsetParent")
+    assert one.page.evaluate("location.hash").startswith("#lab?")
+
+
 def test_the_workbench_travels_in_a_link_and_undoes(visit, app):
     one = visit(permissions=["clipboard-read", "clipboard-write"])
     one.page.get_by_role("tab", name="Compose").click()
