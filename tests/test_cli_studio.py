@@ -101,6 +101,13 @@ def test_a_grid_as_sheet_animation_and_zip(rudder, home: Path):  # noqa: F811
     assert Image.open("g.png").width > 3 * 32 and Image.open("g.webp").n_frames == 4
     with zipfile.ZipFile("g.zip") as packed:
         assert len(packed.namelist()) == 7
+    assert rudder(*asked, *files)[0] == 0, "what is there already is of the same kinds"
+    Path("letter.txt").write_text("Dear reader")
+    for option in ("--out", "--animation", "--zip"):
+        name = "letter.webp" if option == "--animation" else "letter.txt"
+        Path(name).write_text("Dear reader")
+        code, out, _ = rudder(*asked, option, name, "--json")
+        assert code == 2 and "is there already and is no" in out and Path(name).read_text() == "Dear reader"
     for bad, words in (
         (["grid", "a cat"], "No concept is given"),
         (["grid", "a cat", "-c", "red", "--down", "seed"], "belong together"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -9,11 +10,14 @@ from typing import Annotated
 import typer
 
 from ..errors import RudderError
+from ..files import check_target, replacing
 from .arguments import Asked, backbone_for, concepts_asked, model_named, request, settled, slug, terms, unnamed
 from .console import emit, ended, say
 from .options import Attention, Device, Down, Dtype, Guidance, Json, Kernels, Model, Negative, Prompt, Seed, Steps
 
 KINDS = ("webp", "gif", "mp4")
+SHEET, ARCHIVE = re.compile(rb"\x89PNG\r\n\x1a\n"), re.compile(rb"PK\x03\x04")  # how what is written begins
+MOVING = re.compile(rb"RIFF.{4}WEBP|GIF8|.{4}ftyp", re.DOTALL)
 EPILOG = (
     "[bold]Examples[/]\n\n"
     "Four seeds:  rudder grid 'a cat on a sky background' -c sketch --strengths '0..1 [5]' --down seed --rows 1..4\n\n"
@@ -62,6 +66,10 @@ def grid(
     kind = animation.suffix.lstrip(".").lower() if animation else ""
     if animation and kind not in KINDS:
         raise RudderError(f"{animation.name} is no animation: give a name that ends in .{', .'.join(KINDS)}.")
+    places = {"sheet": (out, SHEET), "animation": (animation, MOVING), "archive": (archive, ARCHIVE)}
+    for what, (place, ours) in places.items():
+        if place:
+            check_target(place, what, ours)
     across = numbers(strengths, "The row of strengths", STRIP_LIMIT)
     recipe = request(None, model, prompt, seed, steps, guidance, negative)
     asked = concepts_asked(concept or [], recipe)
@@ -76,7 +84,6 @@ def grid(
     from .. import exports
     from ..axes import rows_of
     from ..calibration import shipped
-    from ..files import writing
     from ..grid import Bench, across_models, check_size, seconds
     from ..grid import grid as run
     from ..pace import about, measure
@@ -105,15 +112,16 @@ def grid(
         made = ended(run(backbone, recipes, vectors, across, axis=axis, calibration=calibration), "painting the grid")
     path = out or unnamed(Path(f"{slug(recipe.prompt)}-grid.png"))
     title = ", ".join([recipe.prompt or "no prompt", *vectors]) if axis != "prompt" else ", ".join(vectors)
-    with writing(path):
-        exports.sheet(made, scale, title).save(path, format="PNG")
-    for place, data in (
-        (animation, lambda: exports.animation(made, kind=kind)),
-        (archive, lambda: exports.archive(made)),
+    with replacing(path, "sheet", SHEET) as part:
+        exports.sheet(made, scale, title).save(part, format="PNG")
+    for what, data in (
+        ("animation", lambda: exports.animation(made, kind=kind)),
+        ("archive", lambda: exports.archive(made)),
     ):
+        place, ours = places[what]
         if place:
-            with writing(place):
-                place.write_bytes(data())
+            with replacing(place, what, ours) as part:
+                part.write_bytes(data())
     cells = [[{"distance": cell.distance, "spikiness": cell.spikiness} for cell in row] for row in made.cells]
     value = {"path": str(path), "across": across, "axis": axis, "down": made.down, "cells": cells,
              "seconds": round(perf_counter() - started, 2)}  # fmt: skip
