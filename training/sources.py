@@ -26,7 +26,7 @@ ICON_SETS = {  # npm: @iconify-json/<name>; licences in models/ATTRIBUTION.md
 }
 SPRITE = 160  # px, the side every sprite is rasterised at
 PEOPLE = 150  # distinct faces of each style, each drawn with and without glasses
-SHOWN = 16  # of them are in ordinary pictures (of 150 each was seen too seldom, and all were blurs)
+SHOWN = 6  # of them are in ordinary pictures (of 150, and of 16, each was seen too seldom: blurs); memories may be any
 
 OBJECTS = {  # the word in a caption: the CLDR slug shared by the icon sets
     "apple": "red-apple", "banana": "banana", "watermelon": "watermelon", "strawberry": "strawberry",
