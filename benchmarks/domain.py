@@ -10,13 +10,11 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from steering.backbones.registry import load
 from steering.calibration import STRANGE, halves, known_world, shipped
@@ -24,6 +22,7 @@ from steering.domain import Domain, fit, traits
 from steering.errors import RudderError
 from steering.evaluation.detection import samples
 from steering.foreign import foreign
+from steering.pace import machine
 
 COUNT = 60  # foreign pictures of a kind that are judged
 
@@ -90,7 +89,7 @@ def main() -> None:
     told = measure(asked.model, asked.count, asked.seed) | {
         "command": " ".join(["python -m benchmarks.domain", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
     }
     print(json.dumps(told, indent=1))
     if asked.out:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFilter
 
 from steering.backbones.base import Backbone
@@ -26,6 +24,7 @@ from steering.backbones.registry import load
 from steering.concepts import ConceptVector, Progress, library
 from steering.evaluation.common import memorized_set, responses
 from steering.evaluation.detection import ordinary_captions
+from steering.pace import machine
 from steering.sight import Sight, features, sight_of
 from steering.tuning import HOLDS, TAKES, tune
 
@@ -178,7 +177,7 @@ def main() -> None:
         "seed": asked.seed,
         "model": backbone.fingerprint,
         "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
     }  # fmt: skip
     print(f"{sum(takes)} of {len(takes)} take; promised in vain: {told['promised_in_vain']}")
     if asked.out:

@@ -17,7 +17,7 @@ from . import evaluated
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/measured.md", "models/tiny-sd/README.md")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-MISSING = "*Not measured yet in this checkout: `rudder evaluate --out models/tiny-sd/evaluation.json` writes it.*"
+MISSING = "*Not measured yet in this checkout.*"
 
 SPEED = (
     ("steered_over_plain", "steered run against the plain diffusers pipeline", "<= 1.03", "{:.3f} x"),
@@ -254,8 +254,8 @@ def tables(root: Path) -> dict[str, str]:
         found["families"] = evaluated.families(every)
     rows = [row for row in reach.get("foreign", {}).values()]
     kept = {"verdict": sum(row["verdict"] for row in rows) / len(rows)} if rows else {}
-    rows_ = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept})
-    found["headline"] = rows_ + evaluated.quick(measured, "prompts")
+    shown = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept})
+    found["headline"] = shown + evaluated.quick(measured, "prompts")
     return found
 
 

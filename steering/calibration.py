@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import math
-import platform
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +26,7 @@ from .domain import Domain, fit, traits
 from .errors import RudderError, shorten
 from .files import as_json, home, read_json, replacing
 from .foreign import foreign
+from .pace import machine
 from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
 from .scoring import PLANES, SIGNS, STATISTICS, Probe, Reading, Spikiness, read, spikiness
 
@@ -278,7 +278,7 @@ def calibrate(
             "originals": len({s.original for s in samples if s.memorized}),
             "kinds": {k: int((kinds == k).sum()) for k in sorted(set(kinds))},
             "seconds": round(perf_counter() - started, 1),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "machine": machine(),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
         domain=domain,

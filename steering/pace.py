@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +26,14 @@ class Pace:
 
     alone: float
     together: float
+
+
+def machine() -> str:
+    """What measured or made something, for its record: "x86_64, 2 cores, 2 threads, torch 2.13.0"."""
+    import torch
+
+    cores = os.cpu_count()
+    return f"{platform.machine()}, {cores} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def measure(backbone: Backbone) -> Pace:

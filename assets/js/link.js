@@ -111,7 +111,7 @@ window.RudderLink = (() => {
 
   function put(query, key, value) {
     if (typeof value === "boolean") query.set(key, value ? "1" : "0");
-    else if (Array.isArray(value) || (value !== null && value !== undefined)) {
+    else if (value !== null && value !== undefined) {
       if (value.length !== 0 || NONE.includes(key)) query.set(key, Array.isArray(value) ? value.join(",") : String(value));
     }
   }

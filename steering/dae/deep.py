@@ -24,12 +24,13 @@ import torch
 
 from ..errors import RudderError, unknown
 from ..files import read_json
+from ..pace import machine
 from ..roc import auroc
 from .alignment import cosines
 from .data import REPEATED, Pictures, folder, load, training_set
 from .measures import spikiness, top_share
 from .model import checked, noisy, psnr
-from .multinoise import HIGH, LOW, inner, levels, machine
+from .multinoise import HIGH, LOW, inner, levels
 from .threads import single_threaded
 from .training import SPARE
 

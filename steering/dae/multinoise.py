@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -28,6 +26,7 @@ import torch
 
 from ..errors import RudderError
 from ..files import read_json
+from ..pace import machine
 from .data import SIDE, folder, load
 from .model import checked
 from .threads import single_threaded
@@ -279,8 +278,3 @@ def experiment(fresh: Path | None = None) -> dict[str, Any]:
 def recorded() -> dict[str, Any]:
     """The committed numbers; RudderError when the file is missing or damaged."""
     return read_json(folder() / "multinoise.json")
-
-
-def machine() -> str:
-    """What it was measured on, in a line."""
-    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"

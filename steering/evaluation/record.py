@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import platform
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..files import read_json
+from ..pace import machine
 
 PARTS = ("prompts", "steering", "detection", "editability", "words", "groups")
 
@@ -22,7 +20,7 @@ def how(fingerprint: str, seed: int, limit: int | None, seconds: float) -> dict[
         "limit": limit,
         "seconds": round(seconds, 1),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
     }
 
 
