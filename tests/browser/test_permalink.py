@@ -119,7 +119,7 @@ def test_a_link_says_also_what_is_not_there(visit):
     link = one.page.url.partition("#")[2]
     assert "negative=&" in link and "sites=&" in link
     one.page.click("#rd-advanced button >> nth=0")
-    one.page.fill("#rd-negative textarea", "blurry")
+    one.page.locator("#rd-negative textarea").press_sequentially("blurry", delay=30)
     one.page.wait_for_function("() => location.hash.includes('negative=blurry')")
     one.page.evaluate("(link) => { location.hash = link; }", link)
     one.page.wait_for_function("() => document.querySelector('#rd-negative textarea').value === ''")
