@@ -69,6 +69,11 @@ class Rival:
         )
 
 
+def work_of(steps: int) -> int:
+    """Steps of one picture that a comparison takes at most, of runs of so many."""
+    return steps * (2 + len(ASKED) * (FIRST + SECOND))
+
+
 @dataclass(frozen=True, eq=False)
 class _Case:
     """What all pictures of a search share. `path`: unsteered latents [1, C, H, W] before each step and at the end."""

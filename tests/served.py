@@ -20,7 +20,8 @@ from steering.ui.studio import Concept, Studio, open_studio
 from steering.ui.temporary import VARIABLE
 from tests.tiny import pictures
 
-ENDPOINTS = {"generate", "steer", "strip", "grid", "learn", "learn_from_prompts", "score", "scan", "models", "concepts"}
+ENDPOINTS = {"generate", "steer", "strip", "grid", "words", "learn", "learn_from_prompts", "combine", "score", "scan",
+             "models", "concepts"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,20 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
+import torch
 import uvicorn
 from fastapi import FastAPI
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from steering.arithmetic import combined
 from steering.concepts import ConceptVector
 from steering.errors import RudderError
+from steering.inversion import distance
 from steering.keeping import read_recipe, read_vectors
 from steering.pace import Pace
+from steering.plan import Steering
 from steering.recipe import Recipe
 from steering.sampling import finish, sample
 from steering.ui import api, hangar, serve
@@ -92,7 +96,7 @@ def test_every_verb_is_an_endpoint_whose_words_and_types_are_told(client: Client
         assert [one["parameter_name"] for one in endpoint["parameters"]] == asked and set(asked) <= set(PARAMETERS)
         assert all(one["type"] for one in endpoint["parameters"]), "every parameter has a type"
         assert endpoint["description"].startswith(verb.__doc__.splitlines()[0])
-        assert ("seed" in asked) == (name not in ("/score", "/scan", "/models", "/concepts"))
+        assert ("seed" in asked) == (name not in ("/combine", "/score", "/scan", "/models", "/concepts"))
 
 
 def test_a_seed_paints_what_the_package_paints(client: Client, served: Served):
@@ -177,6 +181,30 @@ def test_a_concept_from_two_prompts(client: Client, served: Served):
     assert sides["concept"]["prompts"] == ["a dog, red", "a dog, white"] and len(sides["baseline"]["prompts"]) == 2
 
 
+def test_words_ask_for_as_much_as_steering_changes(client: Client, served: Served):
+    asked = {"concepts": [{"name": "sketch", "strength": 20}], "steps": 4, "seed": 2}
+    steered, prompt, embedding, told = client.predict("a car", "a blue car", **asked, api_name="/words")
+    recipe = read_recipe(steered)
+    assert recipe == Recipe.from_json(told["recipe"]) and recipe.concepts == (("sketch", 20.0),)
+    backbone, vector = served.studio.backbone, served.studio.concepts["sketch"].vector
+    (alone,) = finish(sample(backbone, recipe, Steering.from_recipe(recipe, {"sketch": vector}))).images
+    assert Image.open(steered).convert("RGB").tobytes() == alone.tobytes()
+    (plain,) = finish(sample(backbone, recipe)).images
+    for way, file in (("prompt", prompt), ("embedding", embedding)):
+        assert told[way]["wanted"] == pytest.approx(distance(plain, alone))
+        assert told[way]["change"] == pytest.approx(distance(plain, Image.open(file).convert("RGB")))
+
+
+def test_concepts_are_combined_as_the_package_combines(client: Client, served: Served, learned: str):
+    given = {"vectors": [handle_file(learned)], "name": "warm sketch"}
+    file, told = client.predict("warm", "sketch", "minus", **given, api_name="/combine")
+    made = ConceptVector.load(file, served.studio.backbone)
+    warm = ConceptVector.load(learned, served.studio.backbone)
+    due = combined(warm, served.studio.concepts["sketch"].vector, "minus", "warm sketch")
+    assert made.name == told["name"] == "warm sketch" and told["advice"]["strength"] == 1
+    assert all(torch.equal(made.vectors[site], due.vectors[site]) for site in due.vectors)
+
+
 def test_pictures_are_scored_one_by_one_and_many_at_once(client: Client, files: list[Any], tmp_path: Path):
     told = client.predict(files[0], api_name="/score")
     assert set(told) == set(api.TOLD) and told["verdict"] in ("memorised", "ordinary", "none")
@@ -203,6 +231,7 @@ def test_what_would_take_too_long_is_not_begun(served: Served, monkeypatch: pyte
     monkeypatch.setattr(served.studio, "pace", Pace(1.0, 1.0))
     given = {"prompt": "a", "concepts": ["sketch"], "down": "seed", "rows": "1..9", "strengths": "0..1 [9]"}
     assert "This would take about" in called(served, "grid", **given)
+    assert "ask for fewer" in called(served, "words", prompt="a", words="b", concepts=["sketch"], steps=100)
     assert "ask for fewer" in called(served, "strip", prompt="a", concepts=["sketch"], strengths="0..1 [60]")
     asked = {"prompts": ["a dog"], "against": ["a cat"], "count": 100}
     assert "fewer pictures" in called(served, "learn_from_prompts", name="x", **asked)
@@ -242,6 +271,11 @@ BAD = {
     ),
     "an endless grid": ("grid", {"prompt": "a", "concepts": ["sketch"], "down": "seed", "rows": "1..900"}, "900"),
     "an axis": ("grid", {"prompt": "a", "concepts": ["sketch"], "down": "moon", "rows": "1"}, "no axis named 'moon'"),
+    "words that are the prompt": ("words", {"prompt": "a", "words": "a", "concepts": ["sketch"]}, "the prompt itself"),
+    "no words": ("words", {"prompt": "a", "words": "", "concepts": ["sketch"]}, "is empty"),
+    "an unknown way": ("combine", {"first": "sketch", "second": "sketch", "way": "times"}, "way to combine"),
+    "a concept from itself": ("combine", {"first": "sketch", "second": "sketch", "way": "minus"}, "Nothing is left"),
+    "an unknown second": ("combine", {"first": "sketch", "second": "skech"}, "did you mean 'sketch'"),
     "no pictures": ("learn", {"name": "x", "pictures": []}, "no pictures to learn from"),
     "pictures that are numbers": ("learn", {"name": "x", "pictures": [1, 2]}, "File 1 of pictures is 1, which is no"),
     "pictures without end": ("learn", {"name": "x", "pictures": ["y"] * 10**4}, "10,000 entries"),

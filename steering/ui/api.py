@@ -8,50 +8,41 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from gradio.data_classes import FileData
 from PIL import Image
 
+from ..against import work_of
 from ..audit.report import write_report
 from ..audit.sheet import write_csv
 from ..axes import rows_of
-from ..checks import text, whole
+from ..checks import text
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError
 from ..exports import archive, fitted, sheet
 from ..grid import Grid, work
 from ..grid import grid as painted_grid
-from ..images import OnDisk, open_images
-from ..pace import PAGE_SECONDS
 from ..plan import Steering
 from ..png import write_png
-from ..recipe import SEED_KEPT, Recipe
-from ..references import evened, paint_references
-from ..references import provenance as painted_as
-from ..references import rows_of as reference_rows
+from ..recipe import Recipe
+from .api_concepts import combine, concepts, learn, learn_from_prompts
 from .audit import LIMITS as SCANNED
 from .audit import audit
-from .calls import Answer, Verb, files_of, list_of, offer, sent
+from .calls import Verb, Work, files_of, offer, sent
 from .pictures import file_name
 from .reading import UNCALIBRATED, reading
 from .session import Session, size_of
 from .studio import Studio
-from .trays import LIMITS
-from .wanted import Room, across, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
+from .wanted import Room, across, compared, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
 
-Work = Iterator[Progress | Answer]
 Halves = Literal["both", "conditional", "opposite"]
 Down = Literal["", "seed", "prompt", "concept", "window", "sites"]
 Inversion = Literal["edit_friendly", "ddim"]
 Concepts = list[str | dict[str, Any]]
-PROMPTS = 64
-PAINTED = 100  # references a side
 CARRIED = 64 * 2**20  # bytes of own vectors in the frames of a strip, each of which carries them where they fit
-SHOWN, THUMB = 12, 96  # pictures a side of a sheet of references, and their pixels
 TOLD = ("score", "spread", "verdict", "sentence", "threshold", "how")
 
 
@@ -198,54 +189,39 @@ def grid(
                     yield _sheet(folder, item, recipe), sent(packed), {**head, **tables, "recipe": _recipe(recipe)}
 
 
-def learn(
+def words(
     room: Room,
-    name: str,
-    pictures: list[FileData],
-    baseline: list[FileData] | None = None,
-    caption: str = "",
+    prompt: str,
+    words: str,
+    concepts: Concepts | None = None,
+    vectors: list[FileData] | None = None,
     seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    negative_prompt: str = "",
+    window: list[float] | None = None,
+    sites: list[str] | None = None,
+    halves: Halves | None = None,
+    mask: FileData | None = None,
 ) -> Work:
-    """Learn a concept from pictures, and search how it takes best."""
-    said: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="rudder-") as place:
-        folder = Path(place)
-        given = files_of("pictures", pictures, folder, LIMITS.files)
-        others = files_of("baseline", baseline, folder, LIMITS.files)
-        shown = open_images(given, LIMITS, said.append) if given else []
-        against = open_images(others, LIMITS, said.append) if others else []
-        yield from _learned(room, folder, name, (shown, against), (caption, ""), seed, said)
-
-
-def learn_from_prompts(
-    room: Room,
-    name: str,
-    prompts: list[str],
-    against: list[str],
-    count: int = 20,
-    seed: int = 0,
-    even: list[str] | None = None,
-) -> Work:
-    """Learn a concept from pictures that the model paints itself: one set by some prompts, one by others."""
-    count, seed = whole("The number of pictures a side", count, 1, PAINTED), whole("The seed", seed, 0, SEED_KEPT)
-    traits = list_of("even", even, PROMPTS) if even else []
-    sides = [[full for one in list_of(title, given, PROMPTS) for full in evened(text("A prompt", one), traits)]
-             for title, given in (("prompts", prompts), ("against", against))]  # fmt: skip
-    rows = [reference_rows(side, count, seed) for side in sides]
-    in_time(room, 2 * count * room.studio.backbone.defaults["num_inference_steps"], 4 * PAGE_SECONDS)
-    with tempfile.TemporaryDirectory(prefix="rudder-") as place:
-        folder, painted = Path(place), OnDisk(())
-        for item in room.run(paint_references, rows[0] + rows[1], folder / "references"):
-            if isinstance(item, Progress):
-                yield item
-            else:
-                painted = item
-        sets = OnDisk(painted.paths[:count]), OnDisk(painted.paths[count:])
-        words = tuple(side[0] if len(side) == 1 else "" for side in sides)
-        made = {side: painted_as(some, room.studio.backbone)
-                for side, some in zip(("concept", "baseline"), rows, strict=True)}  # fmt: skip
-        for item in _learned(room, folder, name, sets, (words[0], words[1]), seed, [], made):
-            yield item if isinstance(item, Progress) else (item[0], _contact(folder, sets), item[1])
+    """Steer, and ask for the same change by words, as far from the unsteered picture."""
+    with tempfile.TemporaryDirectory(prefix="rudder-") as name:
+        folder = Path(name)
+        recipe = masked(plain(room, prompt, seed, steps, guidance, negative_prompt), mask, folder)
+        for ready in wanted(room, recipe, concepts, vectors, folder, window, sites, halves):
+            if isinstance(ready, Progress):
+                yield ready
+                continue
+            in_time(room, work_of(ready.recipe.num_inference_steps))
+            for item in room.run(compared, ready.recipe, Steering.from_recipe(ready.recipe, ready.vectors), words):
+                if isinstance(item, Progress):
+                    yield item
+                    continue
+                steered, rivals, said = item
+                ways = {one.way: {"amount": one.amount, "change": one.change, "wanted": one.wanted,
+                                  "matched": one.matched, "sentence": one.sentence} for one in rivals}  # fmt: skip
+                shown = [_bare(folder, one.image, f"words-{one.way}.png") for one in rivals]
+                yield _picture(folder, steered, ready.recipe, ready.own), *shown, {**ways, **_told(ready.recipe, said)}
 
 
 def score(room: Room, picture: FileData) -> Work:
@@ -297,21 +273,6 @@ def models(room: Room) -> Work:
     yield ([here, *others],)
 
 
-def concepts(room: Room) -> Work:
-    """The concepts that ship with this model, and how each is best used."""
-    shipped = [
-        {
-            "name": one.name,
-            "title": one.title,
-            "description": one.description,
-            "learned": one.vector is not None,
-            "advice": one.vector.advice if one.vector else {},
-        }
-        for one in room.studio.concepts.values()
-    ]
-    yield (shipped,)
-
-
 def wire(studio: Studio, menu: Sequence[Mapping[str, str]], painters: int) -> None:
     """Add every verb to the page around; `painters`: how many runs paint at once."""
     room, told = room_of(studio, menu), dict[str, Any]
@@ -321,35 +282,16 @@ def wire(studio: Studio, menu: Sequence[Mapping[str, str]], painters: int) -> No
         Verb(steer, (FileData, told), *painting),
         Verb(strip, (FileData, list[FileData], told), *painting),
         Verb(grid, (FileData, FileData, told), *painting),
+        Verb(words, (FileData, FileData, FileData, told), *painting),
         Verb(learn, (FileData, told), "learning", 1),
         Verb(learn_from_prompts, (FileData, FileData, told), "learning", 1),
+        Verb(combine, (FileData, told), "learning", 1),
         Verb(score, (told,), *painting),
         Verb(scan, (FileData, FileData, FileData, told), "auditing", 1),
         Verb(models, (list[told],), *painting),  # type: ignore[valid-type]
         Verb(concepts, (list[told],), *painting),  # type: ignore[valid-type]
     ):
         offer(verb, room)
-
-
-def _learned(
-    room: Room, folder: Path, name: str, sets: tuple[Sequence[Image.Image], Sequence[Image.Image]],
-    words: tuple[str, str], seed: int, said: list[str], painted: dict[str, Any] | None = None,
-) -> Work:  # fmt: skip
-    """Progress, then (the vector's file, what is told of it)."""
-    name = text("The concept's name", name, 40, empty=False).strip()
-    options = {"prompt": words[0], "baseline_prompt": words[1], "seed": whole("The seed", seed, 0, SEED_KEPT)}
-    for item in room.studio.learn(name, *sets, **options):
-        if isinstance(item, Progress):
-            yield item
-            continue
-        assert isinstance(item, ConceptVector)
-        remarks = [*said, *item.provenance.get("remarks", [])]
-        more: dict[str, Any] = {"remarks": remarks} if remarks else {}
-        more |= {"references": painted} if painted else {}
-        vector = replace(item, provenance={**item.provenance, **more})
-        path = folder / f"{_plain(name)}.safetensors"
-        vector.save(path)
-        yield sent(path), {"name": name, "advice": vector.advice, "remarks": remarks}
 
 
 def _picture(folder: Path, image: Image.Image, recipe: Recipe, own: Mapping[str, ConceptVector] | None = None,
@@ -360,20 +302,16 @@ def _picture(folder: Path, image: Image.Image, recipe: Recipe, own: Mapping[str,
     return sent(path)
 
 
-def _sheet(folder: Path, cells: Grid, recipe: Recipe) -> dict[str, Any]:
-    path = folder / "sheet.png"
-    write_png(sheet(fitted(cells), caption=recipe.prompt), path, recipe)
+def _bare(folder: Path, image: Image.Image, name: str) -> dict[str, Any]:
+    """A picture that no recipe remakes, as an answer holds it."""
+    path = folder / name
+    image.save(path)
     return sent(path)
 
 
-def _contact(folder: Path, sets: Sequence[OnDisk]) -> dict[str, Any]:
-    """The first pictures of both sides in two rows."""
-    made = Image.new("RGB", (THUMB * min(SHOWN, max(map(len, sets))), THUMB * len(sets)), "white")
-    for row, some in enumerate(sets):
-        for column, image in enumerate(some[:SHOWN]):
-            made.paste(image.resize((THUMB, THUMB), Image.Resampling.LANCZOS), (column * THUMB, row * THUMB))
-    path = folder / "references.png"
-    made.save(path)
+def _sheet(folder: Path, cells: Grid, recipe: Recipe) -> dict[str, Any]:
+    path = folder / "sheet.png"
+    write_png(sheet(fitted(cells), caption=recipe.prompt), path, recipe)
     return sent(path)
 
 
@@ -385,8 +323,3 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
     """The recipe as the JSON object that a picture carries."""
     found: dict[str, Any] = json.loads(recipe.to_json())
     return found
-
-
-def _plain(name: str) -> str:
-    """A name as a file's."""
-    return "".join(letter if letter.isalnum() or letter in "-_ " else "-" for letter in name).strip() or "vector"

@@ -40,6 +40,7 @@ BROKEN = "Something on our side went wrong and was written to the log: try again
 UNREADABLE = "The call cannot be read: compare it with this endpoint's entry under /gradio_api/info, and send it again."
 SENDING = "upload it to /gradio_api/upload first, or send it as a data: address"
 Answer = tuple[Any, ...]
+Work = Iterator[Progress | Answer]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Verb:
     `queue` and `limit`: the runs it takes turns with, and how many of them there may be at once.
     """
 
-    work: Callable[..., Iterator[Progress | Answer]]
+    work: Callable[..., Work]
     answers: tuple[Any, ...]
     queue: str
     limit: int

@@ -28,7 +28,12 @@ PARAMETERS = {
     "picture": "One picture file.",
     "invert": "How that picture is inverted.",
     "mask": "A square picture, white (or painted on a see-through one) where changes may be.",
-    "name": "What to call the concept, 1 to 40 characters.",
+    "words": 'A whole prompt that shows what the steered picture should, such as "a pencil sketch of a cat".',
+    "first": "A concept that ships, or the name of one among the vector files.",
+    "second": "Another.",
+    "way": "plus: both at once, minus: the first and the opposite of the second, without: the first, less what lies "
+    "along the second.",
+    "name": "What to call the concept, up to 40 characters.",
     "pictures": "Pictures that show the concept, or zips of such.",
     "baseline": "The same without it, or zips of such; left out: the vector holds all that the pictures share.",
     "caption": "A prompt that fits every picture.",
@@ -52,7 +57,15 @@ RETURNS = {
         "A zip of every cell, with grid.json, which remakes them",
         '{"across", "down", "axis", "distances", "spikiness", "recipe"}, the tables by row',
     ),
+    "words": (
+        "The steered picture, a PNG that carries its recipe",
+        "The words' prompt taking over in the course of the same run",
+        "The same run with the prompt's embedding moved towards the words'",
+        '{"prompt", "embedding", "recipe", "remarks"}, for each way how much of it, its distance from the unsteered '
+        "picture as RMS of 0 to 1, the steered one's, and whether they match",
+    ),
     "learn": (VECTOR, ADVICE),
+    "combine": (VECTOR, ADVICE),
     "learn_from_prompts": (VECTOR, "The first pictures of both sides as one picture, the concept's above", ADVICE),
     "score": (
         '{"score", "spread", "verdict", "sentence", "threshold", "how"}, the verdict memorised, ordinary or none, by '

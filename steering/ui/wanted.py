@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..against import Rival, against
 from ..axes import numbers
 from ..backbones.base import Backbone
 from ..checks import number, strength, text, whole
@@ -21,7 +22,7 @@ from ..masks import mask_of
 from ..pace import PAGE_SECONDS, about
 from ..plan import Steering
 from ..recipe import CONCEPTS_LIMIT, SEED_KEPT, SITES_LIMIT, STRIP_LIMIT, Recipe, Use, Window
-from ..sampling import Result, Step, strip
+from ..sampling import Result, Step, sample, strip
 from ..words import cut_short, untaught
 from .calls import file_of, files_of, list_of
 from .gpu import on_gpu
@@ -93,10 +94,7 @@ def wanted(
 
     What is not said is taken from each concept's advice. RudderError for anything unknown or out of bounds.
     """
-    own = {}
-    for path in files_of("vectors", vectors, folder, CONCEPTS_LIMIT):
-        vector = ConceptVector.load(path, room.studio.backbone)
-        own[vector.name] = vector
+    own = own_of(room, vectors, folder)
     asked = [_asked(one) for one in list_of("concepts", concepts, CONCEPTS_LIMIT)] or [{"name": name} for name in own]
     if not asked:
         raise RudderError("No concept is given: name one in concepts, such as " + USE + ", or send its vector file.")
@@ -105,7 +103,7 @@ def wanted(
         name = one["name"]
         if name in found:
             raise RudderError(f"The concept {shorten(name)!r} is given twice: give it once, with one strength.")
-        for item in [own[name]] if name in own else vector_for(room.studio, Session(), name):
+        for item in named(room, name, own):
             if isinstance(item, Progress):
                 yield item
             else:
@@ -123,6 +121,17 @@ def wanted(
         halves=first["halves"] if halves is None else halves,
     )
     yield Wanted(recipe, found, {name: own[name] for name in found if name in own})
+
+
+def own_of(room: Room, vectors: Any, folder: Path) -> dict[str, ConceptVector]:
+    """The vectors in the files of a call, by name."""
+    paths = files_of("vectors", vectors, folder, CONCEPTS_LIMIT)
+    return {vector.name: vector for vector in (ConceptVector.load(path, room.studio.backbone) for path in paths)}
+
+
+def named(room: Room, name: str, own: Mapping[str, ConceptVector]) -> Iterator[Progress | ConceptVector]:
+    """The vector of that name among those of the call, or else the shipped one, learned first where need be."""
+    yield from [own[name]] if name in own else vector_for(room.studio, Session(), name)
 
 
 def across(given: Any) -> tuple[float, ...]:
@@ -183,9 +192,29 @@ def frames(
                 yield Progress(step.index, step.total, f"painting {start + 1} to {start + len(some)} of {len(factors)}")
             elif isinstance(step, Result):
                 images, prefix = images + step.images, step.prefix
+    yield images, recipe, said + _said(backbone, recipe)
+
+
+def _said(backbone: Backbone, recipe: Recipe) -> list[str]:
+    """What there is to say about the words of a recipe."""
     asked = [recipe.prompt, recipe.negative_prompt]
-    said += filter(None, (untaught(backbone, [recipe.prompt]), cut_short(backbone, asked)))
-    yield images, recipe, said
+    return list(filter(None, (untaught(backbone, [recipe.prompt]), cut_short(backbone, asked))))
+
+
+def compared(
+    backbone: Backbone, recipe: Recipe, steering: Steering, words: Any, stop: Any = None
+) -> Iterator[Progress | tuple[Image.Image, tuple[Rival, Rival], list[str]]]:
+    """The steered picture and what words make of its run: Progress, then both, and what is to be said. Raises as
+    `against`."""
+    steered = None
+    for step in sample(backbone, recipe, steering, stop=stop):
+        if isinstance(step, Step):
+            yield Progress(step.index, step.total, "painting the steered picture")
+        else:
+            (steered,) = step.images
+    assert steered is not None
+    for item in against(backbone, recipe, steering, words, steered=steered, stop=stop):
+        yield item if isinstance(item, Progress) else (steered, item, _said(backbone, recipe))
 
 
 def row_of(recipe: Recipe, strengths: Sequence[float], factors: Sequence[float], images: Sequence[Image.Image]) -> Grid:
