@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -170,24 +171,19 @@ def wire(
 ) -> None:
     """Connect the tab: trays fill, learning streams its progress, and whatever changes the visitor's concepts redraws
     cards, pickers and lists."""
-    lists = [tab.cards, controls.concept, tab.one, tab.other]
+    lists = _lists(tab, controls)
     chosen = [*lists, controls.start, controls.end, controls.halves]
     nothing = [gr.skip()] * len(chosen)
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     working: dict[str, Any] = {**hidden, "concurrency_id": "learning", "concurrency_limit": 1}
     at_once: dict[str, Any] = {**hidden, "queue": False, "trigger_mode": "multiple"}
 
-    def redrawn(owner: Session, selected: Any = None, opened: str = "") -> list[Any]:
-        """Values for `lists`; `selected` is the concept that the picker is to show as chosen."""
-        known = choices(studio, owner)
-        items = {"items": concept_items(studio, owner)} | ({} if selected is None else {"value": selected})
-        return [gr.HTML(value={"cards": cards(studio, owner), "open": opened}), gr.HTML(**items),
-                gr.Dropdown(choices=known), gr.Dropdown(choices=known)]  # fmt: skip
+    redrawn = partial(_redrawn, studio)
 
-    def picked(owner: Session, name: str) -> list[Any]:
-        """Values for `chosen`: a new concept is the one to steer with, in the window and halves that it advises."""
+    def picked(owner: Session, name: str, opened: str = "") -> list[Any]:
+        """Values for `chosen`: the concept to steer with, in the window and halves that it advises."""
         (start, end), halves = start_of(vectors_of(studio, owner).get(name))
-        return [*redrawn(owner, name, name), start, end, halves]
+        return [*redrawn(owner, name, opened), start, end, halves]
 
     def streamed(run: Callable[..., Iterator[Any]], more: int) -> Callable[..., Iterator[Any]]:
         """A callback of a generator of (what is said, `more` outputs): ends in a notice, or in how it was stopped."""
@@ -218,7 +214,7 @@ def wire(
     def on_learn(owner: Session, name: str, caption: str) -> Iterator[Any]:
         for item in learn_trays(studio, owner, name, caption):
             if isinstance(item, str):
-                yield ({"text": told_of(owner.vectors[item]), "busy": False, "steer": item}, *picked(owner, item))
+                yield ({"text": told_of(owner.vectors[item]), "busy": False, "steer": item}, *picked(owner, item, item))
             else:
                 yield (busy(item),)
 
@@ -256,7 +252,7 @@ def wire(
         def action() -> list[Any]:
             name = add_vector(studio, owner, path)
             said = {"text": told_of(owner.vectors[name], "Opened"), "busy": False, "steer": name}
-            return [said, *picked(owner, name), gr.skip()]
+            return [said, *picked(owner, name, name), gr.skip()]
 
         return notices.attempt(action, lambda told: [gr.skip(), *nothing, told])
 
@@ -264,7 +260,7 @@ def wire(
         def action() -> list[Any]:
             name = combine(studio, owner, one, way, other, called)
             said = {"text": f"“{name}” is there: {WAYS[way]}.", "busy": False, "steer": name}
-            return [said, *picked(owner, name), gr.skip()]
+            return [said, *picked(owner, name, name), gr.skip()]
 
         return notices.attempt(action, lambda told: [gr.skip(), *nothing, told])
 
@@ -292,10 +288,12 @@ def wire(
         def action() -> list[Any]:
             name = str(sent_by(event).get("key"))
             forget(owner, name)
+            if selected != name:
+                return [*redrawn(owner, selected), *[gr.skip()] * (len(nothing) - len(lists)), gr.skip()]
             left = next(iter(studio.concepts), next(iter(owner.vectors), ""))
-            return [*redrawn(owner, left if selected == name else selected), gr.skip()]
+            return [*picked(owner, left), gr.skip()]
 
-        return notices.attempt(action, lambda told: [*[gr.skip()] * len(lists), told])
+        return notices.attempt(action, lambda told: [*nothing, told])
 
     def on_fetch(event: gr.EventData, owner: Session) -> Any:
         def action() -> list[Any]:
@@ -358,9 +356,29 @@ def wire(
     for source in (tab.cards, tab.progress):
         source.steer(on_steer, session, steered, **hidden)
     tab.cards.rename(on_rename, [session, controls.concept], [*lists, notice], **hidden)
-    tab.cards.remove(on_remove, [session, controls.concept], [*lists, notice], **hidden)
+    tab.cards.remove(on_remove, [session, controls.concept], [*chosen, notice], **hidden)
     tab.cards.blend(on_blend, None, tab.one, **hidden)
     fetched = tab.cards.fetch(on_fetch, session, [tab.file, notice], **hidden)
     fetched.success(None, None, None, js="() => RudderConcepts.save()", api_visibility="private")
     if studio.library is not None:  # of another tab, or of this one before it was loaded anew
         page.load(redrawn, session, lists, **hidden)
+
+
+def redraw_after(run: Any, studio: Studio, tab: Tab, session: gr.State, controls: Controls) -> None:
+    """Redraw cards, pickers and lists after an event that may bring a vector from elsewhere, such as a picture's."""
+    run.success(
+        partial(_redrawn, studio), session, _lists(tab, controls), show_progress="hidden", api_visibility="private"
+    )
+
+
+def _lists(tab: Tab, controls: Controls) -> list[Any]:
+    """What shows all concepts there are."""
+    return [tab.cards, controls.concept, tab.one, tab.other]
+
+
+def _redrawn(studio: Studio, owner: Session, selected: Any = None, opened: str = "") -> list[Any]:
+    """Values for `_lists`; `selected` is the concept that the picker is to show as chosen."""
+    known = choices(studio, owner)
+    items = {"items": concept_items(studio, owner)} | ({} if selected is None else {"value": selected})
+    return [gr.HTML(value={"cards": cards(studio, owner), "open": opened}), gr.HTML(**items),
+            gr.Dropdown(choices=known), gr.Dropdown(choices=known)]  # fmt: skip

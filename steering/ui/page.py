@@ -147,7 +147,8 @@ def page_of(
         concepts.wire(studio, own, page, session, controls, bus, notice)
         _wire_stage(studio, session, stage, notice, controls)
         compose.wire(studio, bench, bench_tab, session, notice, PAINTERS * studio.at_once)
-        _wire_restore(studio, session, opened, controls, bus, notice, bench, tabs)
+        restored = _wire_restore(studio, session, opened, controls, bus, notice, bench, tabs)
+        concepts.redraw_after(restored, studio, own, session, controls)
         _wire_score(studio, strange, scored, notice)
         audit.wire(studio, tab, session, controls, bus, notice)
         api.wire(studio, menu, PAINTERS * studio.at_once)
@@ -275,7 +276,7 @@ def _wire_restore(
     notice: gr.HTML,
     bench: compose.Compose,
     tabs: gr.Tabs,
-) -> None:
+) -> Any:
     """A dropped or chosen picture fills the controls, then Generate paints it again; one that asks for more than this
     tab has goes to Compose."""
     count = len(controls.values())
@@ -293,7 +294,7 @@ def _wire_restore(
 
         return notices.attempt(action, lambda told: [*[gr.skip()] * (count + 3), told])
 
-    opened.upload(
+    return opened.upload(
         on_open,
         [session, opened],
         [*controls.values(), bus, bench.bench, tabs, notice],
