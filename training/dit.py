@@ -21,6 +21,7 @@ from training.latents import fingerprint, load
 from training.loop import Run, made_by
 from training.memories import REPEATS, ladder
 from training.mixture import mixed, save_record
+from training.packed import unpack
 from training.pictures import KINDS
 from training.sources import RUNS
 
@@ -69,7 +70,7 @@ def ordinary_kinds(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def train(
     folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
-    muon: bool, repeat: float,
+    muon: bool, repeat: float, start: Path | None = None,
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
@@ -81,6 +82,8 @@ def train(
         for block in model.transformer_blocks:
             block.attn1.set_processor(AttnProcessor())
     run = Run(folder, model, lr, minutes, resume=resume, muon=muon, decay=0.9985)
+    if start and not run.step:
+        unpack(start, run)
     generator = torch.Generator(device).manual_seed(seed + 1000 * run.step)
     alphas = make_scheduler().alphas_cumprod.to(device)
     snr = alphas / (1 - alphas)
@@ -154,5 +157,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("--muon", action="store_true", help="learn the blocks' matrices by Muon instead of AdamW")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--start", type=Path, help="a run packed by training.packed, to go on with where there is none")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     train(**vars(parser.parse_args()))

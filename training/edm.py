@@ -27,6 +27,7 @@ from training.dataset import SHARD, load_shard, shards
 from training.loop import Run, made_by
 from training.memories import REPEATS, ladder
 from training.mixture import levels, mixed, save_record
+from training.packed import unpack
 from training.pictures import BACKGROUNDS, KINDS, STYLES, Spec, render
 from training.sources import CACHE, RUNS, everyday
 
@@ -97,7 +98,8 @@ def errors(
 
 
 def train(
-    folder: Path, minutes: float, batch: int, lr: float, seed: int, count: int, repeat: float, resume: bool
+    folder: Path, minutes: float, batch: int, lr: float, seed: int, count: int, repeat: float, resume: bool,
+    start: Path | None = None,
 ) -> None:  # fmt: skip
     """Train for `minutes` of its own clock, across any number of resumes."""
     torch.manual_seed(seed)
@@ -108,6 +110,8 @@ def train(
     initialise(model)
     model = model.to(memory_format=torch.channels_last)
     run = Run(folder, model, lr, minutes, resume=resume, weight_decay=0.0, decay=0.9985)
+    if start and not run.step:
+        unpack(start, run)
     generator = torch.Generator().manual_seed(seed + 1000 * run.step)
 
     def errors_of(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
@@ -198,6 +202,7 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=240_000, help="ordinary pictures, of those that are rendered")
     parser.add_argument("--repeat", type=float, default=1.0, help="times the ladder's presentations (small trials)")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--start", type=Path, help="a run packed by training.packed, to go on with where there is none")
     parser.add_argument("--publish", action="store_true", help="put the run's averaged weights into --home, and end")
     parser.add_argument("--home", type=Path, default=HOME)
     given = vars(parser.parse_args())
