@@ -53,6 +53,7 @@ def test_bring_learn_combine_steer_download_and_open_again(visit, tmp_path):
 
     tab(one, "Steer")
     one.type("#rd-steps", "6")
+    one.page.click("#rd-advanced button:has-text('Advanced')")
     tab(one, "Concepts")
     one.seen = one.run()
     one.page.click("[data-key=both] .rd-steer")
@@ -60,6 +61,7 @@ def test_bring_learn_combine_steer_download_and_open_again(visit, tmp_path):
     one.wait(timeout=180_000)
     assert one.page.is_visible(".rd-stage") and one.page.is_checked("#rd-concept input[value=both]")
 
+    one.type("#rd-start", "0.11")
     tab(one, "Concepts")
     remove = one.page.locator("[data-key=both] .rd-remove")
     remove.click()
@@ -67,6 +69,8 @@ def test_bring_learn_combine_steer_download_and_open_again(visit, tmp_path):
     remove.click()
     one.page.wait_for_selector(".rd-concept[data-key=both]", state="detached")
     assert one.page.locator("#rd-concept input[value=both]").count() == 0
+    start = "+document.querySelector('#rd-start input[type=number]').value !== 0.11"
+    one.page.wait_for_function(start), "and the concept that is chosen now has a window of its own"
 
     one.page.reload()
     one.page.wait_for_selector(".rd-stage[data-ready=yes]")

@@ -168,6 +168,8 @@ def test_own_set_is_learned_downloaded_and_opened_again(visit, tmp_path):
     third.page.wait_for_selector("#rd-concept input[value='my tint']:checked", state="attached")
     third.wait("running")
     third.wait()
+    tab(third, "Concepts")
+    third.page.wait_for_selector("[data-key='my tint']"), "its card is there as well"
 
 
 def test_bad_input_gets_one_sentence_and_the_page_stays_usable(visit, tmp_path):
