@@ -18,7 +18,7 @@ from .errors import RudderError, shorten
 
 STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08PK\x03\x04")
 _DIRECTORY_LIMIT = 4 * 1024 * 1024  # bytes of a zip's directory: zipfile reads it whole
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # whose unpacking needs little memory
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of others zipfile unpacks without a bound all that it has read
 _ENCRYPTED, _UTF8, _UNICODE_PATH = 0x1, 0x800, 0x7075
 _END, _LOCATOR, _END64 = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
 
@@ -33,7 +33,7 @@ class Member:
 
     def read(self, most: int) -> bytes:
         """At most `most` + 1 bytes of what it unpacks to; RudderError naming it where it cannot be unpacked."""
-        if self.info.compress_type not in _METHODS:
+        if self.info.compress_type not in METHODS:
             raise RudderError(f"{self._title} is packed in a way not read here: make the zip with plain compression.")
         try:
             with self.archive.open(self.info) as file:
@@ -57,7 +57,7 @@ def members(title: str, file: BinaryIO) -> Iterator[Member]:
     except Exception as error:  # zipfile raises many kinds for a damaged directory
         raise RudderError(f"{title} is a damaged zip ({shorten(error)}): make it again.") from error
     for info in archive.infolist():
-        name = _meant(info).replace("\\", "/")
+        name = meant(info).replace("\\", "/")
         if name.endswith("/"):
             continue
         if info.flag_bits & _ENCRYPTED:
@@ -82,7 +82,7 @@ def _check_directory(title: str, file: BinaryIO) -> None:
         raise RudderError(f"{title} has a directory far too long for a set of pictures: put only the pictures in it.")
 
 
-def _meant(info: zipfile.ZipInfo) -> str:
+def meant(info: zipfile.ZipInfo) -> str:
     """A member's name: as its Unicode field says, in UTF-8 where the flag says so or it can only be that (macOS sets no
     flag), else in the old code page 437."""
     if info.flag_bits & _UTF8:

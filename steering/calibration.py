@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from .backbones.base import Backbone
-from .checks import number
+from .checks import number, whole
 from .concepts import Progress
 from .domain import Domain, fit, traits
 from .errors import RudderError, shorten
@@ -187,6 +187,9 @@ class Calibration:
             values["probe"] = Probe(**values["probe"])
             for name in ("ordinary", "memorized"):
                 values[name] = tuple(number("A calibration's score", s, -1e9, 1e9) for s in values[name])
+            values["threshold"] = number("A calibration's threshold", values["threshold"], -1e9, 1e9)
+            values["draws"] = whole("A calibration's number of draws", values["draws"], 1, 10_000)
+            values["seed"] = whole("A calibration's seed", values["seed"], 0, 2**63 - 1)
             values["fitted"] = tuple(str(name) for name in values["fitted"])
             if values.get("domain") is not None:
                 values["domain"] = Domain.from_values(values["domain"])

@@ -88,15 +88,20 @@ class Processes:
                 ) from error
 
 
-_backbone: Backbone
+_backbone: Backbone | RudderError  # or why this process has none
 
 
 def _start(opened: Callable[..., Backbone], queue: Any) -> None:
     global _backbone
-    _backbone = opened(device=queue.get())
+    try:
+        _backbone = opened(device=queue.get())
+    except RudderError as wrong:  # told by the jobs: an initializer's error says only that a process died
+        _backbone = wrong
 
 
 def _do(work: Work, job: Any) -> Any:
+    if isinstance(_backbone, RudderError):
+        raise _backbone
     return work(_backbone, job)
 
 

@@ -147,7 +147,9 @@ def results_file(draw: random.Random) -> bytes:
 
 def calibration_file(draw: random.Random) -> bytes:
     probe = {"site": "s", "timestep": 1, "pooling": "mean", "statistic": "std"}
-    values = {"rudder_calibration": 1, "probe": probe, "ordinary": [1.0], "memorized": [2.0], "threshold": 1.0}
+    values = {"rudder_calibration": 1, "model": "s", "fingerprint": "s", "probe": probe, "draws": 1, "seed": 1,
+              "threshold": 1.0, "ordinary": [1.0], "memorized": [2.0], "report": {}, "typical": {}, "sweep": [],
+              "fitted": ["s"], "record": {}}  # fmt: skip
     text = json.dumps(values)
     for _ in range(draw.randint(1, 3)):
         text = re.sub(draw.choice([r"1\.0", r"\[", '"s"', r"\d"]), lambda m: draw.choice(NUMBERS), text, count=1)

@@ -163,7 +163,9 @@ def test_a_file_that_is_no_list_says_why(tmp_path: Path, name: str, content: byt
     [
         (7, 7), (7.0, 7), ("7", 7), (" 7 ", 7), ("7.0", 7), ("7,0", 7), ("007", 7), ("", 0), (None, 0), ("NaN", 0),
         (float("nan"), 0), (2**63 - 1, 2**63 - 1), (str(2**63 - 1), 2**63 - 1), (-1, None), ("-1", None), ("1.5", None),
-        (1.5, None), (2**63, None), ("9" * 5000, None), ("1e999", None), (float("inf"), None), ("1.23457E+09", None),
+        (1.5, None), (2**63, None), ("9" * 5000, None), ("1e999", None),
+        ("1,000", None), ("12.000", None), ("1.000.000", None), ("1000.000", 1000), ("1,0000", 1),
+        (float("inf"), None), ("1.23457E+09", None),
         ("1_000", None), ("x", None), (True, None), ([], None), ("٣", None),
     ],
 )  # fmt: skip

@@ -88,25 +88,28 @@ def test_a_tokenizer_without_a_length_reads_as_far_as_there_are_positions(copy: 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["generate", "a cat"], ["steer", "a cat", "red=1"], ["score", "p.png"], ["scan", "p.png"],
+    [["generate", "a cat"], ["steer", "a cat", "-c", "red.safetensors"], ["score", "p.png"], ["scan", "p.png"],
      ["concept", "learn", "x", "p.png"], ["calibrate", "--memorized", "p.png", "--ordinary", "p.png"],
-     ["evaluate", "--limit", "2"], ["grid", "a cat", "--concept", "red=0,1"]],
+     ["evaluate", "--limit", "2"], ["grid", "a cat", "-c", "red.safetensors"]],
     ids=lambda some: some[0],
 )  # fmt: skip
-def test_no_command_goes_on_with_weights_that_are_not_finite(copy: Path, tmp_path: Path, monkeypatch, capfd, arguments):
+def test_no_command_goes_on_with_weights_that_are_not_finite(
+    copy: Path, vector, tmp_path: Path, monkeypatch, capfd, arguments
+):  # fmt: skip
     place = copy / "unet" / f"{FULL}.safetensors"
     tensors = load_file(place)
     tensors["conv_out.bias"][0] = torch.nan
     save_file(tensors, place, {"format": "pt"})
     monkeypatch.chdir(tmp_path)
     pictures(1)[0].save("p.png")
+    vector.save("red.safetensors")
     before = set(os.listdir())
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--model", str(copy)])
     told = capfd.readouterr()
     assert ended.value.code == 2 and not told.out
-    if "--help" not in told.err:  # a command that says more of what is missing first may say that
-        assert "conv_out.bias" in told.err or "calibration" in told.err or "concept" in told.err, told.err
+    first = {"scan": "calibration", "score": "calibration", "evaluate": "concept"}  # what is missing before a model is
+    assert "conv_out.bias" in told.err or first.get(arguments[0], "conv_out") in told.err, told.err
     assert set(os.listdir()) == before, "no black picture, no verdict"
     with pytest.raises(RudderError, match="not finite, the first in conv_out.bias"):
         open_studio(str(copy), device="cpu")
@@ -162,6 +165,41 @@ def test_a_missing_file_of_the_page_is_named_and_is_no_port_in_use(assets: Path,
     told = capsys.readouterr().err
     assert ended.value.code == 2 and f"assets/{name} cannot be read" in told and "git checkout assets" in told
     assert "ort 1" not in told
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_this_machine_is_no_port_in_use(host: str):
+    with pytest.raises(RudderError, match=f"{host} is no address of this machine: choose another with --host"):
+        doors.Door(host, 0, "none")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_the_door_stands_at_an_ipv6_address_too():
+    with socket.socket(socket.AF_INET6) as found:
+        try:
+            found.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6 address of its own")
+        port = found.getsockname()[1]
+    door = doors.Door("::1", port, "none")
+    try:
+        assert "X-Rudder-Door" in httpx.get(f"http://[::1]:{port}/").headers
+    finally:
+        door.close()
+
+
+def test_the_files_of_a_call_go_with_the_process(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(temporary, "_made", [])
+    monkeypatch.setattr(temporary, "_scratch", [])
+    call = temporary.scratch()
+    (Path(call.name) / "picture.png").write_bytes(bytes(100))
+    assert temporary.used() >= 100
+    temporary.remove_folder()
+    assert not Path(call.name).parent.exists()
+    call.cleanup()
+    with temporary.scratch() as place:
+        assert Path(place).is_dir()
+    temporary.remove_folder()
 
 
 def test_a_page_without_what_it_can_do_without_starts(tiny_folder: Path, tmp_path: Path, monkeypatch):

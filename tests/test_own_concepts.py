@@ -47,6 +47,29 @@ def filled(studio: Studio, session: Session, side: str, paths: list[str]) -> tra
     return session.trays[side]
 
 
+def test_both_trays_fill_side_by_side_and_stop_reaches_into_a_zip(studio: Studio, tmp_path: Path):
+    session = Session()
+    ways = [trays.fill(studio, session, side, saved(tmp_path, 3, side, seed=seed))
+            for seed, side in enumerate(trays.SIDES)]  # fmt: skip
+    for way in ways:
+        next(way)
+    for way in ways:
+        list(way)
+    assert [len(session.trays[side].shots) for side in trays.SIDES] == [3, 3]
+
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as packed:
+        for path in saved(tmp_path, 3, "z", seed=5):
+            packed.write(path, Path(path).name)
+    stopped = trays.fill(studio, session, "concept", [str(tmp_path / "z.zip")])
+    next(stopped)
+    with pytest.MonkeyPatch.context() as patch:
+        opened = trays.named_images
+        patch.setattr(trays, "named_images", lambda *a: session.stop_task("fill concept") or opened(*a))
+        with pytest.raises(Cancelled, match="what was read stays"):
+            list(stopped)
+    assert len(session.trays["concept"].shots) == 3
+
+
 def both(studio: Studio, tmp_path: Path, session: Session) -> Session:
     filled(studio, session, "concept", saved(tmp_path, 6, "a", seed=1, tint=(90, 0, 0)))
     filled(studio, session, "baseline", saved(tmp_path, 5, "b", seed=2))

@@ -180,9 +180,10 @@ def test_a_zip64_directory_is_bounded_by_the_file(length: int):
         open_images(("set.zip", bytes(data)))
 
 
-def test_exotic_packing_is_refused_by_name():
+@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_packings_that_unpack_without_a_bound_are_refused_by_name(packing: int):
     with pytest.raises(RudderError, match="1.png is packed in a way"):
-        open_images(("set.zip", zipped({"1.png": PLAIN}, zipfile.ZIP_LZMA)))
+        open_images(("set.zip", zipped({"1.png": PLAIN}, packing)))
 
 
 # colours

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from steering.audit.listing import open_row, rows
 from steering.audit.report import write_report
 from steering.audit.results import results
-from steering.audit.scan import count, scan
+from steering.audit.scan import count, scan, score_rows
 from steering.backbones import Backbone, load
 from steering.calibration import Calibration
 from steering.engines import Processes
@@ -144,6 +145,16 @@ def test_another_list_or_calibration_is_not_mixed_in(backbone, calibration, fold
         run(backbone, calibration, folder, tmp_path / "other")
 
 
+@pytest.mark.parametrize("line", [b"\n", b"[]\n", b"{]\n"])
+def test_a_line_that_no_scan_wrote_is_said(backbone, calibration, folder: Path, tmp_path: Path, line: bytes):
+    out = tmp_path / "out.jsonl"
+    run(backbone, calibration, folder, out)
+    head, first, *rest = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(b"".join([head, first, line, *rest]))
+    with pytest.raises(RudderError, match="a line that no scan wrote"):
+        run(backbone, calibration, folder, out)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -173,12 +184,44 @@ def test_a_zip_bomb_is_one_bad_row(tmp_path: Path):
         open_row(row)
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_packing_that_unpacks_without_a_bound_is_one_bad_row(tmp_path: Path, packing: int):
+    with zipfile.ZipFile(tmp_path / "z.zip", "w", packing) as archive:
+        archive.writestr("big.png", b"\0" * 2**20)
+    with pytest.raises(RudderError, match="packed in a way"):
+        open_row(next(rows(tmp_path / "z.zip")))
+
+
+def test_a_zip_holds_what_its_folder_holds(tmp_path: Path):
+    data = BytesIO()
+    pictures(1)[0].save(data, "PNG")
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        for name in ("checkpoint-500/sample.png", ".hidden/x.png", "Äpfel.png"):
+            archive.writestr(name, data.getvalue())
+    with zipfile.ZipFile(tmp_path / "z.zip") as archive:
+        archive.extractall(tmp_path / "folder")
+    raw = (tmp_path / "z.zip").read_bytes()
+    for at in (i for i in range(len(raw)) if raw[i : i + 4] in (b"PK\1\2", b"PK\3\4")):
+        flags = at + (8 if raw[at + 2] == 1 else 6)
+        raw = raw[: flags + 1] + bytes([raw[flags + 1] & ~8]) + raw[flags + 2 :]  # as macOS writes it: no UTF-8 flag
+    (tmp_path / "z.zip").write_bytes(raw)
+    found = {row.id: row for row in rows(tmp_path / "z.zip")}
+    assert set(found) == {row.id for row in rows(tmp_path / "folder")} == {"checkpoint-500/sample.png", "Äpfel.png"}
+    assert all(open_row(row).size == pictures(1)[0].size for row in found.values())
+
+
 def test_several_processes_give_the_same_rows(tiny_folder, backbone, calibration, folder: Path, tmp_path: Path):
     one = run(backbone, calibration, folder, tmp_path / "one.jsonl", batch=2)
     engine = Processes(partial(load, str(tiny_folder)), ["cpu", "cpu"])
     many = run(backbone, calibration, folder, tmp_path / "many.jsonl", batch=2, engine=engine)
     assert [r["id"] for r in many] == [r["id"] for r in one]
     np.testing.assert_allclose([r.get("score", 0) for r in many], [r.get("score", 0) for r in one], rtol=1e-3)
+
+
+def test_a_process_that_cannot_load_the_model_says_why():
+    engine = Processes(partial(load, "no-such-model-here"), ["cpu", "cpu"])
+    with pytest.raises(RudderError, match="no-such-model-here"):
+        list(engine.map(score_rows, [[], []]))
 
 
 def test_the_report_stands_alone(backbone, calibration, folder: Path, tmp_path: Path):

@@ -89,6 +89,8 @@ def seed_of(value: Any) -> int:
             raise RudderError(
                 f"The seed is {shorten(text, 40)}, which a spreadsheet may have rounded: write all its digits."
             )
+        if re.fullmatch(r"[1-9]\d{0,2}([.,]\d{3})*[.,]000", text, re.ASCII):
+            raise RudderError(f"The seed is {shorten(text, 40)}, a thousand or one: write its digits alone.")
         number = re.fullmatch(r"(\d{1,30})([.,]0*)?", text, re.ASCII)
         value = int(number[1]) if number else text
     return whole("The seed", value, 0, SEED_LIMIT - 1)

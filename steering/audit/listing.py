@@ -18,6 +18,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..archives import METHODS, meant
 from ..checks import text
 from ..errors import RudderError, printable, shorten
 from ..files import open_regular
@@ -111,6 +112,8 @@ def _content(row: Row, most: int) -> bytes | None:
     if row.member is not None:
         archive = places.archive(row.path)
         info = archive.getinfo(row.member)
+        if info.compress_type not in METHODS:
+            raise RudderError("packed in a way that is not read here, so make the zip with plain compression")
         if info.file_size >= most:
             return None
         with archive.open(info) as file:
@@ -268,7 +271,7 @@ def _zip(path: Path, uploaded: bool, notes: list[str] | None) -> Iterator[Row]:
     for info, error in places.members(path, left, uploaded):
         found = True
         stamp = f"{info.CRC:08x}"
-        yield Row(printable(info.filename), str(path), info.filename, error=error, stamp=stamp)
+        yield Row(printable(meant(info)), str(path), info.filename, error=error, stamp=stamp)
     if notes is not None:
         notes += left.notes()
     if not found:

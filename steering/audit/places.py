@@ -56,7 +56,8 @@ class Left:
 @cache
 def endings() -> frozenset[str]:
     """The endings of the files whose pictures are read: those that Pillow knows for `decoding.FORMATS`."""
-    return frozenset(ending for ending, form in Image.registered_extensions().items() if form in FORMATS)
+    known = (ending for ending, form in Image.registered_extensions().items() if form in FORMATS)
+    return frozenset(known) | {".mpo", ".jif"}  # which begin as JPEGs do
 
 
 def is_picture(name: str) -> bool:
@@ -139,7 +140,7 @@ def members(path: Path, left: Left, uploaded: bool = False) -> Iterator[tuple[zi
         name = info.filename
         if info.is_dir() or name.endswith("\\"):
             continue
-        if is_clutter(name) or HIDDEN.search(name):
+        if any(map(is_clutter, PurePosixPath(name.replace("\\", "/")).parts)) or HIDDEN.search(name):
             left.reasons["hidden files or folders"] += 1
         elif not is_picture(name) and not unread(name):
             left.file(name)

@@ -60,11 +60,9 @@ def results(path: str | Path) -> Iterator[dict[str, Any]]:
             _checked_head(file.readline(2**20), path)
             for line in file:
                 if line.endswith(b"\n"):
-                    yield json.loads(line)
-    except (OSError, ValueError) as error:
-        if isinstance(error, RudderError):
-            raise
-        raise RudderError(f"{shorten(path)} is no scan Rudder wrote ({shorten(error)}): scan again.") from error
+                    yield _result(line, path)
+    except OSError as error:
+        raise RudderError(f"{shorten(path)} cannot be read ({error.strerror}): check the file.") from error
 
 
 @contextlib.contextmanager
@@ -104,7 +102,7 @@ def resumed(out: Path, head: dict[str, Any], listed: Iterator[Row]) -> int:
         for line in file:
             if not line.endswith(b"\n"):
                 break
-            _still(out, json.loads(line), next(listed, None))
+            _still(out, _result(line, out), next(listed, None))
             done, end = done + 1, end + len(line)
         file.truncate(end)
     return done
@@ -154,6 +152,17 @@ def _checked_head(line: bytes, path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         pass
     raise RudderError(f"{shorten(path.name)} is no scan Rudder wrote: choose another file.")
+
+
+def _result(line: bytes, path: Path) -> dict[str, Any]:
+    """A row of the file; RudderError for a line that is none, which something else has written."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    raise RudderError(f"{shorten(path)} holds a line that no scan wrote ({shorten(line, 40)}): scan to another --out.")
 
 
 def _locked(path: Path) -> BinaryIO | None:

@@ -35,6 +35,8 @@ def crew(
         if (count or 1) == 1:
             yield None
             return
+    import torch
+
     from ..backbones.registry import load
 
     opened = partial(load, model or "tiny-sd", dtype=dtype, attention=attention)
@@ -42,7 +44,8 @@ def crew(
         from ..engines import Processes
 
         count = whole("The number of workers", count, 1, 64)
-        yield Processes(opened, [f"cuda:{i}" if device == "cuda" else device for i in range(count)])
+        each = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        yield Processes(opened, [f"cuda:{i}" if each else device for i in range(count)])
         return
     from ..clusters import Rays
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +35,7 @@ from .pictures import file_name
 from .reading import UNCALIBRATED, reading
 from .session import Session, size_of
 from .studio import Studio
+from .temporary import scratch
 from .wanted import Room, across, compared, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
 
 Halves = Literal["both", "conditional", "opposite"]
@@ -56,7 +56,7 @@ def generate(
 ) -> Work:
     """Paint one picture, unsteered."""
     recipe = plain(room, prompt, seed, steps, guidance, negative_prompt)
-    with tempfile.TemporaryDirectory(prefix="rudder-") as name:
+    with scratch() as name:
         for item in room.run(frames, recipe, Steering(window=recipe.window), [0.0]):
             if isinstance(item, Progress):
                 yield item
@@ -82,7 +82,7 @@ def steer(
     mask: FileData | None = None,
 ) -> Work:
     """Paint one picture with concepts added to the model's activations while it is painted."""
-    with tempfile.TemporaryDirectory(prefix="rudder-") as name:
+    with scratch() as name:
         folder = Path(name)
         recipe = masked(plain(room, prompt, seed, steps, guidance, negative_prompt), mask, folder)
         own = None if picture is None else picture_of("picture", picture, folder)
@@ -119,7 +119,7 @@ def strip(
     """Paint a row of pictures over strengths; the steps before the window are painted once for all of them."""
     asked = across(strengths)
     factors = asked if 0.0 in asked else (0.0, *asked)
-    with tempfile.TemporaryDirectory(prefix="rudder-") as name:
+    with scratch() as name:
         folder = Path(name)
         recipe = masked(plain(room, prompt, seed, steps, guidance, negative_prompt), mask, folder)
         own = None if picture is None else picture_of("picture", picture, folder)
@@ -164,7 +164,7 @@ def grid(
     asked, told = across(strengths), text("The rows", rows, 20_000)
     if down == "concept" and not concepts:
         concepts = [name.strip() for name in told.split(",") if name.strip()]
-    with tempfile.TemporaryDirectory(prefix="rudder-") as name:
+    with scratch() as name:
         folder = Path(name)
         recipe = masked(plain(room, prompt, seed, steps, guidance, negative_prompt), mask, folder)
         for ready in wanted(room, recipe, concepts, vectors, folder, window, sites, halves):
@@ -205,7 +205,7 @@ def words(
     mask: FileData | None = None,
 ) -> Work:
     """Steer, and ask for the same change by words, as far from the unsteered picture."""
-    with tempfile.TemporaryDirectory(prefix="rudder-") as name:
+    with scratch() as name:
         folder = Path(name)
         recipe = masked(plain(room, prompt, seed, steps, guidance, negative_prompt), mask, folder)
         for ready in wanted(room, recipe, concepts, vectors, folder, window, sites, halves):
@@ -226,7 +226,7 @@ def words(
 
 def score(room: Room, picture: FileData) -> Work:
     """Tell whether a picture was memorised: its spikiness, and what that means for this model."""
-    with tempfile.TemporaryDirectory(prefix="rudder-") as name:
+    with scratch() as name:
         image = picture_of("picture", picture, Path(name))
         yield Progress(0, 1, "scoring the picture")
         told = reading(room.studio, image)
@@ -237,7 +237,7 @@ def score(room: Room, picture: FileData) -> Work:
 
 def scan(room: Room, files: list[FileData]) -> Work:
     """Score many pictures and prompts, a row each."""
-    with tempfile.TemporaryDirectory(prefix="rudder-") as name:
+    with scratch() as name:
         session, sources = Session(), files_of("files", files, Path(name), SCANNED.files)
         for item in audit(room.studio, session, sources):
             if isinstance(item, Progress):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..references import evened, paint_references
 from ..references import provenance as painted_as
 from ..references import rows_of as reference_rows
 from .calls import Work, files_of, list_of, sent
+from .temporary import scratch
 from .trays import LIMITS
 from .wanted import Room, in_time, named, own_of
 
@@ -40,7 +40,7 @@ def learn(
 ) -> Work:
     """Learn a concept from pictures, and search how it takes best."""
     said: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="rudder-") as place:
+    with scratch() as place:
         folder = Path(place)
         given = files_of("pictures", pictures, folder, LIMITS.files)
         others = files_of("baseline", baseline, folder, LIMITS.files)
@@ -65,7 +65,7 @@ def learn_from_prompts(
              for title, given in (("prompts", prompts), ("against", against))]  # fmt: skip
     rows = [reference_rows(side, count, seed) for side in sides]
     in_time(room, 2 * count * room.studio.backbone.defaults["num_inference_steps"], 4 * PAGE_SECONDS)
-    with tempfile.TemporaryDirectory(prefix="rudder-") as place:
+    with scratch() as place:
         folder, painted = Path(place), OnDisk(())
         for item in room.run(paint_references, rows[0] + rows[1], folder / "references"):
             if isinstance(item, Progress):
@@ -84,7 +84,7 @@ def combine(
     room: Room, first: str, second: str, way: Way = "plus", vectors: list[FileData] | None = None, name: str = ""
 ) -> Work:
     """Put two concepts together: their sum, their difference, or the first without what lies along the second."""
-    with tempfile.TemporaryDirectory(prefix="rudder-") as place:
+    with scratch() as place:
         folder = Path(place)
         own, found = own_of(room, vectors, folder), []
         for title in (text("The first concept", first, 200), text("The second concept", second, 200)):

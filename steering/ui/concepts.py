@@ -327,7 +327,7 @@ def wire(
         return both(owner)
 
     def on_stop(owner: Session) -> None:
-        for task in ("learn", "fill"):
+        for task in ("learn", *(f"fill {side}" for side in trays.SIDES)):
             owner.stop_task(task)
 
     sides = [tab.trays[side] for side in trays.SIDES]

@@ -8,8 +8,10 @@ again. When the page itself is ready it takes the port, and the browser changes 
 from __future__ import annotations
 
 import base64
+import errno
 import html
 import json
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -105,9 +107,9 @@ class Door(Waiting):
         super().__init__(model)
         self.names = names
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(self))
+            self._server = _Server((host, port), _handler(self))
         except (OSError, OverflowError) as wrong:
-            raise RudderError(f"Port {port} on {host} cannot be used: choose another with --port.") from wrong
+            raise RudderError(no_place(host, port, wrong)) from wrong
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -117,6 +119,22 @@ class Door(Waiting):
         time.sleep(1.5 * ASK)  # waiting browsers hear of it
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Also at an IPv6 address."""
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, handler)
+
+
+def no_place(host: str, port: int, wrong: Exception | None = None) -> str:
+    """Why nothing can be served at host:port, and the remedy."""
+    if isinstance(wrong, socket.gaierror) or getattr(wrong, "errno", None) in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return f"{host} is no address of this machine: choose another with --host (0.0.0.0 for all of its networks)."
+    return f"Port {port} on {host} cannot be used: choose another with --port."
 
 
 def kept_message(model: str) -> dict[str, Any] | None:

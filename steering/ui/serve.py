@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..backbones.registry import DEFAULT, available, load, outline
 from ..errors import Remark, RudderError, shorten
 from ..threads import settle
-from .door import Door
+from .door import Door, no_place
 from .guard import LOCAL
 from .session import end_sessions
 from .shell import ASSETS, check_assets
@@ -153,7 +153,7 @@ def serve(arguments: list[str] | None = None) -> None:
             **look,
         )
     except OSError as wrong:
-        _end(_no_port(asked.host, asked.port), wrong)
+        _end(no_place(asked.host, asked.port), wrong)
     if asked.mcp and not page.mcp_server:
         _end(f"The MCP tools cannot be offered: {page.mcp_error}", RuntimeError(page.mcp_error))
     add_routes(app, studio.outline.folder)
@@ -211,10 +211,6 @@ def _terminated(*_: object) -> None:
     finally:
         remove_folder()
         os._exit(0)
-
-
-def _no_port(host: str, port: int) -> str:
-    return f"Port {port} on {host} cannot be used: choose another with --port."
 
 
 def _end(sentence: str, wrong: Exception) -> None:

@@ -50,6 +50,15 @@ def settle_folder() -> Path:
 
 
 _made: list[Path] = []
+_scratch: list[Path] = []
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for the files of one call, beside that from which Gradio serves; gone with the process at the latest."""
+    if not _scratch or not _scratch[0].is_dir():
+        _scratch[:] = [Path(tempfile.mkdtemp(prefix="rudder-"))]
+        _made.append(_scratch[0])
+    return tempfile.TemporaryDirectory(dir=_scratch[0], ignore_cleanup_errors=True)
 
 
 @atexit.register
@@ -60,8 +69,8 @@ def remove_folder() -> None:
 
 
 def used() -> int:
-    """Bytes of all files in the folder; 0 before there is one."""
-    total, waiting = 0, [os.environ.get(VARIABLE, "")]
+    """Bytes of all files in the folder and in those of calls; 0 before there is one."""
+    total, waiting = 0, [os.environ.get(VARIABLE, ""), *map(str, _scratch)]
     while waiting:
         place = waiting.pop()
         try:

@@ -27,6 +27,7 @@ LEAST, MOST = 5, 500  # pictures of a tray that are learned from
 COUNT = (5, 100)  # pictures that are painted for a side
 LIMITS = Limits(files=MOST, file_bytes=20 * 2**20, total_bytes=200 * 2**20)  # of one upload
 THUMB = 56
+STOPPED = "Reading was stopped: what was read stays."
 NOUNS = {"concept": "that show it", "baseline": "of the baseline"}
 ONE = NOUNS | {"concept": "that shows it"}
 
@@ -92,13 +93,15 @@ def fill(studio: Studio, session: Session, side: str, paths: Sequence[str]) -> I
         tray.painted, tray.prompt = None, ""  # no longer all of one prompt
     tray.remarks, bad, copies, read = [], [], 0, 0
     limits = replace(LIMITS, side=min(768, max(256, 2 * studio.backbone.resolution)))
-    with session.task("fill") as stop:
+    with session.task(f"fill {side}") as stop:
         for place, path in enumerate(paths):
             yield Progress(place, len(paths), f"reading {place + 1} of {len(paths)} files")
             if stop.is_set():
-                raise Cancelled("Reading was stopped: what was read stays.")
+                raise Cancelled(STOPPED)
             try:
-                found = named_images(path, limits, tray.remarks.append)
+                found = named_images(path, limits, tray.remarks.append, stop)
+            except Cancelled:
+                raise Cancelled(STOPPED) from None
             except RudderError as error:
                 bad.append(str(error))
                 continue
@@ -110,7 +113,7 @@ def fill(studio: Studio, session: Session, side: str, paths: Sequence[str]) -> I
                 copies += not _add(session, side, tray, name, image)
     if copies:
         tray.remarks.append(f"{copies} {'copy of another was' if copies == 1 else 'copies of others were'} left out.")
-    if both := len(tray.shots.keys() & other.shots.keys()):
+    if both := sum(key in other.shots for key in tray.shots):
         tray.remarks.append(f"{both} {'stands' if both == 1 else 'stand'} in both trays: leave "
                             f"{'it' if both == 1 else 'them'} out of one.")  # fmt: skip
     if bad and not read:
