@@ -52,6 +52,12 @@ def cut_short(backbone: Backbone, prompts: Iterable[str]) -> str:
     return f"{backbone.name} reads the first {room} tokens of a prompt, and so not {_listed(words)}: make it shorter."
 
 
+def heard(backbone: Backbone, prompts: Iterable[str], negatives: Iterable[str] = ()) -> list[str]:
+    """Sentences about words that were never taught, of `prompts`, or are not read, of `negatives` too; [] for none."""
+    prompts = list(prompts)
+    return [said for said in (untaught(backbone, prompts), cut_short(backbone, [*prompts, *negatives])) if said]
+
+
 def large_seeds(seeds: Iterable[int]) -> str:
     """A sentence about seeds that browsers, spreadsheets and most JSON would round; "" when there are none."""
     large = max(seeds, default=0)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RudderError
+from ..errors import RudderError, shorten
 from ..files import replacing
 from .listing import Row, open_row
 from .plots import STYLE as PLOTS
@@ -193,6 +193,9 @@ def _figures(some: Iterable[tuple[float, int, dict[str, Any]]], rank: int, embed
             f", seed {_safe(seed)}" if prompt is not None else ""
         )
         known = f"<span>labelled {_safe(row['label'])}</span>" if row.get("label") else ""
+        cut = row.get("unread")
+        if isinstance(cut, list) and cut:
+            known += f"<span>too long, not read: {_safe(shorten(' '.join(map(str, cut)), 60))}</span>"
         steer = ""
         if embedded and prompt is not None and isinstance(seed, int) and 0 <= seed <= EXACT:
             told = f'data-prompt="{name}" data-seed="{seed}" aria-label="Steer: {name}"'

@@ -24,6 +24,7 @@ from ..errors import Cancelled, RudderError, shorten
 from ..files import replacing, writing
 from ..recipe import Recipe
 from ..sampling import finish, sample
+from ..words import unread
 from . import places, remote
 from .listing import Row, Source, from_hub, open_row, rows, survey, title
 from .results import KIND, OURS, encoded, failures, heading, owned, results, resumed
@@ -132,7 +133,9 @@ def score_rows(backbone: Backbone, calibration: Calibration, some: Sequence[Row]
         asked = [some[index] for index in batch]
         made = finish(sample(backbone, recipe, prompts=[r.prompt or "" for r in asked], seeds=[r.seed for r in asked]))
         verdicts = calibration.verdicts(calibration.score(backbone, made.latents))
-        return [_line(*each) for each in zip(asked, verdicts, made.images, strict=True)]
+        lines = [_line(*each) for each in zip(asked, verdicts, made.images, strict=True)]
+        cut = [unread(backbone, row.prompt or "") for row in asked]
+        return [line | {"unread": words} if words else line for line, words in zip(lines, cut, strict=True)]
 
     told |= zip((index for index, _ in opened), _each(shown, opened), strict=True)
     told |= zip(prompts, _each(painted, prompts), strict=True)

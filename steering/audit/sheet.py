@@ -10,7 +10,7 @@ from typing import Any
 from ..files import replacing
 from .results import header, results
 
-COLUMNS = ("id", "verdict", "score", "spread", "above", "label", "prompt", "seed", "error")
+COLUMNS = ("id", "verdict", "score", "spread", "above", "label", "prompt", "seed", "error", "unread")
 KIND, OURS = "table of Rudder's", re.compile(b"\xef\xbb\xbf" + ",".join(COLUMNS).encode())
 FORMULAS = tuple("=+-@\t\r\n＝＋－＠")  # how a formula may begin, in wide letters as well
 
@@ -29,7 +29,9 @@ def write_csv(scanned: str | Path, target: str | Path) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for row in results(scanned):
-            writer.writerow(cell(row.get(name, "")) for name in COLUMNS)
+            cut = row.get("unread")
+            words = {"unread": " ".join(map(str, cut))} if isinstance(cut, list) else {}
+            writer.writerow(cell({**row, **words}.get(name, "")) for name in COLUMNS)
 
 
 def cell(value: Any) -> Any:

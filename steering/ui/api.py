@@ -27,6 +27,7 @@ from ..grid import grid as painted_grid
 from ..plan import Steering
 from ..png import write_png
 from ..recipe import Recipe
+from ..words import heard
 from .api_concepts import combine, concepts, learn, learn_from_prompts
 from .audit import LIMITS as SCANNED
 from .audit import audit
@@ -186,7 +187,9 @@ def grid(
                         "spikiness": [[cell.spikiness for cell in row] for row in item.cells],
                     }
                     head = {"across": list(item.across), "down": list(item.down), "axis": item.axis}
-                    yield _sheet(folder, item, recipe), sent(packed), {**head, **tables, "recipe": _recipe(recipe)}
+                    asked_for = dict.fromkeys(one.prompt for _, one in each)
+                    said = heard(backbone, asked_for, [recipe.negative_prompt])
+                    yield _sheet(folder, item, recipe), sent(packed), {**head, **tables, **_told(recipe, said)}
 
 
 def words(

@@ -15,6 +15,7 @@ from ..images import open_images
 from ..keeping import read_recipe, read_vectors
 from ..pace import timed
 from ..recipe import Recipe
+from ..words import heard
 from . import notices
 from .asked import mapping, sent_by
 from .compose_asked import AGAIN, MOST_TERMS, job_of, keep_picture, state_of
@@ -187,9 +188,17 @@ def wire(studio: Studio, made: Compose, tab: gr.Tab, session: gr.State, notice: 
 
     def on_paint(event: gr.EventData, owner: Session) -> Iterator[Any]:
         sent = sent_by(event)
-        messages = ((message, gr.skip()) for message in timed(paint(studio, owner, sent)))
         failed = {"kind": "run", "phase": "failed", "ticket": sent.get("ticket")}
-        yield from notices.guarded(messages, lambda told: (failed, told))
+
+        def items() -> Iterator[Any]:
+            for message in timed(paint(studio, owner, sent)):
+                said = []
+                if message["phase"] == "done":
+                    recipe = message["recipe"]
+                    said = heard(studio.backbone, [recipe["prompt"]], [recipe["negative_prompt"]])
+                yield message, notices.note(" ".join(said)) if said else gr.skip()
+
+        yield from notices.guarded(items(), lambda told: (failed, told))
 
     def on_newer(event: gr.EventData, owner: Session) -> None:
         ticket = sent_by(event).get("ticket")

@@ -55,7 +55,7 @@ RETURNS = {
     "grid": (
         "The grid as one labelled picture",
         "A zip of every cell, with grid.json, which remakes them",
-        '{"across", "down", "axis", "distances", "spikiness", "recipe"}, the tables by row',
+        '{"across", "down", "axis", "distances", "spikiness", "recipe", "remarks"}, the tables by row',
     ),
     "words": (
         "The steered picture, a PNG that carries its recipe",

@@ -19,6 +19,7 @@ from ..concepts import Progress
 from ..errors import Cancelled, RudderError, shorten, unknown
 from ..grid import Grid, Painted, across_models
 from ..grid import grid as run
+from ..words import heard
 from . import notices
 from .asked import Panel, mapping
 from .gpu import on_gpu
@@ -147,6 +148,13 @@ def painted(
         yield message("done")
 
 
+def _heard(studio: Studio, made: Grid) -> str:
+    """What there is to say about the words of a grid's prompts, those that this page's model was asked for."""
+    own = [cell.recipe for row in made.cells for cell in row if cell.recipe.model == studio.backbone.name]
+    prompts, negatives = (dict.fromkeys(getattr(r, name) for r in own) for name in ("prompt", "negative_prompt"))
+    return " ".join(heard(studio.backbone, prompts, negatives))
+
+
 def _cell(one: Painted) -> dict[str, Any]:
     """A cell as the browser takes it."""
     image, cell = one.cell.image, one.cell
@@ -251,7 +259,8 @@ def wire(
             axis, rows, across = (str(value or "") for value in values[:count])
             panel = panel_from(list(values[count:]))
             for message in painted(studio, owner, panel, sent, axis, rows, across, models, paint):
-                yield message, gr.skip()
+                done = owner.grid if message["phase"] == "done" else None
+                yield message, notices.note(said) if done and (said := _heard(studio, done)) else gr.skip()
 
         yield from notices.guarded(items(), lambda told: (failed, told))
 

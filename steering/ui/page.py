@@ -11,7 +11,7 @@ import gradio as gr
 from ..images import open_images
 from ..keeping import read_recipe
 from ..pace import timed
-from ..words import cut_short, untaught
+from ..words import heard
 from . import api, audit, compose, concepts, documents, grid, lab, notices, permalink, restore
 from .asked import Panel, sent_by
 from .calls import Page
@@ -198,9 +198,7 @@ def _wire_stage(studio: Studio, session: gr.State, stage: gr.HTML, notice: gr.HT
             panel = panel_from(list(values))
             for message in timed(generate(studio, owner, panel, sent)):
                 done = message["phase"] == "done"
-                asked = [*panel.prompts.values(), panel.negative]
-                told = (untaught(studio.backbone, panel.prompts.values()), cut_short(studio.backbone, asked))
-                words = " ".join(filter(None, told)) if done else ""
+                words = " ".join(heard(studio.backbone, panel.prompts.values(), [panel.negative])) if done else ""
                 yield message, notices.note(words) if words else gr.skip()
 
         yield from notices.guarded(items(), lambda told: (failed(sent), told))

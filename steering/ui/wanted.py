@@ -23,7 +23,7 @@ from ..pace import PAGE_SECONDS, about
 from ..plan import Steering
 from ..recipe import CONCEPTS_LIMIT, SEED_KEPT, SITES_LIMIT, STRIP_LIMIT, Recipe, Use, Window
 from ..sampling import Result, Step, sample, strip
-from ..words import cut_short, untaught
+from ..words import heard
 from .calls import file_of, files_of, list_of
 from .gpu import on_gpu
 from .panels import MOST_GUIDANCE, MOST_STEPS
@@ -192,13 +192,7 @@ def frames(
                 yield Progress(step.index, step.total, f"painting {start + 1} to {start + len(some)} of {len(factors)}")
             elif isinstance(step, Result):
                 images, prefix = images + step.images, step.prefix
-    yield images, recipe, said + _said(backbone, recipe)
-
-
-def _said(backbone: Backbone, recipe: Recipe) -> list[str]:
-    """What there is to say about the words of a recipe."""
-    asked = [recipe.prompt, recipe.negative_prompt]
-    return list(filter(None, (untaught(backbone, [recipe.prompt]), cut_short(backbone, asked))))
+    yield images, recipe, said + heard(backbone, [recipe.prompt], [recipe.negative_prompt])
 
 
 def compared(
@@ -214,7 +208,11 @@ def compared(
             (steered,) = step.images
     assert steered is not None
     for item in against(backbone, recipe, steering, words, steered=steered, stop=stop):
-        yield item if isinstance(item, Progress) else (steered, item, _said(backbone, recipe))
+        yield (
+            item
+            if isinstance(item, Progress)
+            else (steered, item, heard(backbone, [recipe.prompt, words], [recipe.negative_prompt]))
+        )
 
 
 def row_of(recipe: Recipe, strengths: Sequence[float], factors: Sequence[float], images: Sequence[Image.Image]) -> Grid:
