@@ -84,11 +84,14 @@ def test_no_cell_is_a_formula(text: str):
 
 
 def test_the_table_has_every_row_in_order(tmp_path: Path):
-    path = written(tmp_path, row("a,b", 1.5, True, prompt="=HYPERLINK(1)", seed=3), {"id": "x", "error": "bad"})
+    path = written(
+        tmp_path, row("a,b", 1.5, True, prompt="=HYPERLINK(1)", seed=3, unread=["a", "b"]), {"id": "x", "error": "bad"}
+    )
     write_csv(path, tmp_path / "t.csv")
     found = list(csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8-sig", newline="")))
     assert tuple(found[0]) == COLUMNS and [r["id"] for r in found] == ["a,b", "x"]
     assert found[0]["prompt"] == "'=HYPERLINK(1)" and float(found[0]["score"]) == 1.5 and found[1]["error"] == "bad"
+    assert found[0]["unread"] == "a b" and found[1]["unread"] == ""
     assert cell(-0.5) == -0.5, "a number stays one"
     (tmp_path / "other").write_text("hello\n")
     with pytest.raises(RudderError):

@@ -111,6 +111,15 @@ def test_prompts_are_scored_as_their_pictures_latents(backbone, calibration, tmp
     assert row["score"] == pytest.approx(float(calibration.score(backbone, latents).mean[0]), rel=1e-3)
 
 
+def test_words_that_were_not_read_stand_in_the_row(backbone, calibration, tmp_path: Path):
+    long = " ".join(["apple"] * 200)
+    (tmp_path / "l.jsonl").write_text(json.dumps({"prompt": long}) + "\n" + json.dumps({"prompt": "a car"}) + "\n")
+    one, other = run(backbone, calibration, tmp_path / "l.jsonl", tmp_path / "out.jsonl")
+    assert 0 < len(one["unread"]) < 200 and "unread" not in other
+    write_report(tmp_path / "out.jsonl", tmp_path / "r.html")
+    assert "too long, not read: apple" in (tmp_path / "r.html").read_text()
+
+
 @pytest.mark.parametrize("cut", [0, 1, 7])
 def test_killed_and_resumed_loses_and_repeats_nothing(backbone, calibration, folder, tmp_path, cut, monkeypatch):
     whole = run(backbone, calibration, folder, tmp_path / "whole.jsonl", batch=2)

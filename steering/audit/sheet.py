@@ -11,7 +11,7 @@ from ..files import replacing
 from .results import header, results
 
 COLUMNS = ("id", "verdict", "score", "spread", "above", "label", "prompt", "seed", "error", "unread")
-KIND, OURS = "table of Rudder's", re.compile(b"\xef\xbb\xbf" + ",".join(COLUMNS).encode())
+KIND, OURS = "table of Rudder's", re.compile(b"\xef\xbb\xbf" + ",".join(COLUMNS[:5]).encode())
 FORMULAS = tuple("=+-@\t\r\n＝＋－＠")  # how a formula may begin, in wide letters as well
 
 

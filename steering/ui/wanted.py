@@ -208,11 +208,10 @@ def compared(
             (steered,) = step.images
     assert steered is not None
     for item in against(backbone, recipe, steering, words, steered=steered, stop=stop):
-        yield (
-            item
-            if isinstance(item, Progress)
-            else (steered, item, heard(backbone, [recipe.prompt, words], [recipe.negative_prompt]))
-        )
+        if isinstance(item, Progress):
+            yield item
+        else:
+            yield steered, item, heard(backbone, [recipe.prompt, words], [recipe.negative_prompt])
 
 
 def row_of(recipe: Recipe, strengths: Sequence[float], factors: Sequence[float], images: Sequence[Image.Image]) -> Grid:
