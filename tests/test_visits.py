@@ -22,13 +22,16 @@ import torch
 from fastapi import FastAPI
 from gradio.queueing import EventQueue
 from gradio.server_messages import EstimationMessage
+from PIL import Image
 from starlette.testclient import TestClient
 
 from steering.audit import places
 from steering.audit.listing import open_row, rows
 from steering.concepts import ConceptVector
 from steering.errors import Cancelled, RudderError
+from steering.grid import Cell, Grid
 from steering.images import open_images
+from steering.recipe import Recipe
 from steering.ui import audit, session, temporary, visits
 from steering.ui.guard import Guard, open_tab
 from steering.ui.hangar import mounter
@@ -184,8 +187,12 @@ def test_all_visitors_together_hold_no_more_than_a_limit(monkeypatch: pytest.Mon
     owners = [Session() for _ in range(4)]
     for owner in owners[:3]:
         owner.keep(vector(), {}, set())
-    with pytest.raises(RudderError, match="visitors hold .* MB of vectors together"):
+    with pytest.raises(RudderError, match="visitors hold .* MB together"):
         owners[3].keep(vector(), {}, set())
+    large = Cell(Image.new("RGB", (1000, 700)), Recipe(), 0.0)
+    with pytest.raises(RudderError, match="the grid is not kept"):
+        owners[3].hold(Grid([[large]], (0.0,), "", ("",)))
+    assert owners[3].grid is None and owners[3].held() == 0
     owners[0].end()
     assert owners[3].keep(vector(), {}, set()) == "v"
 

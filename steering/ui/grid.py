@@ -133,7 +133,7 @@ def painted(
         try:
             for item in paint(plan, stop=stop):
                 if isinstance(item, Grid):
-                    owner.grid = item
+                    owner.hold(item)
                 elif isinstance(item, Painted):
                     grown[item.row, item.column] = item
                     cells.append(_cell(item))
@@ -143,7 +143,8 @@ def painted(
                     last = time.monotonic()
                     yield message()
         except Cancelled:
-            owner.grid = _whole(plan, grown)
+            if (whole := _whole(plan, grown)) is not None:
+                owner.hold(whole)
             raise
         yield message("done")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VECTORS_LIMIT = 24
 VECTOR_BYTES_LIMIT = 64 * 2**20  # of one session's vectors together
-HELD_LIMIT = 1024 * 2**20  # of all sessions' vectors together
+HELD_LIMIT = 1024 * 2**20  # of all sessions' vectors and grids together
 
 
 class Runs:
@@ -136,8 +136,20 @@ class Session(Runs):
             return Path(self._folder.name)
 
     def held(self) -> int:
-        """Bytes of its vectors, without those of a library, which all tabs share."""
-        return sum(size_of(one) for _, one in self._own())
+        """Bytes of its vectors, without those of a library, which all tabs share, and of its grid's pictures."""
+        cells = [cell for row in self.grid.cells for cell in row] if self.grid else []
+        return sum(size_of(one) for _, one in self._own()) + sum(_weight(cell.image) for cell in cells)
+
+    def hold(self, grid: Grid) -> None:
+        """Keep a grid for its downloads, in place of the last one; RudderError past the limit of all sessions."""
+        self.grid = grid
+        held = sum(one.held() for one in _all())
+        if held > HELD_LIMIT:
+            self.grid = None
+            raise RudderError(
+                f"This page's visitors hold {held / 2**20:,.0f} MB together, nearly all that it keeps: the grid is not "
+                "kept for download, come back when some of them have left."
+            )
 
     def _own(self) -> list[tuple[str, ConceptVector]]:
         """(name, vector) of those that are held by this session alone."""
@@ -179,7 +191,7 @@ class Session(Runs):
             )
         if size + others > HELD_LIMIT:
             raise RudderError(
-                f"This page's visitors hold {others / 2**20:,.0f} MB of vectors together, nearly all that it keeps: "
+                f"This page's visitors hold {others / 2**20:,.0f} MB together, nearly all that it keeps: "
                 "come back when some of them have left."
             )
         name = vector.name
@@ -211,6 +223,11 @@ def _all() -> list[Session]:
             return list(_sessions)
         except RuntimeError:  # the set changed while it was read
             continue
+
+
+def _weight(image: Image.Image) -> int:
+    """Bytes of a picture in memory."""
+    return image.width * image.height * len(image.getbands())
 
 
 def size_of(vector: ConceptVector) -> int:
