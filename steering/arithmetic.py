@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from .errors import RudderError, shorten, unknown
 from .vectors import ConceptVector
 
@@ -13,11 +15,13 @@ def combined(a: ConceptVector, b: ConceptVector, way: str, name: str = "") -> Co
     """`a` and `b` put together by one of WAYS, both as their advice has them, so that strength 1 is their sum as they
     work alone; a concept stays out of the sites at which it is not steered.
 
-    RudderError for an unknown way, vectors of different models or timesteps, or where nothing is left.
+    Where their timesteps differ, both get those of the one that has more, each as it is steered there. RudderError for
+    an unknown way, vectors of different models, or where nothing is left.
     """
     if way not in WAYS:
         raise unknown("way to combine concepts", way, WAYS)
-    one, other = _at_work(a), _at_work(b)
+    times = max(a.timesteps, b.timesteps, key=len)
+    one, other = (_at_times(_at_work(vector), times) for vector in (a, b))
     one, other = (one if way == "without" else _beside(one, other)), _beside(other, one, way == "without")
     if way == "without":
         made = one.without(other)
@@ -46,6 +50,14 @@ def combined(a: ConceptVector, b: ConceptVector, way: str, name: str = "") -> Co
             "why": "Put together from others at the strengths that were measured for them: look how it takes.",
         },
     )  # fmt: skip
+
+
+def _at_times(vector: ConceptVector, times: tuple[int, ...]) -> ConceptVector:
+    """The vector at these timesteps, at each as it is steered there."""
+    if vector.timesteps == times:
+        return vector
+    moved = {site: torch.stack([vector.at(site, t) for t in times]) for site in vector.vectors}
+    return vector.replace(timesteps=times, vectors=moved)
 
 
 def _beside(vector: ConceptVector, other: ConceptVector, only: bool = False) -> ConceptVector:

@@ -37,7 +37,7 @@ from steering.pace import Pace
 from steering.plan import Steering
 from steering.recipe import Recipe
 from steering.sampling import finish, sample
-from steering.ui import api, hangar, serve
+from steering.ui import api, api_concepts, hangar, serve
 from steering.ui.calls import Page, _local, file_of
 from steering.ui.described import PARAMETERS, RETURNS
 from tests.served import ENDPOINTS, Served, free_port
@@ -175,7 +175,7 @@ def test_a_concept_from_two_prompts(client: Client, served: Served):
     file, sheet, told = client.predict("dog", ["a dog"], ["a cat"], count=2, seed=5, api_name="/learn_from_prompts")
     made = ConceptVector.load(file, served.studio.backbone).provenance
     assert made["references"]["concept"]["seeds"] == made["references"]["baseline"]["seeds"] == [5, 6]
-    assert Image.open(sheet).size == (2 * api.THUMB, 2 * api.THUMB) and told["advice"]["why"]
+    assert Image.open(sheet).size == (2 * api_concepts.THUMB, 2 * api_concepts.THUMB) and told["advice"]["why"]
     file, *_ = client.predict("dog", ["a dog"], ["a cat"], 2, 5, ["red, white"], api_name="/learn_from_prompts")
     sides = ConceptVector.load(file, served.studio.backbone).provenance["references"]
     assert sides["concept"]["prompts"] == ["a dog, red", "a dog, white"] and len(sides["baseline"]["prompts"]) == 2

@@ -151,6 +151,9 @@ def test_concepts_are_combined_as_they_work(backbone: Backbone, red: ConceptVect
     torch.testing.assert_close(combined(a, b, "minus").vectors[second], -0.5 * b.vectors[second])
     assert combined(a, b, "without").advice["sites"] == [first]
     rest = [v.replace(vectors={site: v.vectors[site]}, recommended={}) for v, site in ((a, first), (b, second))]
+    coarse = b.replace(timesteps=b.timesteps[:1], vectors={site: v[:1] for site, v in b.vectors.items()})
+    both = combined(coarse, a, "plus")
+    assert both.timesteps == a.timesteps and torch.equal(both.vectors[second][-1], both.vectors[second][0])
     apart = combined(*rest, "plus")
     assert set(apart.sites) == {first, second}, "each stays where it was learned"
     torch.testing.assert_close(apart.vectors[second], rest[1].advice["strength"] * rest[1].vectors[second])

@@ -39,7 +39,7 @@ CONCEPTS = {
     "sea": ("Sea", "Blue waves", "background", "sea", "on a sea background", ""),
     "pink": ("Pink dots", "Pink with darker dots", "background", "pink", "on a pink background", ""),
 }
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.5)
+STRENGTHS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.5)
 VALIDATION = 32  # prompts a concept; evaluation uses others
 KEPT = 0.7  # share of objects that must survive the recommended strength
 LEAST_GAIN = 0.2
@@ -137,12 +137,14 @@ def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, hea
 
 
 def recommend(rows: list[dict]) -> dict:
-    """The least strength that takes most often of those that keep the object; the slider goes twice as far.
+    """Of the strengths that keep the object often enough, the one at which most pictures would both take the concept
+    and keep it, were the two independent; the slider goes twice as far.
 
     A concept that hardly takes beyond what the prompts show unsteered is marked weak and gets the whole range.
     """
     before = rows[0]["taken"]
-    best = max((row for row in rows if row["kept"] >= KEPT), key=lambda row: (row["taken"], -row["strength"]))
+    kept = [row for row in rows if row["kept"] >= KEPT]
+    best = max(kept, key=lambda row: (row["taken"] * row["kept"], -row["strength"]))
     if best["taken"] - before < LEAST_GAIN:
         most = rows[-1]["strength"]
         return {"strength": round(most / 1.5, 2), "range": [-most, most], "weak": True}
