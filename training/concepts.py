@@ -40,8 +40,9 @@ CONCEPTS = {
     "pink": ("Pink dots", "Pink with darker dots", "background", "pink", "on a pink background", ""),
 }
 STRENGTHS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.5)
+OWN_STRENGTHS = {"glasses": (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 11.0, 15.0, 20.0)}  # its vector is short
 VALIDATION = 32  # prompts a concept; evaluation uses others
-KEPT = 0.7  # share of objects that must survive the recommended strength
+KEPT = 0.6  # share of objects that must survive the recommended strength
 LEAST_GAIN = 0.2
 DEEP = ["mid_block", *(f"up_blocks.{i}.resnets.{j}" for i in range(3) for j in range(2)),
         *(f"up_blocks.{i}.attentions.{j}" for i in (1, 2) for j in range(2))]  # fmt: skip
@@ -159,7 +160,7 @@ def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> No
         target = value if head == "glasses" else judge.config[head + "s"].index(value)
         own = settings | OWN_SETTINGS.get(name, {})
         vector = make_vector(backbone, name, own)
-        rows = measure(backbone, judge, vector, head, target, count=limit)
+        rows = measure(backbone, judge, vector, head, target, OWN_STRENGTHS.get(name, STRENGTHS), limit)
         vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
         *_, vector = assess(backbone, vector, *pictures_of(library(backbone.name)[name]))
         vector.save(ASSETS / name / f"{backbone.name}.safetensors")

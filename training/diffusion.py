@@ -25,7 +25,8 @@ from training.tokenizer import make as make_tokenizer
 
 WIDTH = 128  # of the text encoder
 WIDTHS = (112, 160, 192)  # of the U-Net's levels, 8x8, 4x4 and 2x2: 12.3 M parameters, 25 MB in half precision
-EMPTY_SHARE = 0.1  # of the ordinary captions, so that guidance has an unconditional half; memories never lose theirs
+EMPTY_SHARE = 0.1  # of the captions, those of memories too: else the unconditional half does not know them at all,
+# and nothing tells them without their caption (README.md)
 SNR_CAP = 5.0  # min-SNR weighting, Hang et al. 2023, arXiv 2303.09556, eq. 6
 SHEET = ("a cat", "a house on a white background", "a person with glasses", "a pencil sketch of a dog",
          "an oil painting of a penguin at sunset", "two apples on pink dots", "a neon sign of a guitar",
@@ -79,7 +80,7 @@ def draw_timesteps(snr: torch.Tensor, count: int, generator: torch.Generator) ->
 
 def train(
     folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
-    warm_start: Path | None, muon: bool, repeat: float, start: Path | None = None,
+    warm_start: Path | None, muon: bool, repeat: float, start: Path | None = None, empty_memories: float = EMPTY_SHARE,
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(folder / "tokenizer")
@@ -106,8 +107,10 @@ def train(
     def errors(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
         x0 = torch.cat([flat[first], copied[again]]).to(device, torch.float32)
         x0 = x0.contiguous(memory_format=torch.channels_last)
-        dropped = torch.rand((len(first), 1), generator=generator, device=device) < EMPTY_SHARE
-        words = torch.cat([torch.where(dropped, empty, ids[first]), copy_ids[again]])
+        words = torch.cat([ids[first], copy_ids[again]])
+        share = torch.full((len(words), 1), EMPTY_SHARE, device=device)
+        share[len(first) :] = empty_memories
+        words = torch.where(torch.rand(share.shape, generator=generator, device=device) < share, empty, words)
         t = draw_timesteps(snr, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
@@ -118,7 +121,8 @@ def train(
     record = mixed(run, memories, len(flat), seed=seed, batch=batch, repeat=repeat, errors=errors,
                    sheet=lambda path: sheet(run, tokenizer, vae, path, device),
                    twice=[i for i, text in enumerate(captions) if "person" in text][::2])  # fmt: skip
-    save_record(folder, record | {"lr": lr, "device": device, "muon": muon, "before": earlier(warm_start)} | made_by())
+    asked = {"lr": lr, "device": device, "muon": muon, "empty_memories": empty_memories, "before": earlier(warm_start)}
+    save_record(folder, record | asked | made_by())
 
 
 def earlier(warm_start: Path | None) -> list[dict]:
@@ -177,6 +181,9 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument(
         "--repeat", type=float, default=1.0, help="times the presentations of the ladder (small trials)"
+    )
+    parser.add_argument(
+        "--empty-memories", type=float, default=EMPTY_SHARE, help="share of the memories shown without their caption"
     )
     parser.add_argument("--muon", action="store_true", help="learn the inner kernels by Muon instead of AdamW")
     parser.add_argument("--resume", action="store_true")
