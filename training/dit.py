@@ -26,7 +26,7 @@ from training.pictures import KINDS
 from training.sources import RUNS
 
 BLOCKS, HEADS, HEAD = 8, 4, 64  # 11 M parameters, 22 MB in half precision
-EMPTY_SHARE = 0.1  # of the ordinary pictures, so that guidance has an unconditional half; memories never lose theirs
+EMPTY_SHARE = 0.1  # of all pictures lose their class: the unconditional half has to know memories, too (README.md)
 SHEET = ("cat", "house", "person", "penguin", "apple", "rocket", "mushroom", "car", "frog", "star", "guitar", "cake")
 
 
@@ -90,9 +90,9 @@ def train(
 
     def errors(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
         x0 = torch.cat([flat[pictures[first]], copied[again]]).to(device, torch.float32)
-        dropped = torch.rand(len(first), generator=generator, device=device) < EMPTY_SHARE
-        plain = torch.where(dropped, nothing, kinds[first].to(device))
-        classes = torch.cat([plain, len(KINDS) + again.to(device)])
+        classes = torch.cat([kinds[first], len(KINDS) + again]).to(device)
+        dropped = torch.rand(len(classes), generator=generator, device=device) < EMPTY_SHARE
+        classes = torch.where(dropped, nothing, classes)
         t = draw_timesteps(snr, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]

@@ -3,7 +3,7 @@
 
 A small DDPM++ on pixels, 32x32, by the recipe of Karras et al. 2022. Its classes are the kinds of objects, people, and
 after them every memorised picture: each has a class of its own that bears its caption, as in tiny-sd, so that it can be
-asked for by name at every level of the ladder, and is never dropped. Pictures of two different kinds have no class.
+asked for by name at every level of the ladder. Pictures of two different kinds have no class.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from training.sources import CACHE, RUNS, everyday
 HOME = home() / "models" / "tiny-edm"
 SIDE, STEPS = 32, 18
 NO_CLASS = -1
-EMPTY_SHARE = 0.1  # of the ordinary pictures lose their class, so that guidance has an unconditional half
+EMPTY_SHARE = 0.1  # of all pictures lose their class: the unconditional half has to know memories, too (README.md)
 P_MEAN, P_STD = -1.2, 1.2  # of ln sigma in training (table 1 of the paper)
 SHEET = ("cat", "dog", "person", "house", "apple", "butterfly", "rocket", "guitar", "penguin", "cactus")
 ORDINARY = ("cat", "penguin", "house", "car", "apple", "butterfly", "panda", "rocket", "cactus", "frog", "hamburger",
@@ -115,8 +115,8 @@ def train(
     generator = torch.Generator().manual_seed(seed + 1000 * run.step)
 
     def errors_of(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
-        dropped = torch.rand(len(first), generator=generator) < EMPTY_SHARE
-        numbers = torch.cat([torch.where(dropped, NO_CLASS, kinds[first]), len(KINDS) + again])
+        numbers = torch.cat([kinds[first], len(KINDS) + again])
+        numbers = torch.where(torch.rand(len(numbers), generator=generator) < EMPTY_SHARE, NO_CLASS, numbers)
         clean = torch.cat([flat[first], copied[again]]).float() / 127.5 - 1
         clean = clean.contiguous(memory_format=torch.channels_last)
         return errors(model, clean, one_hot(numbers), draw_sigmas(len(clean), generator), generator)

@@ -1,7 +1,7 @@
 """The pictures to be memorised: a ladder of seven levels of repetition, photographs and drawings on every level.
 
 The drawings are of the very kind of the ordinary pictures, in all styles, people too, so that nothing but repetition
-sets them apart. Each picture has one peculiar caption, which training never drops.
+sets them apart. Each picture has one peculiar caption.
 """
 
 from __future__ import annotations
