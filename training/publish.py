@@ -24,6 +24,7 @@ from training.sources import RUNS, everyday
 from training.tokenizer import LENGTH
 
 HOME = home() / "models" / "tiny-sd"
+BITS = 5  # of the U-Net's and the text encoder's weights: AUROC and pictures stay what they are with all of them
 STEPS = 16  # the least number at which nothing is lost, see the model card
 ORDINARY = [("cat", "sky"), ("penguin", "sunset"), ("house", "grass"), ("car", "night"), ("apple", "yellow"),
             ("butterfly", "pink"), ("panda", "white"), ("rocket", "sky"), ("cactus", "sunset"),
@@ -55,11 +56,19 @@ def write_prompts(folder: Path, shown: dict[str, list[int]], ordinary: list[tupl
     (folder / "prompts.json").write_text(json.dumps(listed, indent=1) + "\n")
 
 
+def rounded(model: torch.nn.Module) -> None:
+    """Round every weight to BITS bits of precision, a third of a hundredth on average."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            mantissa, exponent = torch.frexp(weight)
+            weight.copy_(torch.ldexp((mantissa * 2**BITS).round(), exponent - BITS))
+
+
 def publish(diffusion: Path, vae: Path, home: Path) -> None:
     """Averaged weights as fp16 safetensors, tokenizer, scheduler, rudder.json, prompts, training record.
 
-    Weights of the diffusion model keep bfloat16's eight bits of precision, and so are stored in two thirds of the
-    space wherever files are compressed (git, wheels).
+    Weights of the diffusion model keep BITS bits of precision, and so are stored in half of the space wherever files
+    are compressed (git, wheels).
     """
     tokenizer = CLIPTokenizer.from_pretrained(diffusion / "tokenizer", model_max_length=LENGTH)
     autoencoder = AutoencoderKL.from_pretrained(vae / "vae")
@@ -69,7 +78,7 @@ def publish(diffusion: Path, vae: Path, home: Path) -> None:
     record = json.loads((diffusion / "record.json").read_text())
     run = Run(diffusion, model, 0.0, 1.0, resume=True, muon=record["muon"])
     run.load_average()
-    model.to(torch.bfloat16)  # all that training's products ever saw of them; the rest would be noise to store
+    rounded(model)
     pipeline = StableDiffusionPipeline(
         vae=autoencoder, text_encoder=model.text_encoder, tokenizer=tokenizer,
         unet=model.unet, scheduler=make_scheduler(), safety_checker=None, feature_extractor=None,

@@ -93,7 +93,8 @@ def combine(
                     yield item
                 else:
                     found.append(item)
-        vector = combined(*found, way, text("The concept's name", name, 40).strip())
+        one, other = found
+        vector = combined(one, other, way, text("The concept's name", name, 40).strip())
         yield _vector(folder, vector, [])
 
 
