@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 # pip run by the machine's own Python into the virtual environment: works also where `venv` comes without pip
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: app test test-package test-browser lint format bench tables pictures figures train train-small chromium clean help
+.PHONY: app test lint format bench tables pictures figures train train-small chromium clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -29,15 +29,7 @@ test: $(BIN)/.dev chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	+@$(MAKE) --no-print-directory -j2 test-package test-browser
-
-# Both at once, a thread each: a browser's tests wait most of the time.
-test-package test-browser: export OMP_NUM_THREADS = 1
-test-package:
-	$(BIN)/python -m pytest --ignore=tests/browser
-
-test-browser:
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest
 
 lint format: $(BIN)/.dev
 	$(BIN)/ruff check --fix .
