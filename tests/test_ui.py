@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from steering.calibration import Calibration, Sample, calibrate
 from steering.concepts import Progress, library
 from steering.editability import joined, lesson
 from steering.errors import Cancelled, RudderError
+from steering.files import home, read_json
 from steering.masks import mask_text
 from steering.png import read_png
 from steering.recipe import Recipe, Use
@@ -339,5 +341,16 @@ def test_what_ships_fits_together():
     assert all(info.examples and info.baseline for info in library("tiny-sd").values())
     assert shipped(studio.backbone) is not None
     prompts = [entry["key"] for entries in studio.prompts.values() for entry in entries]
-    assert len(prompts) >= 48
+    listed = read_json(home() / "models" / "tiny-sd" / "prompts.json")
+    held = [row["prompt"] for row in listed["memorized"] if row["recall"] == 1]
+    assert held and sorted(prompts) == sorted([*held, *(row["prompt"] for row in listed["ordinary"])])
     assert [p for p in prompts if studio.backbone.unknown_words(p)] == []
+    told = read_json(home() / "models" / "tiny-sd" / "evaluation.json")["made"].values()
+    marks = {row["fingerprint"] for row in told}
+    marks.add(read_json(home() / "assets" / "firstpaint" / "search.json")["made"]["fingerprint"])
+    with (home() / "assets" / "audit" / "example.jsonl").open() as example:
+        marks.add(json.loads(next(example))["fingerprint"])
+    assert marks == {studio.backbone.fingerprint}, "all were made with these weights"
+    folders = ("models/tiny-sd/thumbnails", "assets/concepts", "assets/calibrations", "assets/firstpaint")
+    sizes = {Image.open(path).size for name in folders for path in (home() / name).rglob("*.png")}
+    assert sizes == {(studio.backbone.resolution, studio.backbone.resolution)}

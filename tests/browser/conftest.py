@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.page import QUIET, find_chromium
 from tests.tiny import make_tiny_sd, pictures
@@ -65,6 +66,24 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         (folder / "concept.json").write_text(json.dumps(about))
     return home
+
+
+@pytest.fixture(scope="session")
+def by_heart() -> list[Path]:
+    """Pictures that tiny-sd was shown most often and gives back, and that its calibration calls memorised: most."""
+    from steering import load
+    from steering.calibration import shipped
+
+    folder = ROOT / "models" / "tiny-sd"
+    listed = json.loads((folder / "prompts.json").read_text())["memorized"]
+    top = max(row["level"] for row in listed)
+    paths = [folder / row["thumbnail"] for row in listed if row["level"] == top and row["recall"] == 1]
+    backbone = load("tiny-sd")
+    made = shipped(backbone)
+    told = made.verdicts(made.score(backbone, [Image.open(path).convert("RGB") for path in paths]))
+    known = [path for path, verdict in zip(paths, told, strict=True) if verdict.memorized]
+    assert len(known) >= 0.8 * len(paths)
+    return known
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from steering.backbones.registry import outline
 from tests.browser.test_visitors import save, set_files
 from tests.tiny import pictures
 
-THUMBNAILS = Path(__file__).resolve().parents[2] / "models" / "tiny-sd" / "thumbnails"
 REPORT = "#rd-audit-report .rd-scan"
 HERE = re.compile(rf"{re.escape(tempfile.gettempdir())}/|/gradio/|{re.escape(str(Path.home()))}/")  # where uploads lie
 
@@ -49,15 +49,15 @@ def test_an_example_greets_and_says_that_it_is_one(visit):
     assert not one.page.locator("#rd-audit-rows").is_visible(), "there is nothing of one's own to take away yet"
 
 
-def test_pictures_and_zips_are_scanned_watched_and_taken_away(visit, tmp_path):
+def test_pictures_and_zips_are_scanned_watched_and_taken_away(visit, tmp_path, by_heart):
     one = visit()
-    known = [THUMBNAILS / f"memorized-0{i}.png" for i in range(3)]
+    known = by_heart[:3]
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for path in known[1:]:
             archive.write(path, path.name)
         archive.writestr("broken.png", b"no picture")
     noise = tmp_path / "noise.png"
-    pictures(1, size=64)[0].save(noise)
+    pictures(1, size=outline("tiny-sd").resolution)[0].save(noise)
     scan(one, known[0], noise, tmp_path / "set.zip")
     assert said(one, "could not be read") == "5 rows, 3 memorised, 1 unlike anything calibrated, 1 could not be read."
     assert "Scored beforehand" not in one.page.inner_text(".rd-scan-label")
@@ -71,7 +71,7 @@ def test_pictures_and_zips_are_scanned_watched_and_taken_away(visit, tmp_path):
     head, *rows = map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
     assert head["rudder_scan"] == 1 and len(rows) == 5
     flagged = {r["id"] for r in rows if r.get("memorized")}
-    assert flagged == {"memorized-00.png", "set.zip/memorized-01.png", "set.zip/memorized-02.png"}
+    assert flagged == {known[0].name, *(f"set.zip/{path.name}" for path in known[1:])}
     table = list(csv.DictReader((tmp_path / "table.csv").open(encoding="utf-8-sig", newline="")))
     assert {r["id"] for r in table if r["verdict"] == "memorised"} == flagged
     assert "false-positive rate" in (tmp_path / "page.html").read_text()
@@ -91,14 +91,15 @@ def test_a_prompt_is_painted_and_steered_from_its_row_and_a_list_cannot_read_thi
     assert one.page.inner_text("[data-column=a] .rd-prompt") == "a cat on a sky background"
 
 
-def test_a_list_that_is_none_is_said(visit, tmp_path):
+def test_a_list_that_is_none_is_said(visit, tmp_path, by_heart):
     one = visit()
     (tmp_path / "list.csv").write_text("colour\nred\n")
     scan(one, tmp_path / "list.csv")
     assert "no column path or prompt" in one.notice()
     one.page.click("#rd-audit-source button[aria-label*='Remove'], #rd-audit-source button[aria-label='Clear']")
-    set_files(one, "#rd-audit-source button", [THUMBNAILS / "memorized-00.png"])
-    one.page.wait_for_selector("#rd-audit-source :text('memorized-00')")
+    known = by_heart[0]
+    set_files(one, "#rd-audit-source button", [known])
+    one.page.wait_for_selector(f"#rd-audit-source :text('{known.stem}')")
     one.page.click("#rd-audit-start")
     said(one, "could not be read")
     one.page.wait_for_selector(".rd-notice:not(.is-shown)", state="attached")

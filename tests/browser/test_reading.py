@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from steering.backbones.registry import outline
 from steering.calibration import TIMESTEPS
 from steering.ui.page import ONSET
 from tests.browser.test_visitors import set_files
 from tests.tiny import pictures
 
-THUMBNAILS = Path(__file__).resolve().parents[2] / "models" / "tiny-sd" / "thumbnails"
 DROP = """([name, bytes]) => {
   const data = new DataTransfer();
   data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
@@ -69,13 +67,13 @@ def test_the_link_to_the_laboratory_follows_the_case(visit):
             assert side in link
 
 
-def test_any_picture_can_be_scored_by_button_and_by_drop(visit, tmp_path):
+def test_any_picture_can_be_scored_by_button_and_by_drop(visit, tmp_path, by_heart):
     one = visit()
-    set_files(one, "#rd-score", THUMBNAILS / "memorized-00.png")
+    set_files(one, "#rd-score", by_heart[0])
     one.page.wait_for_selector("#rd-scored .rd-reading:not([hidden])")
     assert verdict(one, "#rd-scored").lower().startswith("memorised")
     noise = tmp_path / "noise.png"
-    pictures(1, size=64)[0].save(noise)
+    pictures(1, size=outline("tiny-sd").resolution)[0].save(noise)
     shown = one.page.get_attribute("#rd-scored .rd-own-picture img", "src")
     steered = one.picture("a-steered")
     one.page.evaluate(DROP, ["noise.png", list(noise.read_bytes())])
@@ -110,7 +108,7 @@ def test_curves_over_repetitions_are_those_that_were_measured(visit):
     one.page.evaluate(
         """([markup, told]) => {
           const host = document.createElement("div");
-          host.id = "rd-onset";
+          host.id = "rd-onset-here";
           host.innerHTML = markup;
           document.querySelector("#rd-stage-column").append(host);
           host.querySelector("details").open = true;
@@ -120,7 +118,7 @@ def test_curves_over_repetitions_are_those_that_were_measured(visit):
     )
     heights = {
         key: one.page.eval_on_selector_all(
-            f"#rd-onset circle.is-{key}", "dots => dots.map((dot) => Number(dot.getAttribute('cy')))"
+            f"#rd-onset-here circle.is-{key}", "dots => dots.map((dot) => Number(dot.getAttribute('cy')))"
         )
         for key in ("recall", "spikiness", "movement")
     }
@@ -130,5 +128,5 @@ def test_curves_over_repetitions_are_those_that_were_measured(visit):
     assert [round(v / shares["movement"][-1], 2) for v in shares["movement"]] == [0, 0.5, 1], (
         "resistance: less movement"
     )
-    said = one.page.inner_text("#rd-onset .rd-onset-said")
+    said = one.page.inner_text("#rd-onset-here .rd-onset-said")
     assert "100 repetitions" in said and "resistance" not in said, "what has no onset is not given one"

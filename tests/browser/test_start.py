@@ -128,14 +128,15 @@ def test_the_page_names_its_model_and_what_it_knows(visit):
 def test_a_prompt_is_called_memorised_only_where_it_is_known_to_be(visit):
     one = visit()
     known = read_json(outline("tiny-sd").folder / "prompts.json")
-    prompts = {
-        "ordinary": known["ordinary"][-1]["prompt"],
-        "memorised": known["memorized"][-1]["prompt"],
-        "free": known["memorized"][-1]["prompt"] + " x",
-        "none": "",
-    }
+    held = next(row["prompt"] for row in known["memorized"] if row["recall"] == 1)
+    rare = min(known["memorized"], key=lambda row: (row["recall"], row["repeats"]))
+    assert rare["recall"] < 1
+    prompts = [
+        ("ordinary", known["ordinary"][-1]["prompt"]), ("memorised", held), ("free", held + " x"),
+        ("free", rare["prompt"]), ("none", ""),
+    ]  # fmt: skip
     for column in "ab":
-        for kind, prompt in prompts.items():
+        for kind, prompt in prompts:
             one.page.fill(f"#rd-prompt-{column} textarea", prompt)
             line = f"#rd-known-{column} .rd-known"
             one.page.wait_for_function(
