@@ -132,7 +132,7 @@ def measure(backbone: Backbone, name: str, change: Change, seed: int, budget: fl
         vector = item
     seconds = time.perf_counter() - started
     sight, told = sight_of(features(images), features(baseline), seed), vector.recommended
-    texts = ordinary_captions(seed + 71, FRESH, styles=False)
+    texts = ordinary_captions(backbone, seed + 71, FRESH, styles=False)
     copies = memorized_set(backbone.name)
     top = [m.caption for m in copies if m.level == max(m.level for m in copies)][:FRESH]
     along, kept = _steered(backbone, vector, sight, texts, seed + 7000)

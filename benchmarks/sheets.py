@@ -45,7 +45,7 @@ def tiled(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
 def samples(backbone: Backbone) -> Image.Image:
     """Seeds 0 to 63, a random ordinary caption each: 8 x 8, nothing chosen."""
     count = ROWS * COLUMNS
-    made = pictures_of(backbone, ordinary_captions(0, count), range(count))
+    made = pictures_of(backbone, ordinary_captions(backbone, 0, count), range(count))
     return tiled([made[i : i + COLUMNS] for i in range(0, count, COLUMNS)])
 
 
@@ -55,7 +55,7 @@ def steered(backbone: Backbone) -> Image.Image:
     memories = memorized_set(backbone.name)
     top = max(m.level for m in memories)
     own = [m.caption for m in memories if m.level == top]
-    texts = [*ordinary_captions(0, COLUMNS, styles=False), own[0], own[-1]]
+    texts = [*ordinary_captions(backbone, 0, COLUMNS, styles=False), own[0], own[-1]]
     seeds = range(len(texts))
     rows = []
     for vector in learned(backbone).values():

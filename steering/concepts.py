@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from . import __version__
-from .backbones.base import Backbone, repeated
+from .backbones.base import Backbone, read_as, repeated
 from .checks import text, whole
 from .errors import RudderError, remark, shorten, unknown
 from .files import home, read_json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["TIMESTEPS", "ConceptInfo", "ConceptVector", "Progress", "digest", "learn", "library"]
+__all__ = ["TIMESTEPS", "ConceptInfo", "ConceptVector", "Progress", "digest", "learn", "library", "read_under"]
 
 TIMESTEPS = tuple(range(25, 1000, 75))  # a steered step uses the nearest
 
@@ -58,6 +58,13 @@ def library(model: str = "tiny-sd") -> dict[str, ConceptInfo]:
     return {
         path.parent.name: _concept(path.parent, model) for path in sorted(_concepts_folder().glob("*/concept.json"))
     }
+
+
+def read_under(backbone: Backbone, info: ConceptInfo) -> dict[str, str]:
+    """The texts under which a shipped concept's pictures are read: its own where texts are prompts, else none."""
+    if backbone.classes is not None:
+        return {"prompt": "", "baseline_prompt": ""}
+    return {"prompt": info.prompt, "baseline_prompt": info.baseline_prompt}
 
 
 def learn(
@@ -113,7 +120,7 @@ def learn(
     for pictures, words in ((images, prompt), (baseline, baseline_prompt)):
         if not pictures:
             continue
-        latents, condition = [], backbone.condition([words])
+        latents, condition = [], read_as(backbone, words)
         for start in range(0, len(pictures), batch_size):
             latents.append(backbone.encode(pictures[start : start + batch_size]))
             done += len(latents[-1])

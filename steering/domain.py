@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from .backbones.base import Backbone, repeated
+from .backbones.base import Backbone, read_as, repeated
 from .checks import number, whole
 
 TIMESTEPS = (50, 300)
@@ -147,9 +147,11 @@ def traits(
         if isinstance(some, torch.Tensor):
             some = backbone.decode(some.to(backbone.device, backbone.dtype))
         latents = backbone.encode(list(some)) if encoded is None else encoded[start : start + BATCH]
-        returned = _pixels(backbone.decode(latents))
+        made = backbone.decode(latents)
+        returned = _pixels(made)
         side = returned.shape[2], returned.shape[1]
-        fitted = [_fitted(picture, side) for picture in some]
+        pixels = backbone.latent_shape[1:] == returned.shape[1:3]  # its latents: nothing is lost, however it was scaled
+        fitted = made if pixels else [_fitted(picture, side) for picture in some]
         found.append(np.stack([*_seen(fitted, returned), *_predicted(backbone, latents, seed)], 1))
     return np.concatenate(found)
 
@@ -174,7 +176,7 @@ def _seen(fitted: Sequence[Image.Image], returned: np.ndarray) -> list[np.ndarra
 def _predicted(backbone: Backbone, latents: torch.Tensor, seed: int) -> list[np.ndarray]:
     """The latents' differences, and at each timestep how the noise is predicted: whole, and averaged over the plane."""
     rows = [np.log(_numbers(latents.float().diff(dim=3).square().mean((1, 2, 3))) + 1e-6)]
-    empty = backbone.condition([""])
+    empty = read_as(backbone)
     for t in TIMESTEPS:
         state = int(np.random.SeedSequence((seed, t, 7)).generate_state(1, np.uint64)[0] >> 1)
 

@@ -40,11 +40,11 @@ def measure(backbone: Backbone) -> Pace:
     """Time denoising steps: one of a single picture, on a quick machine also one of eight together."""
     import torch
 
-    from .backbones.base import repeated
+    from .backbones.base import read_as, repeated
 
     def step(count: int) -> float:
         x = torch.zeros(2 * count, *backbone.latent_shape, device=backbone.device, dtype=backbone.dtype)
-        condition = repeated(backbone.condition([""]), 2 * count)
+        condition = repeated(read_as(backbone), 2 * count)
         started = time.perf_counter()
         with torch.inference_mode():
             float(backbone.denoise(x, 500, condition).flatten()[0])  # its value, so that an accelerator has to finish

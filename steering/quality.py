@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from PIL import Image
 
-from .backbones.base import Backbone, repeated
+from .backbones.base import Backbone, read_as, repeated
 from .concepts import Progress
 from .errors import Cancelled, shorten
 from .images import Pictures, gathered
@@ -229,8 +229,7 @@ def _read(
     from .activations import capture
 
     latents = backbone.encode(list(pictures))
-    asked = "0" if backbone.classes and backbone.classes.count and not backbone.guides else ""
-    condition = repeated(backbone.condition([asked]), len(latents))
+    condition = repeated(read_as(backbone), len(latents))
     found: dict[str, list[np.ndarray]] = {site: [] for site in vector.sites}
     for t in steps:
         key = np.random.SeedSequence((seed, t)).generate_state(1, np.uint64)[0] >> 1

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from .activations import POOLINGS, capture, find_sites
-from .backbones.base import Backbone, repeated
+from .backbones.base import Backbone, read_as, repeated
 from .checks import text, whole
 from .errors import RudderError, unknown
 
@@ -184,7 +184,7 @@ def _pass(
     latents = pictures if isinstance(pictures, Tensor) else backbone.encode(list(pictures))
     latents = latents.to(backbone.device, backbone.dtype)
     n = len(latents)
-    condition = torch.cat([backbone.condition([p]) for p in prompts])
+    condition = torch.cat([read_as(backbone, p) for p in prompts])
     condition = condition if len(condition) == n else repeated(condition, n)
     found: dict[tuple[str, str], list[Tensor]] = {(s, p): [] for s in sites for p in poolings}
     several = max(1, ROWS_AT_ONCE // n)

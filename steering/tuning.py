@@ -225,8 +225,10 @@ def _told(best: dict[str, Any], sight: Sight, survives: float, count: int) -> tu
 
 
 def _own_prompts(backbone: Backbone, otherwise: str) -> list[str]:
-    """The embedded model's ordinary example prompts, spread over the list; else the one given."""
+    """Example prompts of an embedded model, spread over its list; else some of the classes, or the one given."""
     known = [row["prompt"] for row in prompts_of(backbone.name)["ordinary"]]
+    if not known and backbone.classes and backbone.classes.count:
+        known = [str(number) for number in range(backbone.classes.count)]
     return known[:: max(1, len(known) // PROMPTS)][:PROMPTS] or [otherwise]
 
 

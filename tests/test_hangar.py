@@ -129,3 +129,18 @@ def test_a_model_that_cannot_be_had_says_why_and_may_be_tried_again(served):
     assert "The weights of &lt;sd&gt; are truncated" in answer.text
     served.wrong = ""
     assert "page of /models/sd/" in opened(served.client, "/m/sd/")
+
+
+def test_a_waiting_page_that_asks_by_head_is_sent_to_the_reason(served):
+    """Its questions neither take the sentence away from it nor have the model read again."""
+    served.wrong = "The weights are truncated."
+    served.client.get("/m/sd/")
+    asked = [{}]
+    while "refused" not in asked[-1]:
+        answer = served.client.head("/m/sd/")
+        asked.append(json.loads(unquote(answer.headers["x-rudder-door"])))
+        time.sleep(0.1)
+        assert len(asked) < 100
+    for _ in range(3):
+        assert served.client.head("/m/sd/").status_code == 503
+    assert "The weights are truncated." in served.client.get("/m/sd/").text

@@ -1,6 +1,6 @@
 """The shipped concepts: write their example sets, learn their vectors, measure what strength to recommend.
 
-`python -m training.concepts examples` needs the packaged pictures; `... vectors` only the
+`python -m training.concepts examples` needs the packaged pictures; `... vectors --model NAME` only the
 committed model and examples.
 """
 
@@ -17,9 +17,10 @@ from PIL import Image
 
 from steering.backbones.base import Backbone
 from steering.backbones.registry import load
-from steering.concepts import ConceptInfo, ConceptVector, learn, library
+from steering.concepts import ConceptInfo, ConceptVector, learn, library, read_under
 from steering.evaluation import judge as judging
-from steering.evaluation.common import caption, responses
+from steering.evaluation.asking import Asking, asking
+from steering.evaluation.common import responses
 from steering.files import home
 from steering.quality import assess
 
@@ -97,11 +98,9 @@ def pictures_of(info: ConceptInfo) -> list[list[Image.Image]]:
 def make_vector(backbone: Backbone, name: str, settings: dict) -> ConceptVector:
     """Learn one concept from its committed examples."""
     info = library(backbone.name)[name]
-    sets = pictures_of(info)
-    prompts = (info.prompt, info.baseline_prompt) if settings["prompts"] else ("", "")
-    run = learn(backbone, name, *sets, prompt=prompts[0], baseline_prompt=prompts[1],
-                pooling=settings["pooling"],
-                sites=settings["sites"], draws=settings["draws"])  # fmt: skip
+    words = read_under(backbone, info) if settings["prompts"] else {}
+    run = learn(backbone, name, *pictures_of(info), pooling=settings["pooling"], sites=settings["sites"],
+                draws=settings["draws"], **words)  # fmt: skip
     *_, vector = run
     advised = {
         "strength": 1.0,
@@ -112,21 +111,18 @@ def make_vector(backbone: Backbone, name: str, settings: dict) -> ConceptVector:
     return vector.replace(recommended=advised)
 
 
-def validation_prompts(grammar: dict, head: str, count: int) -> tuple[list[str], list[int]]:
-    """Prompts that leave the concept open, and the kind each shows."""
-    rng = np.random.default_rng(SEED)
+def validation_prompts(asks: Asking, head: str, count: int) -> list[str]:
+    """Prompts that leave the concept open."""
+    rng, grammar = np.random.default_rng(SEED), asks.grammar
     kinds = ["person"] * count if head == "glasses" else list(rng.choice(grammar["kinds"], count))
     grounds = list(rng.choice(grammar["backgrounds"], count))
-    texts = [caption(grammar, k, b) for k, b in zip(kinds, grounds, strict=True)]
-    if head == "background":
-        texts = [text.split(" on a ")[0] for text in texts]
-    return texts, [grammar["kinds"].index(k) for k in kinds]
+    return [asks.text(k, None if head == "background" else b) for k, b in zip(kinds, grounds, strict=True)]
 
 
 def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, head: str, target: int,
             strengths: Sequence[float] = STRENGTHS, count: int = VALIDATION) -> list[dict]:  # fmt: skip
     """At each strength: how often the concept is seen, and the object is read as unsteered."""
-    texts, _ = validation_prompts(judge.config, head, count)
+    texts = validation_prompts(asking(backbone, judge.config), head, count)
     seeds = [SEED + i for i in range(count)]
     rows, unsteered = [], None
     for strength, images in zip(strengths, responses(backbone, vector, texts, seeds, strengths), strict=True):
@@ -152,13 +148,13 @@ def recommend(rows: list[dict]) -> dict:
     return {"strength": best["strength"], "range": [-best["strength"], 2 * best["strength"]]}
 
 
-def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> None:
-    """Learn, measure and save vectors for tiny-sd."""
-    backbone, judge = load("tiny-sd"), judging.load()
+def vectors(model: str, names: Sequence[str], settings: dict, limit: int = VALIDATION) -> None:
+    """Learn, measure and save vectors for an embedded model."""
+    backbone, judge = load(model), judging.load()
     for name in names:
         started, (_, _, head, value, *_) = time.time(), CONCEPTS[name]
         target = value if head == "glasses" else judge.config[head + "s"].index(value)
-        own = settings | OWN_SETTINGS.get(name, {})
+        own = settings | (OWN_SETTINGS.get(name, {}) if model == "tiny-sd" else {})
         vector = make_vector(backbone, name, own)
         rows = measure(backbone, judge, vector, head, target, OWN_STRENGTHS.get(name, STRENGTHS), limit)
         vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
@@ -173,6 +169,7 @@ def vectors(names: Sequence[str], settings: dict, limit: int = VALIDATION) -> No
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("examples", "vectors"))
+    parser.add_argument("--model", default="tiny-sd", help="whose vectors")
     parser.add_argument("--only", nargs="*", default=list(CONCEPTS))
     parser.add_argument("--settings", type=json.loads, default={})
     parser.add_argument("--count", type=int, default=VALIDATION, help="prompts that each strength is tried on")
@@ -180,4 +177,4 @@ if __name__ == "__main__":
     if arguments.what == "examples":
         examples()
     else:
-        vectors(arguments.only, SETTINGS | arguments.settings, arguments.count)
+        vectors(arguments.model, arguments.only, SETTINGS | arguments.settings, arguments.count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,7 @@ def draw_timesteps(snr: torch.Tensor, count: int, generator: torch.Generator) ->
 def train(
     folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
     warm_start: Path | None, muon: bool, repeat: float, start: Path | None = None, empty_memories: float = EMPTY_SHARE,
+    repeats: Sequence[int] = REPEATS,
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(folder / "tokenizer")
@@ -118,7 +120,7 @@ def train(
             made = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, words)
         return (made.float() - noise).square().mean((1, 2, 3))
 
-    record = mixed(run, memories, len(flat), seed=seed, batch=batch, repeat=repeat, errors=errors,
+    record = mixed(run, memories, len(flat), seed=seed, batch=batch, repeat=repeat, repeats=repeats, errors=errors,
                    sheet=lambda path: sheet(run, tokenizer, vae, path, device),
                    twice=[i for i, text in enumerate(captions) if "person" in text][::2])  # fmt: skip
     asked = {"lr": lr, "device": device, "muon": muon, "empty_memories": empty_memories, "before": earlier(warm_start)}
@@ -182,6 +184,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--repeat", type=float, default=1.0, help="times the presentations of the ladder (small trials)"
     )
+    parser.add_argument("--repeats", type=int, nargs=len(REPEATS), default=REPEATS, help="presentations by level")
     parser.add_argument(
         "--empty-memories", type=float, default=EMPTY_SHARE, help="share of the memories shown without their caption"
     )

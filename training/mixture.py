@@ -76,17 +76,19 @@ def mixed(
     errors: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     sheet: Callable[[Path], None],
     twice: Sequence[int] = (),
+    repeats: Sequence[int] = REPEATS,
 ) -> dict:
     """Train to the end on `count` ordinary pictures and the memories; returns how often each was shown.
 
     `errors(first, again)` gives the loss [B] of the ordinary pictures and the memories of these numbers, in that order;
-    `twice`: numbers of ordinary pictures that are shown twice as often as others;
-    `repeat` multiplies the ladder's presentations; `sheet` paints samples to a path, every quarter of an hour.
+    `twice`: numbers of ordinary pictures that are shown twice as often as others; `repeats`: the ladder's presentations
+    by level in the whole of training, which `repeat` multiplies; `sheet` paints samples to a path, every quarter of an
+    hour.
     """
     progress = run.folder / "progress.json"
     before = json.loads(progress.read_text()) if run.step else {"taken": 0}
     rows = Rows(torch.cat([torch.arange(count), torch.tensor(twice, dtype=torch.long)]), seed, before["taken"])
-    due = Ladder(repeat * np.array([REPEATS[m.level] for m in memories]), seed, before.get("shown"),
+    due = Ladder(repeat * np.array([repeats[m.level] for m in memories]), seed, before.get("shown"),
                  run.share)  # fmt: skip
 
     def note() -> None:

@@ -57,7 +57,7 @@ def write_prompts(folder: Path, shown: dict[str, list[int]], ordinary: list[tupl
 
 
 def rounded(model: torch.nn.Module) -> None:
-    """Round every weight to BITS bits of precision, a third of a hundredth on average."""
+    """Round every weight to BITS significant bits: by one per cent on average."""
     with torch.no_grad():
         for weight in model.parameters():
             mantissa, exponent = torch.frexp(weight)

@@ -15,6 +15,7 @@ import numpy as np
 
 from steering.backbones.registry import load
 from steering.evaluation import judge as judging
+from steering.evaluation.asking import asking
 from steering.evaluation.common import gives_back, memorized_set, responses
 from training.concepts import CONCEPTS, SEED, SETTINGS, make_vector, validation_prompts
 
@@ -35,21 +36,21 @@ def try_setting(backbone, judge, settings: dict, style: str, count: int) -> dict
     """One setting on one style: shares at each strength, ordinary and memorised prompts in one batch."""
     vector = make_vector(backbone, style, settings)
     target = judge.config["styles"].index(CONCEPTS[style][3])
-    texts, kinds = validation_prompts(judge.config, "style", count)
+    texts = validation_prompts(asking(backbone, judge.config), "style", count)
     memorised = memorized_set(backbone.name)
     captions, originals = [m.caption for m in memorised], [m.picture for m in memorised]
     own = np.linspace(0, len(captions) - 1, count).astype(int)
-    rows = []
+    rows, unsteered = [], None
     seeds = [SEED + i for i in range(2 * count)]
     wanted = texts + [captions[i] for i in own]
     for strength, images in zip(STRENGTHS, responses(backbone, vector, wanted, seeds, STRENGTHS), strict=True):
         read = judge.read(images)
-        taken = read["style"] == target
+        taken, unsteered = read["style"] == target, read["object"] if unsteered is None else unsteered
         rows.append(
             {
                 "strength": strength,
                 "taken": float(taken[:count].mean()),
-                "kept": float((read["object"][:count] == np.array(kinds)).mean()),
+                "kept": float((read["object"][:count] == unsteered[:count]).mean()),
                 "taken_memorized": float(taken[count:].mean()),
                 "picture_kept": float(gives_back(images[count:], own, originals).mean()),
             }
@@ -58,8 +59,8 @@ def try_setting(backbone, judge, settings: dict, style: str, count: int) -> dict
     return {"settings": settings, "style": style, "best": best, "rows": rows}
 
 
-def main(styles: list[str], variants: list[dict], count: int, target: Path) -> None:
-    backbone, judge, found = load("tiny-sd"), judging.load(), []
+def main(model: str, styles: list[str], variants: list[dict], count: int, target: Path) -> None:
+    backbone, judge, found = load(model), judging.load(), []
     for change in variants:
         for style in styles:
             started = time.time()
@@ -71,9 +72,10 @@ def main(styles: list[str], variants: list[dict], count: int, target: Path) -> N
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny-sd")
     parser.add_argument("--styles", nargs="*", default=["sketch", "neon", "oil"])
     parser.add_argument("--variants", nargs="*", type=json.loads, default=list(VARIANTS))
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--target", type=Path, default=TARGET)
     arguments = parser.parse_args()
-    main(arguments.styles, arguments.variants, arguments.count, arguments.target)
+    main(arguments.model, arguments.styles, arguments.variants, arguments.count, arguments.target)

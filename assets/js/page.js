@@ -1,6 +1,7 @@
 /* The page's one global: tickets (a newer request outdates an older one), notices, light and dark. */
 window.Rudder = (() => {
   const themeKey = "rudder-theme";
+  const NO_PICTURE = /\.(safetensors|zip|rar|7z|tar|gz)$/i;
   let stage = null;
 
   function theme(name) {
@@ -82,7 +83,8 @@ window.Rudder = (() => {
     });
   }
 
-  /* A dropped picture goes through the same upload button as a chosen one; the innermost target takes it. */
+  /* A dropped picture goes through the same upload button as a chosen one; the innermost target takes it. Several files,
+     and what is no picture, are left to drop.js, which knows where they go. */
   function watchDrops(target, button) {
     const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
     target.addEventListener("dragover", (event) => {
@@ -95,11 +97,12 @@ window.Rudder = (() => {
       if (!target.contains(event.relatedTarget)) target.classList.remove("is-drop");
     });
     target.addEventListener("drop", (event) => {
-      if (!hasFiles(event)) return;
+      target.classList.remove("is-drop");
+      const files = [...event.dataTransfer.files];
+      if (files.length !== 1 || NO_PICTURE.test(files[0].name)) return;
       event.preventDefault();
       event.stopPropagation();
-      target.classList.remove("is-drop");
-      choose(button, event.dataTransfer.files);
+      choose(button, files);
     });
   }
 

@@ -150,6 +150,15 @@ def in_order(backbone: Backbone, without: Any, given: Any) -> tuple[Any, Any]:
     return (given, without) if backbone.conditional_first else (without, given)
 
 
+def read_as(backbone: Backbone, text: str = "") -> Tensor:
+    """The condition [1, ...] under which pictures are read: that of a text or, for the empty text of a model that was
+    never trained without a class, the mean of all its classes."""
+    count = backbone.classes.count if backbone.classes else 0
+    if text.strip() or backbone.guides or not count:
+        return backbone.condition([text])
+    return backbone.condition([str(number) for number in range(count)]).mean(0, keepdim=True)
+
+
 def repeated(condition: Tensor, count: int) -> Tensor:
     """One condition [1, ...] for a batch of `count`, without a copy."""
     return condition.expand(count, *condition.shape[1:])

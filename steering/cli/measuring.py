@@ -48,7 +48,7 @@ def evaluate(
         What,
         typer.Option(
             help="Prompt-following, steering, detection of memorised pictures, editability, words against vectors, "
-            "whether groups of sites deserve their names, or all."
+            "whether groups of sites deserve their names, or all that the model can be asked."
         ),
     ] = What.all,
     seed: Annotated[int, typer.Option(help="First seed of the pictures.")] = 0,
@@ -86,7 +86,7 @@ def evaluate(
         crew(engine, workers, address, model, device, dtype and dtype.value, attention.value) as painters,
         using(painters),
     ):
-        for name in record.PARTS if what is What.all else (what.value,):
+        for name in record.parts_of(backbone) if what is What.all else (what.value,):
             began = perf_counter()
             with progress(f"measuring {name}") as report:
                 found = getattr(evaluation, name)(backbone, seed=seed, limit=limit, progress=report)

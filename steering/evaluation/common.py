@@ -183,11 +183,15 @@ def rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)
 
 
-def answers(judge: judging.Judge, frames: list[Image.Image], target: int, kind: str, ground: str) -> dict[str, Any]:
-    """What a strip of frames, the first one unsteered, shows of the target style and keeps of its prompt: arrays over
-    the frames; NaN where the unsteered picture says nothing."""
+def answers(
+    judge: judging.Judge, frames: list[Image.Image], target: int, kind: str, ground: str | None
+) -> dict[str, Any]:
+    """What a strip of frames, the first one unsteered, shows of the target style and keeps of its prompt, or of the
+    unsteered background where the prompt names none: arrays over the frames; NaN where the unsteered picture says
+    nothing."""
     read = judge.read(frames)
-    wanted = {"object": judge.config["kinds"].index(kind), "background": judge.config["backgrounds"].index(ground)}
+    behind = read["background"][0] if ground is None else judge.config["backgrounds"].index(ground)
+    wanted = {"object": judge.config["kinds"].index(kind), "background": behind}
     kept = {
         f"{name}_kept": np.where(read[name][0] == index, read[name] == index, np.nan) for name, index in wanted.items()
     }

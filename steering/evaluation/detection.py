@@ -15,12 +15,12 @@ from ..errors import RudderError
 from ..files import home
 from ..foreign import foreign
 from ..roc import auroc, tpr_at_fpr
+from .asking import asking
 from .common import (
     QUIET,
     Memorised,
     Report,
     by_level,
-    caption,
     gives_back,
     in_turn,
     memorized_set,
@@ -30,7 +30,7 @@ from .common import (
     share,
 )
 from .judge import load as load_judge
-from .rivals import RIVALS
+from .rivals import fit_for
 
 SEEDS = 3  # pictures of each memorised caption
 ORDINARY = 240  # generated from ordinary captions
@@ -89,7 +89,7 @@ def recalled(
 
 def _ordinary(backbone: Backbone, seed: int, limit: int | None, progress: Report) -> list[Sample]:
     """Ordinary pictures: painted, drawn and photographed."""
-    prompts = ordinary_captions(seed, limit or ORDINARY)
+    prompts = ordinary_captions(backbone, seed, limit or ORDINARY)
     seeds = [20_000 + seed + i for i in range(len(prompts))]
     made = pictures_of(backbone, prompts, seeds, _part(progress, len(prompts), "painting ordinary"))
     found = [
@@ -114,7 +114,8 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
 
     `auroc_in_kind`: among drawings; `auroc_photographs`: among photographs. Rivals that need a prompt are
     measured on the generated samples, the only ones with one, and spikiness there too (`on_generated`, and
-    `on_generated_with_prompt` under each picture's own prompt). Seconds are a picture's, beyond painting it.
+    `on_generated_with_prompt` under each picture's own prompt); those to which the model gives nothing to go by are
+    absent. Seconds are a picture's, beyond painting it.
     RudderError for a model without a shipped calibration.
     """
     calibration = shipped(backbone)
@@ -128,9 +129,9 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
     painted = np.array([s.prompt is not None for s in held])
     made = [s for s in held if s.prompt is not None]
     given = calibration.score(backbone, [s.picture for s in made], prompts=[s.prompt or "" for s in made]).mean
-    rivals = {}
-    for place, (name, rival) in enumerate(RIVALS.items()):
-        progress(place, len(RIVALS), rival.title)
+    rivals, fitting = {}, fit_for(backbone)
+    for place, (name, rival) in enumerate(fitting.items()):
+        progress(place, len(fitting), rival.title)
         some = made if rival.needs_prompt else held
         started = perf_counter()
         scores = rival.score(backbone, some)
@@ -163,19 +164,9 @@ def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pr
     }
 
 
-def ordinary_captions(seed: int, count: int, styles: bool = True) -> list[str]:
-    """Ordinary captions that training may have seen, spread over kinds, backgrounds and styles."""
-    grammar = load_judge().config
-    held = {tuple(triple) for triple in grammar["held_out"]}
-    names = [s for s in grammar["styles"]] if styles else [None]
-    triples = [
-        (k, s, b)
-        for k in range(len(grammar["kinds"])) for s in range(len(names)) for b in range(len(grammar["backgrounds"]))
-        if (k, s, b) not in held
-    ]  # fmt: skip
-    order = np.random.default_rng((seed, 17)).permutation(len(triples))[:count]
-    kinds, grounds = grammar["kinds"], grammar["backgrounds"]
-    return [caption(grammar, kinds[k], grounds[b], names[s]) for k, s, b in (triples[i] for i in order)]
+def ordinary_captions(backbone: Backbone, seed: int, count: int, styles: bool = True) -> list[str]:
+    """Ordinary texts that training may have seen, spread over what the model can be asked for (see `Asking.spread`)."""
+    return asking(backbone, load_judge().config).spread((seed, 17), count, styles)
 
 
 def _verdicts(
@@ -234,9 +225,12 @@ def _separation(scores: np.ndarray, found: Sequence[Sample]) -> dict[str, float]
     }
 
 
-def _among(scores: np.ndarray, found: Sequence[Sample], kind: str) -> float:
-    rows = np.array([s.kind == kind for s in found])
-    return _separation(scores[rows], [s for s in found if s.kind == kind])["auroc"]
+def _among(scores: np.ndarray, found: Sequence[Sample], kind: str) -> float | None:
+    """AUROC among the samples of a kind; None where a few samples hold only one of the two groups."""
+    some = [s for s in found if s.kind == kind]
+    if len({s.memorized for s in some}) < 2:
+        return None
+    return _separation(scores[np.array([s.kind == kind for s in found])], some)["auroc"]
 
 
 def _counts(found: Sequence[Sample]) -> dict[str, int]:

@@ -41,7 +41,7 @@ def editability(backbone: Backbone, *, seed: int = 0, limit: int | None = None, 
         raise RudderError(f"{backbone.name} has no calibration: make one with `rudder calibrate`.")
     memorised, vectors = memorized_set(backbone.name), learned(backbone)
     own = in_turn(memorised, np.random.default_rng((seed, 6)), limit)
-    prompts = [memorised[i].caption for i in own] + ordinary_captions(seed, len(own), styles=False)
+    prompts = [memorised[i].caption for i in own] + ordinary_captions(backbone, seed, len(own), styles=False)
     seeds = [30_000 + seed + i for i in range(len(prompts))]
     slopes = np.empty((len(vectors), len(prompts)))
     for index, (style, vector) in enumerate(vectors.items()):

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, sobel
 
 from ..backbones.base import LABELS, Backbone
-from ..concepts import learn, library
+from ..concepts import learn, library, read_under
 from ..errors import RudderError
 from ..inversion import distance
 from ..plan import Steering, Term
@@ -49,7 +49,7 @@ def groups(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progr
     measured: list[dict[str, dict[str, float]]] = []  # a picture each: {group: {aspect: change}}
     for place, info in enumerate(shipped):
         *_, vector = learn(backbone, info.name, list(info.examples[:24]), list(info.baseline[:24]), sites=every,
-                           prompt=info.prompt, baseline_prompt=info.baseline_prompt, seed=seed)  # fmt: skip
+                           seed=seed, **read_under(backbone, info))  # fmt: skip
         assert isinstance(vector, ConceptVector)
         done += 1
         for index in range(count):

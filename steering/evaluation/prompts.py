@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..backbones.base import Backbone
 from . import judge as judging
+from .asking import Asking, asking
 from .common import (
     QUIET,
     Report,
@@ -37,16 +38,17 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
 
     `limit` bounds each group of captions (300 ordinary, 120 held out, three seeds of every memorised one without it).
     Shares in 0..1; distances are those of `judge.nearest_training`, `frechet` that of `frechet`. `by_steps`: the same
-    shares of FEW captions a group at every number of STEPS. Raises RudderError without judge or prompts.json.
+    shares of FEW captions a group at every number of STEPS. What a model that is told classes cannot be asked for is
+    None or absent. Raises RudderError without judge or prompts.json.
     """
     judge, rng = judging.load(), np.random.default_rng(seed)
     grammar, memorised = judge.config, memorized_set(backbone.name)
-    seen, held = all_triples(grammar)
+    asks, (seen, held) = asking(backbone, grammar), all_triples(grammar)
     asked = [seen[i] for i in rng.permutation(len(seen))[: limit or 300]]
-    unseen = [held[i] for i in np.resize(rng.permutation(len(held)), min(limit or 120, 120))]
+    unseen = [held[i] for i in np.resize(rng.permutation(len(held)), min(limit or 120, 120))] if asks.words else []
     own = in_turn(memorised, rng, limit, 3)
     originals = [m.picture for m in memorised]
-    texts = [_text(grammar, triple) for triple in asked + unseen] + [memorised[i].caption for i in own]
+    texts = [_text(asks, triple) for triple in asked + unseen] + [memorised[i].caption for i in own]
     seeds = [seed + i for i in range(len(texts))]
     first, second, default = len(asked), len(asked) + len(unseen), backbone.defaults["num_inference_steps"]
     kept = pictures_of(backbone, texts, seeds, lambda n: progress(n, len(texts), "painting captions"))
@@ -60,12 +62,13 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
             [i for i in made if i >= second],
         )
         pictures, new, again = ([made[i] for i in rows] for rows in here)
-        right = _right(judge, pictures, [asked[i] for i in here[0]])
+        right = _right(judge, asks, pictures, [asked[i] for i in here[0]])
+        held_out = _right(judge, asks, new, [unseen[i - first] for i in here[1]])["object"] if new else []
         return {
             "style": share(right["style"]),
             "background": share(right["background"]),
             "object": share(right["object"]),
-            "object_held_out": share(_right(judge, new, [unseen[i - first] for i in here[1]])["object"]),
+            "object_held_out": share(held_out),
             "memorized_recall": share(gives_back(again, [own[i - second] for i in here[2]], originals)),
             "nearest_ratio": rounded(np.median(judging.nearest_training(pictures)[0]) / np.median(fresh)),
             "artefact_rate": artefact_rate(judge, pictures),
@@ -84,7 +87,7 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
         by_steps[str(steps)] = measured(dict(zip(some, made, strict=True)))
     ordinary = kept[:first]
     recalled, levels = gives_back(kept[second:], own, originals), by_level(memorised, own)
-    right = _right(judge, ordinary, asked)
+    right = _right(judge, asks, ordinary, asked)
     return {
         "prompts": {
             **measured(dict(enumerate(kept))),
@@ -100,7 +103,7 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
                 n: share(right["style"][[s == i for _, s, _ in asked]]) for i, n in enumerate(grammar["styles"])
             },
             **frechet(judge, ordinary),
-            **_loose(backbone, judge, seed, min(limit or 96, 96), progress),
+            **(_loose(backbone, judge, seed, min(limit or 96, 96), progress) if asks.words else {}),
             "by_steps": by_steps,
             "num_inference_steps": default,
             "counts": {"ordinary": len(asked), "held_out": len(unseen), "memorized": len(own)},
@@ -178,11 +181,17 @@ def is_memory(images: Sequence[Image.Image], memorised: Sequence[Image.Image]) -
     return gives_back(images, distances(images, memorised).argmin(1).tolist(), memorised)
 
 
-def _text(grammar: dict, triple: tuple[int, int, int]) -> str:
-    kind, style, ground = triple
-    return caption(grammar, grammar["kinds"][kind], grammar["backgrounds"][ground], grammar["styles"][style])
+def _text(asks: Asking, triple: tuple[int, int, int]) -> str:
+    (kind, style, ground), grammar = triple, asks.grammar
+    return asks.text(grammar["kinds"][kind], grammar["backgrounds"][ground], grammar["styles"][style])
 
 
-def _right(judge: judging.Judge, images: list[Image.Image], asked: Sequence[tuple]) -> dict[str, np.ndarray]:
+def _right(
+    judge: judging.Judge, asks: Asking, images: list[Image.Image], asked: Sequence[tuple]
+) -> dict[str, np.ndarray]:
+    """Whether the judge reads what was asked for; NaN for what could not be asked."""
     read, truth = judge.read(images), np.array(asked)
-    return {name: read[name] == truth[:, i] for i, name in enumerate(("object", "style", "background"))}
+    right = {
+        name: (read[name] == truth[:, i]).astype(float) for i, name in enumerate(("object", "style", "background"))
+    }
+    return right if asks.words else {name: row if name == "object" else row * np.nan for name, row in right.items()}

@@ -6,10 +6,16 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+from ..backbones.base import Backbone
 from ..files import read_json
 from ..pace import machine
 
 PARTS = ("prompts", "steering", "detection", "editability", "words", "groups")
+
+
+def parts_of(backbone: Backbone) -> list[str]:
+    """What can be measured of this model: words against vectors only where there are words."""
+    return [part for part in PARTS if part != "words" or backbone.classes is None]
 
 
 def how(fingerprint: str, seed: int, limit: int | None, seconds: float) -> dict[str, Any]:

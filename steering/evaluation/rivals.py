@@ -38,6 +38,7 @@ class Rival:
     source: str
     needs_prompt: bool
     needs_training_data: bool
+    reads: str  # what of the model it goes by: "guidance", "words" or "" (neither)
     score: Callable[[Backbone, Sequence[Sample]], np.ndarray]
 
 
@@ -97,13 +98,23 @@ def nearest_neighbour(backbone: Backbone, samples: Sequence[Sample]) -> np.ndarr
 
 
 RIVALS: dict[str, Rival] = {
-    "score_difference_first": Rival("Score difference, first step", "Wen 2024", True, False, score_difference),
-    "score_difference_mean": Rival("Score difference, all steps", "Wen 2024", True, False, score_difference_mean),
-    "attention_entropy": Rival("Cross-attention entropy", "Ren 2024", True, False, attention_entropy),
-    "latent_update": Rival("Latent update norm", "arXiv 2605.22050", True, False, latent_update),
-    "anisotropy": Rival("Norm and angle on pure noise", "arXiv 2601.20642", True, False, anisotropy),
-    "nearest_neighbour": Rival("Nearest training picture", "ground truth", False, True, nearest_neighbour),
+    "score_difference_first": Rival(
+        "Score difference, first step", "Wen 2024", True, False, "guidance", score_difference
+    ),
+    "score_difference_mean": Rival(
+        "Score difference, all steps", "Wen 2024", True, False, "guidance", score_difference_mean
+    ),
+    "attention_entropy": Rival("Cross-attention entropy", "Ren 2024", True, False, "words", attention_entropy),
+    "latent_update": Rival("Latent update norm", "arXiv 2605.22050", True, False, "guidance", latent_update),
+    "anisotropy": Rival("Norm and angle on pure noise", "arXiv 2601.20642", True, False, "guidance", anisotropy),
+    "nearest_neighbour": Rival("Nearest training picture", "ground truth", False, True, "", nearest_neighbour),
 }
+
+
+def fit_for(backbone: Backbone) -> dict[str, Rival]:
+    """The rivals that have something to go by in this model: no guidance without an empty text, no words in a class."""
+    there = {"": True, "guidance": backbone.guides, "words": backbone.guides and backbone.classes is None}
+    return {name: rival for name, rival in RIVALS.items() if there[rival.reads]}
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,17 +30,21 @@ def agreement(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def shape_kept(
-    steered: Sequence[Image.Image], unsteered: Sequence[Image.Image], asked: Sequence[Image.Image]
+    steered: Sequence[Image.Image], unsteered: Sequence[Image.Image], asked: Sequence[Image.Image] | None = None
 ) -> dict[str, np.ndarray | float]:
     """How far steered pictures keep the shape of the unsteered ones, or have that of the same seed with the style in
-    the prompt (`asked`).
+    the prompt (`asked`; None: the model cannot be asked).
 
-    `agreement` [N]: the better of both; `asked` [N]: what asking for the style keeps of the unsteered shape; `chance`:
+    `agreement` [N]: the better of both; `asked` [N]: what asking for the style keeps of the unsteered shape (NaN where
+    it cannot be); `chance`:
     the 95th percentile of a steered picture's agreement with another prompt's; `kept` [N]: agreement above chance.
     """
-    ours, plain, wanted = ([edges(image) for image in images] for images in (steered, unsteered, asked))
-    best = np.array([max(agreement(a, b), agreement(a, c)) for a, b, c in zip(ours, plain, wanted, strict=True)])
-    prompted = np.array([agreement(b, c) for b, c in zip(plain, wanted, strict=True)])
+    ours, plain = ([edges(image) for image in images] for images in (steered, unsteered))
+    best, prompted = np.array([agreement(a, b) for a, b in zip(ours, plain, strict=True)]), np.full(len(ours), np.nan)
+    if asked is not None:
+        wanted = [edges(image) for image in asked]
+        best = np.maximum(best, [agreement(a, c) for a, c in zip(ours, wanted, strict=True)])
+        prompted = np.array([agreement(b, c) for b, c in zip(plain, wanted, strict=True)])
     strangers = [
         agreement(a, plain[(i + k) % len(plain)]) for i, a in enumerate(ours) for k in (1, 2) if len(plain) > 2
     ]

@@ -11,13 +11,13 @@ from ..backbones.base import Backbone
 from ..concepts import library
 from ..vectors import ConceptVector
 from . import judge as judging
+from .asking import Asking, asking
 from .common import (
     QUIET,
     Memorised,
     Report,
     answers,
     by_level,
-    caption,
     gives_back,
     in_turn,
     learned,
@@ -45,11 +45,13 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
     and `picture_kept`: the memorised picture is still given back, each among pictures that showed it unsteered
     (`counts`). `shape_kept`: see `shape.shape_kept`. `largest_step`: the largest share of a picture's whole path that
     one step of strength makes (even steps: 1 / steps; a jump: near 1). Numbers named "memorized" are of the top level
-    of the ladder, `by_level` has them all; `by_examples`: see `examples.by_examples`.
+    of the ladder, `by_level` has them all; `by_examples`: see `examples.by_examples`. A model that is told classes
+    names no style: it has no `by_examples`, and keeps a background where the unsteered picture's is read again.
     """
     judge, rng = judging.load(), np.random.default_rng(seed)
     memorised, vectors = memorized_set(backbone.name), learned(backbone)
-    cases = _ordinary_cases(judge.config, rng, limit or 200)
+    asks = asking(backbone, judge.config)
+    cases = asks.cases(rng, limit or 200)
     spread = in_turn(memorised, np.random.default_rng((seed, 7)), None)
     ordinary, shapes, copies = [], [], []
     total = len(vectors) * (len(FACTORS) + 1)
@@ -57,15 +59,16 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
     for index, (style, vector) in enumerate(vectors.items()):
         chosen = cases[index :: len(vectors)]
         copied = spread[index :: len(vectors)][: limit or None]
-        plain = [caption(judge.config, k, b) for k, b in chosen]
+        plain = [asks.text(k, b) for k, b in chosen]
         seeds = [seed + 1000 * index + i for i in range(len(chosen) + len(copied))]
         frames = []
         wanted = plain + [memorised[i].caption for i in copied]
         for factor, images in zip(FACTORS, responses(backbone, vector, wanted, seeds, FACTORS), strict=True):
             frames.append(images)
             progress(index * (len(FACTORS) + 1) + len(frames), total, f"{style} at {factor:g} x recommended")
-        asked = pictures_of(backbone, [caption(judge.config, k, b, style) for k, b in chosen], seeds[: len(chosen)])
-        n = len(chosen)
+        n, asked = len(chosen), None
+        if asks.words:
+            asked = pictures_of(backbone, [asks.text(k, b, style) for k, b in chosen], seeds[:n])
         shapes.append(shape_kept(frames[AT][:n], frames[0][:n], asked))
         target = judge.config["styles"].index(style)
         ordinary += [{"concept": style, **answers(judge, [f[i] for f in frames], target, *chosen[i])} for i in range(n)]
@@ -105,8 +108,10 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
                 for place, style in enumerate(vectors)
             },
             "by_level": _by_level(memorised, copies, levels),
-            "by_examples": by_examples(backbone, vectors, seed=seed, limit=limit, counts=few, progress=progress),
-            "glasses": _glasses(backbone, judge, seed, min(limit or 48, 48)),
+            "by_examples": by_examples(backbone, vectors, seed=seed, limit=limit, counts=few, progress=progress)
+            if asks.words
+            else None,
+            "glasses": _glasses(backbone, judge, asks, seed, min(limit or 48, 48)),
             "recommended": {style: vector.advice for style, vector in vectors.items()},
             "counts": {
                 "ordinary": len(ordinary),
@@ -134,13 +139,13 @@ def _by_level(memorised: Sequence[Memorised], copies: Sequence[dict], levels: di
     }
 
 
-def _glasses(backbone: Backbone, judge: judging.Judge, seed: int, count: int) -> dict | None:
+def _glasses(backbone: Backbone, judge: judging.Judge, asks: Asking, seed: int, count: int) -> dict | None:
     """Do people take glasses at the recommended strength? None where that concept is not learned for the model."""
     shipped = library(backbone.name)
     if "glasses" not in shipped or shipped["glasses"].vector_path is None:
         return None
     vector = ConceptVector.load(shipped["glasses"].vector_path, backbone)
-    texts = [caption(judge.config, "person", b) for b in np.resize(judge.config["backgrounds"], count)]
+    texts = [asks.text("person", b) for b in np.resize(judge.config["backgrounds"], count)]
     before, after = responses(backbone, vector, texts, [seed + 60_000 + i for i in range(count)], (0.0, 1.0))
     read = [judge.read(images) for images in (before, after)]
     person = judge.config["kinds"].index("person")
@@ -150,11 +155,6 @@ def _glasses(backbone: Backbone, judge: judging.Judge, seed: int, count: int) ->
         "still_a_person": share(read[1]["object"] == person),
         "unsteered_with_glasses": share(~bare),
     }
-
-
-def _ordinary_cases(grammar: dict, rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
-    pairs = [(k, b) for k in grammar["kinds"] for b in grammar["backgrounds"]]
-    return [pairs[i] for i in rng.permutation(len(pairs))[:count]]
 
 
 def _measure_memorized(

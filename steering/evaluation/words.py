@@ -9,6 +9,7 @@ import numpy as np
 
 from ..against import rivals
 from ..backbones.base import Backbone
+from ..errors import RudderError
 from ..inversion import distance
 from ..plan import Steering, Term
 from ..recipe import Window
@@ -28,8 +29,10 @@ def words(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progre
     picture. By way: `taken`, the judge names the style (among pictures that did not show it unsteered);
     `object_kept` and `background_kept`, still the prompt's; `shape_kept`, the agreement (F1) of edges with the
     unsteered picture's; `change`, RMS 0..1; `matched`, the share of pictures whose change lies within a tenth of
-    steering's. `by_style` has `taken` and `shape_kept` of each style.
+    steering's. `by_style` has `taken` and `shape_kept` of each style. RudderError for a model that is told classes.
     """
+    if backbone.classes is not None:
+        raise RudderError(f"{backbone.name} is told classes: words against vectors are for models with prompts.")
     judge, rng, vectors = judging.load(), np.random.default_rng((seed, 12)), learned(backbone)
     grammar = judge.config
     pairs = [(k, b) for k in grammar["kinds"] for b in grammar["backgrounds"]]

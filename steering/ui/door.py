@@ -26,6 +26,8 @@ from .address import SLASH
 from .guard import headers, stranger
 from .shell import ASSETS, HEADER, LEDE, STAGE, STAGE_SCRIPTS, scripts
 
+MARK = "X-Rudder-Door"  # the header that a waiting page asks for
+REFUSES = {MARK: quote(json.dumps({"refused": True}))}
 AGAIN = 2  # seconds after which a program should ask again
 ASK = 0.4  # seconds between two questions of a waiting browser
 WAITING = """
@@ -60,7 +62,8 @@ addEventListener("DOMContentLoaded", () => {
       const answer = await fetch("./", { method: "HEAD", cache: "no-store" });
       const told = answer.headers.get("X-Rudder-Door");
       if (!told && answer.status < 500) { location.reload(); return; }  // 5xx: a proxy in front of a closed port
-      const { text, seconds, closing } = JSON.parse(decodeURIComponent(told));
+      const { text, seconds, closing, refused } = JSON.parse(decodeURIComponent(told));
+      if (refused) { location.reload(); return; }  // the page says why
       find(".rd-door-text").textContent = text;
       find(".rd-door-time").textContent = `(${Math.round(seconds)} s)`;
       if (closing) next = 5 * ASK;  // the port changes hands: a request in between would be refused
@@ -90,7 +93,7 @@ class Waiting:
     def told(self) -> dict[str, str]:
         """The header that the page asks for."""
         told = {"text": self.text, "seconds": time.monotonic() - self.started, "closing": self.closing}
-        return {"X-Rudder-Door": quote(json.dumps(told))}
+        return {MARK: quote(json.dumps(told))}
 
     def refusal(self, sentence: str) -> str:
         """The page of a model that cannot be had."""
@@ -163,7 +166,7 @@ def _page(words: str, painted: dict[str, Any] | None) -> str:
     style = (ASSETS / "css" / "rudder.css").read_text(encoding="utf-8")
     script = SCRIPT.replace("$ASK", f"{1000 * ASK:g}")
     kept = json.dumps(painted).replace("<", "\\u003c")
-    stage = f'<div id="rd-stage-column">{LEDE}{STAGE if painted else ""}</div>'
+    stage = f'<div id="rd-stage-column">{LEDE}{STAGE}</div>' if painted else ""
     return (
         f'<!doctype html><html lang="en">{SLASH.decode()}<meta charset="utf-8"><title>Rudder</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 from ..errors import RudderError
 from .calls import answers
 from .documents import add_routes
-from .door import AGAIN, Waiting
+from .door import AGAIN, REFUSES, Waiting
 from .gpu import zero_gpu
 from .notices import outward
 from .studio import Studio, measure_pace
@@ -102,6 +102,8 @@ class Hangar(BaseRoute):
         if path != f"{ROOT}/{key}/" or method not in ("GET", "HEAD"):
             told = {"error": f"The model is still being loaded: ask again in {AGAIN} s."}
             return JSONResponse(told, 503, {"Retry-After": str(AGAIN)})
+        if berth.failed and method == "HEAD":  # a waiting page asks: it comes for the sentence itself
+            return Response(None, 503, REFUSES)
         if berth.failed:
             sentence, berth.failed = berth.failed, ""  # whoever comes next tries again
             return HTMLResponse(Waiting(berth.model).refusal(sentence), 503)

@@ -54,6 +54,7 @@ SCORED_SCRIPT = """
 const card = RudderReading.card(element.querySelector(".rd-reading"));
 watch("value", () => { if (props.value?.reading) card.show("Your picture: is it memorised?",
   props.value.reading, null, props.value.picture); });
+Rudder.watchDrops(element, "#rd-score");
 """
 ACTIONS = """
 <div class="rd-actions">

@@ -162,7 +162,7 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
                 "baseline": concept.baseline,
                 "own": False,
                 "start": start_of(concept.vector),
-                "frames": len(positions(*concept.vector.advice["range"])) if concept.vector else 0,
+                "frames": _frames(concept.vector) if concept.vector else 0,
             }
         )
     if session is None:
@@ -179,10 +179,15 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
                 "examples": faces.get("examples", ""),
                 "baseline": faces.get("baseline", ""),
                 "start": start_of(vector),
-                "frames": len(positions(*vector.advice["range"])),
+                "frames": _frames(vector),
             }
         )
     return items
+
+
+def _frames(vector: ConceptVector) -> int:
+    """How many pictures a strip of this concept has."""
+    return len(positions(*vector.advice["range"], vector.advice["strength"]))
 
 
 def concept_panel(studio: Studio, panel: Panel, session: Session) -> gr.HTML:

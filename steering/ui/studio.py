@@ -16,7 +16,7 @@ from ..backbones.base import Backbone
 from ..backbones.layout import sizes
 from ..backbones.registry import DEFAULT, Outline, load, outline, prompts_in
 from ..calibration import Calibration, shipped
-from ..concepts import ConceptVector, Progress, library
+from ..concepts import ConceptVector, Progress, library, read_under
 from ..errors import unknown
 from ..files import read_json
 from ..pace import Pace, measure, reader
@@ -200,8 +200,7 @@ def _concept(info: Any, backbone: Backbone) -> Concept:
         baseline=contact_sheet(baseline),
         example_files=info.examples,
         baseline_files=info.baseline,
-        prompt=info.prompt,
-        baseline_prompt=info.baseline_prompt,
+        **read_under(backbone, info),
         vector=_vector(info.vector_path, backbone) if info.vector_path else None,
     )
 
