@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from steering.backbones.registry import load
-from steering.calibration import STRANGE, halves, known_world, shipped
+from steering.calibration import STRANGE, shipped
 from steering.domain import Domain, fit, traits
 from steering.errors import RudderError
 from steering.evaluation.detection import samples
 from steering.foreign import foreign
 from steering.pace import machine
+from steering.samples import halves, known_world
 
 COUNT = 60  # foreign pictures of a kind that are judged
 

@@ -6,7 +6,6 @@ The probe is chosen on one part of the samples and reported on the other; no ori
 from __future__ import annotations
 
 import datetime
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from .files import as_json, home, read_json, replacing
 from .foreign import foreign
 from .pace import machine
 from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
+from .samples import Sample, halves, known_world, owners_of
 from .scoring import PLANES, SIGNS, STATISTICS, Probe, Reading, Spikiness, read, spikiness
 
 FORMAT = 1
@@ -35,23 +35,9 @@ OURS = re.compile(rb'\{\s*"rudder_calibration"')
 TIMESTEPS = (10, 50, 100, 200, 300, 400, 500)
 DRAWS = 4  # of the shipped verdicts: more steady than the paper's one
 ROUNDS = 1000
-FIT = 3 / 8  # of the originals of a group choose the probe, the others report on it
 STRANGE = 60  # pictures of each foreign kind that the domain is fitted with
 LABELS = {True: "memorised", False: "ordinary", None: "none"}  # Verdict.memorized in words
 REMEDY = "make it again with `rudder calibrate`"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One picture to calibrate or compare on. `original`: samples that share one stay in one half."""
-
-    picture: Image.Image
-    memorized: bool
-    kind: str  # "drawing" or "photograph", or what a list calls it
-    origin: str  # "generated", "training" or "fresh"
-    original: str
-    prompt: str | None = None
-    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -229,7 +215,7 @@ def calibrate(
     started = perf_counter()
     sites = listening_sites(backbone) if sites is None else list(sites)
     memorized = np.array([s.memorized for s in samples])
-    owners = _owners(samples)
+    owners = owners_of(samples)
     chosen = halves(samples, seed)
     for flag in (True, False):
         if len({owner for s, owner in zip(samples, owners, strict=True) if s.memorized == flag}) < 2:
@@ -288,13 +274,6 @@ def calibrate(
     )
 
 
-def known_world(samples: Sequence[Sample]) -> np.ndarray:
-    """Which samples are of the world that verdicts are meant for (True): every memorised one, and the ordinary ones of
-    the kinds that the model paints. Where none was painted, as in lists of a user's, all of them."""
-    painted = {s.kind for s in samples if not s.memorized and s.origin == "generated"}
-    return np.array([s.memorized or not painted or s.kind in painted for s in samples])
-
-
 def _domain(backbone: Backbone, samples: Sequence[Sample], chosen: np.ndarray, seed: int) -> Domain | None:
     """The domain from the chosen samples alone, against foreign pictures; of the others, which lose their verdict."""
     world = known_world(samples)
@@ -312,48 +291,6 @@ def _domain(backbone: Backbone, samples: Sequence[Sample], chosen: np.ndarray, s
     groups = {"memorised": memorized, "ordinary": world & ~memorized, "other ordinary": ~world}
     told = {name: round(float(outside[~chosen & of].mean()), 4) for name, of in groups.items() if (~chosen & of).any()}
     return replace(made, report={**made.report, "held_out_outside": told})
-
-
-def halves(samples: Sequence[Sample], seed: int) -> np.ndarray:
-    """Which samples are for choosing (True); the others are for reporting. Originals are never split, and neither are
-    copies of one picture, whatever original they are given under."""
-    rng = np.random.default_rng(seed)
-    owners = _owners(samples)
-    groups: dict[tuple, list[str]] = {}
-    for s, owner in zip(samples, owners, strict=True):
-        originals = groups.setdefault((s.memorized, s.kind), [])
-        if owner not in originals:
-            originals.append(owner)
-    side: dict[str, bool] = {}
-    for originals in groups.values():
-        picked = set(rng.permutation(len(originals))[: max(1, math.ceil(FIT * len(originals)))].tolist())
-        for i, owner in enumerate(originals):
-            side.setdefault(owner, i in picked)
-    return np.array([side[owner] for owner in owners])
-
-
-def _owners(samples: Sequence[Sample]) -> list[str]:
-    """Each sample's original, the same for all originals that have the same pixels in one of their pictures.
-
-    RudderError for pixels that are said to be memorised and ordinary.
-    """
-    known: dict[bytes, Sample] = {}
-    parent: dict[str, str] = {s.original: s.original for s in samples}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    for s in samples:
-        first = known.setdefault(hashlib.sha256(s.picture.tobytes() + repr(s.picture.size).encode()).digest(), s)
-        if first.memorized != s.memorized:
-            raise RudderError(
-                f"One picture is among the memorised and among the ordinary ones ({shorten(first.original)}, "
-                f"{shorten(s.original)}): leave it out of one."
-            )
-        parent[root(s.original)] = root(first.original)
-    return [root(s.original) for s in samples]
 
 
 def listening_sites(backbone: Backbone) -> list[str]:

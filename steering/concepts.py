@@ -60,11 +60,9 @@ def library(model: str = "tiny-sd") -> dict[str, ConceptInfo]:
     }
 
 
-def read_under(backbone: Backbone, info: ConceptInfo) -> dict[str, str]:
-    """The texts under which a shipped concept's pictures are read: its own where texts are prompts, else none."""
-    if backbone.classes is not None:
-        return {"prompt": "", "baseline_prompt": ""}
-    return {"prompt": info.prompt, "baseline_prompt": info.baseline_prompt}
+def read_under(backbone: Backbone, info: ConceptInfo) -> tuple[str, str]:
+    """The prompts of a shipped concept's pictures and of its baseline's: its own where texts are prompts, else none."""
+    return (info.prompt, info.baseline_prompt) if backbone.classes is None else ("", "")
 
 
 def learn(

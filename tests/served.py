@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from steering.calibration import Sample, calibrate
+from steering.calibration import calibrate
 from steering.concepts import ConceptVector
+from steering.samples import Sample
 from steering.ui.calls import answers
 from steering.ui.page import page_of
 from steering.ui.studio import Concept, Studio, open_studio

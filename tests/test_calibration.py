@@ -14,10 +14,11 @@ from PIL import Image
 
 from steering.audit.samples import samples
 from steering.backbones import Backbone
-from steering.calibration import Calibration, Sample, calibrate, halves
+from steering.calibration import Calibration, calibrate
 from steering.concepts import Progress
 from steering.errors import RudderError
 from steering.roc import auroc, interval, threshold_at, tpr_at_fpr
+from steering.samples import Sample, halves
 from tests.tiny import pictures
 
 SITE = "up_blocks.1.resnets.1.nonlinearity"

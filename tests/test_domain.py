@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from steering.backbones import Backbone
-from steering.calibration import Calibration, Sample, known_world, shipped
+from steering.calibration import Calibration, shipped
 from steering.domain import LEAST, TRAITS, Domain, fit, traits
 from steering.errors import RudderError
 from steering.foreign import KINDS, foreign
+from steering.samples import Sample, known_world
 from steering.scoring import Probe
 from tests.tiny import pictures
 

@@ -22,11 +22,12 @@ from safetensors.torch import load_file, save_file
 from steering.audit.results import encoded
 from steering.backbones import layout, load
 from steering.backbones.registry import outline
-from steering.calibration import Sample, calibrate
+from steering.calibration import calibrate
 from steering.cli import main
 from steering.cli.console import emit
 from steering.errors import RudderError
 from steering.files import as_json
+from steering.samples import Sample
 from steering.ui import documents, firstpaint, lab, page, serve, shell, temporary
 from steering.ui import door as doors
 from steering.ui.studio import open_studio

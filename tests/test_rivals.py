@@ -8,10 +8,10 @@ import torch
 
 from steering.activations import attention_over_tokens
 from steering.backbones import Backbone
-from steering.calibration import Sample
 from steering.errors import RudderError
 from steering.evaluation.rivals import RIVALS, anisotropy, score_difference, score_difference_mean, trajectory
 from steering.recipe import Recipe
+from steering.samples import Sample
 from steering.sampling import finish, initial, sample
 from tests.tiny import pictures
 

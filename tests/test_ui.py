@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steering.calibration import Calibration, Sample, calibrate
+from steering.calibration import Calibration, calibrate
 from steering.concepts import Progress, library
 from steering.editability import joined, lesson
 from steering.errors import Cancelled, RudderError
@@ -19,6 +19,7 @@ from steering.files import home, read_json
 from steering.masks import mask_text
 from steering.png import read_png
 from steering.recipe import Recipe, Use
+from steering.samples import Sample
 from steering.ui import firstpaint, restore, trays
 from steering.ui.asked import Panel, concept_of
 from steering.ui.own_set import add_vector, learn_trays, told_of, vector_file

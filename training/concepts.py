@@ -98,9 +98,9 @@ def pictures_of(info: ConceptInfo) -> list[list[Image.Image]]:
 def make_vector(backbone: Backbone, name: str, settings: dict) -> ConceptVector:
     """Learn one concept from its committed examples."""
     info = library(backbone.name)[name]
-    words = read_under(backbone, info) if settings["prompts"] else {}
-    run = learn(backbone, name, *pictures_of(info), pooling=settings["pooling"], sites=settings["sites"],
-                draws=settings["draws"], **words)  # fmt: skip
+    prompt, baseline_prompt = read_under(backbone, info) if settings["prompts"] else ("", "")
+    run = learn(backbone, name, *pictures_of(info), prompt=prompt, baseline_prompt=baseline_prompt,
+                pooling=settings["pooling"], sites=settings["sites"], draws=settings["draws"])  # fmt: skip
     *_, vector = run
     advised = {
         "strength": 1.0,

@@ -81,7 +81,7 @@ window.RudderModel = (() => {
       link.rel = "noopener";
       find(".rd-model-links").append(link);
     }
-    ask();
+    if (told.paced) ask();
 
     /* The server times a step after the page is up: soon for a small model, in a minute for a large one. */
     async function ask() {

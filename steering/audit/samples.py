@@ -9,11 +9,11 @@ from pathlib import Path
 from PIL import Image
 
 from ..backbones.base import Backbone
-from ..calibration import Sample
 from ..concepts import Progress
 from ..errors import RudderError
 from ..images import OnDisk
 from ..references import paint_references
+from ..samples import Sample
 from ..sight import alike, features
 from .listing import Row, open_row, rows
 

@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 
 from ..backbones.base import Backbone
-from ..calibration import Calibration, Sample, Verdict, known_world, shipped
+from ..calibration import Calibration, Verdict, shipped
 from ..concepts import library
 from ..errors import RudderError
 from ..files import home
 from ..foreign import foreign
 from ..roc import auroc, tpr_at_fpr
+from ..samples import Sample, known_world
 from .asking import asking
 from .common import (
     QUIET,

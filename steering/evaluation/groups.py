@@ -48,8 +48,9 @@ def groups(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progr
     total, done = len(shipped) * (1 + len(known) * count), 0
     measured: list[dict[str, dict[str, float]]] = []  # a picture each: {group: {aspect: change}}
     for place, info in enumerate(shipped):
+        prompt, other = read_under(backbone, info)
         *_, vector = learn(backbone, info.name, list(info.examples[:24]), list(info.baseline[:24]), sites=every,
-                           seed=seed, **read_under(backbone, info))  # fmt: skip
+                           prompt=prompt, baseline_prompt=other, seed=seed)  # fmt: skip
         assert isinstance(vector, ConceptVector)
         done += 1
         for index in range(count):

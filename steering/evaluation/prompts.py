@@ -63,7 +63,7 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
         )
         pictures, new, again = ([made[i] for i in rows] for rows in here)
         right = _right(judge, asks, pictures, [asked[i] for i in here[0]])
-        held_out = _right(judge, asks, new, [unseen[i - first] for i in here[1]])["object"] if new else []
+        held_out = _right(judge, asks, new, [unseen[i - first] for i in here[1]])["object"] if new else np.array([])
         return {
             "style": share(right["style"]),
             "background": share(right["background"]),

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..activations import attention_over_tokens
 from ..backbones.base import Backbone
-from ..calibration import Sample
 from ..errors import RudderError
+from ..samples import Sample
 from ..sampling import initial
 from .judge import nearest_training
 

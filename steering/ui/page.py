@@ -15,6 +15,7 @@ from ..words import heard
 from . import api, audit, compose, concepts, documents, grid, lab, notices, permalink, restore
 from .asked import Panel, sent_by
 from .calls import Page
+from .gpu import zero_gpu
 from .panels import Controls, concept_panel, follow_concept, panel_from, prompt_panel, settings_panel, start_panel
 from .pictures import ONE, square, web_picture
 from .reading import reading
@@ -184,6 +185,7 @@ def _model_line(studio: Studio, menu: Sequence[dict[str, str]]) -> gr.HTML:
         "words": list(known.words),
         "links": documents.links(known.folder),
         "menu": list(menu),
+        "paced": not zero_gpu(),  # its slices are too dear to time a step in
         **{kind: [entry["key"] for entry in entries] for kind, entries in studio.prompts.items()},
     }
     return gr.HTML(told, html_template=MODEL, js_on_load=MODEL_SCRIPT, elem_id="rd-model", server_functions=[pace])

@@ -187,7 +187,8 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
 
 def _frames(vector: ConceptVector) -> int:
     """How many pictures a strip of this concept has."""
-    return len(positions(*vector.advice["range"], vector.advice["strength"]))
+    (low, high), strength = vector.advice["range"], vector.advice["strength"]
+    return len(positions(low, high, strength))
 
 
 def concept_panel(studio: Studio, panel: Panel, session: Session) -> gr.HTML:

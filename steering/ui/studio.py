@@ -191,6 +191,7 @@ def refinements(strip: Sequence[float], had: Sequence[float] = ()) -> list[list[
 def _concept(info: Any, backbone: Backbone) -> Concept:
     examples = [_open(path) for path in info.examples[:8]]
     baseline = [_open(path) for path in info.baseline[:8]]
+    prompt, baseline_prompt = read_under(backbone, info)
     return Concept(
         name=info.name,
         title=info.title,
@@ -200,7 +201,8 @@ def _concept(info: Any, backbone: Backbone) -> Concept:
         baseline=contact_sheet(baseline),
         example_files=info.examples,
         baseline_files=info.baseline,
-        **read_under(backbone, info),
+        prompt=prompt,
+        baseline_prompt=baseline_prompt,
         vector=_vector(info.vector_path, backbone) if info.vector_path else None,
     )
 
