@@ -37,7 +37,7 @@ from .reading import UNCALIBRATED, reading
 from .session import Session, size_of
 from .studio import Studio
 from .temporary import scratch
-from .wanted import Room, across, compared, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
+from .wanted import Room, across, compared, ended, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
 
 Halves = Literal["both", "conditional", "opposite"]
 Down = Literal["", "seed", "prompt", "concept", "window", "sites"]
@@ -58,12 +58,8 @@ def generate(
     """Paint one picture, unsteered."""
     recipe = plain(room, prompt, seed, steps, guidance, negative_prompt)
     with scratch() as name:
-        for item in room.run(frames, recipe, Steering(window=recipe.window), [0.0]):
-            if isinstance(item, Progress):
-                yield item
-            else:
-                (image,), recipe, said = item
-                yield _picture(Path(name), image, recipe), _told(recipe, said)
+        (image,), recipe, said = yield from ended(room.run(frames, recipe, Steering(window=recipe.window), [0.0]))
+        yield _picture(Path(name), image, recipe), _told(recipe, said)
 
 
 def steer(
@@ -87,17 +83,10 @@ def steer(
         folder = Path(name)
         recipe = masked(plain(room, prompt, seed, steps, guidance, negative_prompt), mask, folder)
         own = None if picture is None else picture_of("picture", picture, folder)
-        for ready in wanted(room, recipe, concepts, vectors, folder, window, sites, halves):
-            if isinstance(ready, Progress):
-                yield ready
-                continue
-            steering = Steering.from_recipe(ready.recipe, ready.vectors)
-            for item in room.run(frames, ready.recipe, steering, [1.0], own, invert):
-                if isinstance(item, Progress):
-                    yield item
-                else:
-                    (image,), recipe, said = item
-                    yield _picture(folder, image, recipe, ready.own), _told(recipe, said)
+        ready = yield from wanted(room, recipe, concepts, vectors, folder, window, sites, halves)
+        steering = Steering.from_recipe(ready.recipe, ready.vectors)
+        (image,), recipe, said = yield from ended(room.run(frames, ready.recipe, steering, [1.0], own, invert))
+        yield _picture(folder, image, recipe, ready.own), _told(recipe, said)
 
 
 def strip(
@@ -124,24 +113,16 @@ def strip(
         folder = Path(name)
         recipe = masked(plain(room, prompt, seed, steps, guidance, negative_prompt), mask, folder)
         own = None if picture is None else picture_of("picture", picture, folder)
-        for ready in wanted(room, recipe, concepts, vectors, folder, window, sites, halves):
-            if isinstance(ready, Progress):
-                yield ready
-                continue
-            in_time(room, work(ready.recipe, len(factors)))
-            steering = Steering.from_recipe(ready.recipe, ready.vectors)
-            for item in room.run(frames, ready.recipe, steering, factors, own, invert):
-                if isinstance(item, Progress):
-                    yield item
-                    continue
-                images, recipe, said = item
-                row = row_of(recipe, asked, factors, images)
-                carried = ready.own if len(row.cells[0]) * sum(map(size_of, ready.own.values())) <= CARRIED else {}
-                shown = [_picture(folder, one.image, one.recipe, carried, f"{k:02d}-")
-                         for k, one in enumerate(row.cells[0])]  # fmt: skip
-                far = [round(one.distance, 6) for one in row.cells[0]]
-                tables = {"strengths": list(asked), "distances": far}
-                yield _sheet(folder, row, recipe), shown, {**tables, **_told(recipe, said)}
+        ready = yield from wanted(room, recipe, concepts, vectors, folder, window, sites, halves)
+        in_time(room, work(ready.recipe, len(factors)))
+        steering = Steering.from_recipe(ready.recipe, ready.vectors)
+        images, recipe, said = yield from ended(room.run(frames, ready.recipe, steering, factors, own, invert))
+        row = row_of(recipe, asked, factors, images)
+        carried = ready.own if len(row.cells[0]) * sum(map(size_of, ready.own.values())) <= CARRIED else {}
+        shown = [_picture(folder, one.image, one.recipe, carried, f"{k:02d}-") for k, one in enumerate(row.cells[0])]
+        far = [round(one.distance, 6) for one in row.cells[0]]
+        tables = {"strengths": list(asked), "distances": far}
+        yield _sheet(folder, row, recipe), shown, {**tables, **_told(recipe, said)}
 
 
 def grid(
@@ -168,28 +149,21 @@ def grid(
     with scratch() as name:
         folder = Path(name)
         recipe = masked(plain(room, prompt, seed, steps, guidance, negative_prompt), mask, folder)
-        for ready in wanted(room, recipe, concepts, vectors, folder, window, sites, halves):
-            if isinstance(ready, Progress):
-                yield ready
-                continue
-            backbone, recipe = room.studio.backbone, ready.recipe
-            each = rows_of(down, told, recipe, ready.vectors, backbone) if down else (("", recipe),)
-            in_time(room, sum(work(one, len(asked) + 1) for _, one in each))
-            options = {"axis": down, "calibration": room.studio.calibration}
-            for item in room.run(painted_grid, each, ready.vectors, asked, **options):
-                if isinstance(item, Progress):
-                    yield item
-                elif isinstance(item, Grid):
-                    packed = folder / "grid.zip"
-                    packed.write_bytes(archive(item))
-                    tables = {
-                        "distances": [[round(cell.distance, 6) for cell in row] for row in item.cells],
-                        "spikiness": [[cell.spikiness for cell in row] for row in item.cells],
-                    }
-                    head = {"across": list(item.across), "down": list(item.down), "axis": item.axis}
-                    asked_for = dict.fromkeys(one.prompt for _, one in each)
-                    said = heard(backbone, asked_for, [recipe.negative_prompt])
-                    yield _sheet(folder, item, recipe), sent(packed), {**head, **tables, **_told(recipe, said)}
+        ready = yield from wanted(room, recipe, concepts, vectors, folder, window, sites, halves)
+        backbone, recipe = room.studio.backbone, ready.recipe
+        each = rows_of(down, told, recipe, ready.vectors, backbone) if down else (("", recipe),)
+        in_time(room, sum(work(one, len(asked) + 1) for _, one in each))
+        options = {"axis": down, "calibration": room.studio.calibration}
+        item: Grid = yield from ended(room.run(painted_grid, each, ready.vectors, asked, **options))
+        packed = folder / "grid.zip"
+        packed.write_bytes(archive(item))
+        tables = {
+            "distances": [[round(cell.distance, 6) for cell in row] for row in item.cells],
+            "spikiness": [[cell.spikiness for cell in row] for row in item.cells],
+        }
+        head = {"across": list(item.across), "down": list(item.down), "axis": item.axis}
+        said = heard(backbone, dict.fromkeys(one.prompt for _, one in each), [recipe.negative_prompt])
+        yield _sheet(folder, item, recipe), sent(packed), {**head, **tables, **_told(recipe, said)}
 
 
 def words(
@@ -211,20 +185,14 @@ def words(
     with scratch() as name:
         folder = Path(name)
         recipe = masked(plain(room, prompt, seed, steps, guidance, negative_prompt), mask, folder)
-        for ready in wanted(room, recipe, concepts, vectors, folder, window, sites, halves):
-            if isinstance(ready, Progress):
-                yield ready
-                continue
-            in_time(room, work_of(ready.recipe.num_inference_steps))
-            for item in room.run(compared, ready.recipe, Steering.from_recipe(ready.recipe, ready.vectors), words):
-                if isinstance(item, Progress):
-                    yield item
-                    continue
-                steered, rivals, said = item
-                ways = {one.way: {"amount": one.amount, "change": one.change, "wanted": one.wanted,
-                                  "matched": one.matched, "sentence": one.sentence} for one in rivals}  # fmt: skip
-                shown = [_bare(folder, one.image, f"words-{one.way}.png") for one in rivals]
-                yield _picture(folder, steered, ready.recipe, ready.own), *shown, {**ways, **_told(ready.recipe, said)}
+        ready = yield from wanted(room, recipe, concepts, vectors, folder, window, sites, halves)
+        in_time(room, work_of(ready.recipe.num_inference_steps))
+        steering = Steering.from_recipe(ready.recipe, ready.vectors)
+        steered, rivals, said = yield from ended(room.run(compared, ready.recipe, steering, words))
+        ways = {one.way: {"amount": one.amount, "change": one.change, "wanted": one.wanted,
+                          "matched": one.matched, "sentence": one.sentence} for one in rivals}  # fmt: skip
+        shown = [_bare(folder, one.image, f"words-{one.way}.png") for one in rivals]
+        yield _picture(folder, steered, ready.recipe, ready.own), *shown, {**ways, **_told(ready.recipe, said)}
 
 
 def score(room: Room, picture: FileData) -> Work:
@@ -242,16 +210,12 @@ def scan(room: Room, files: list[FileData]) -> Work:
     """Score many pictures and prompts, a row each."""
     with scratch() as name:
         session, sources = Session(), files_of("files", files, Path(name), SCANNED.files)
-        for item in audit(room.studio, session, sources):
-            if isinstance(item, Progress):
-                yield item
-                continue
-            summary, kept = item
-            out = Path(shutil.copy(kept, name))  # the session and its folder end before the answer is read
-            table, page = out.with_suffix(".csv"), out.with_suffix(".html")
-            write_csv(out, table)
-            write_report(out, page)
-            yield sent(out), sent(table), sent(page), {"summary": summary}
+        summary, kept = yield from ended(audit(room.studio, session, sources))
+        out = Path(shutil.copy(kept, name))  # the session and its folder end before the answer is read
+        table, page = out.with_suffix(".csv"), out.with_suffix(".html")
+        write_csv(out, table)
+        write_report(out, page)
+        yield sent(out), sent(table), sent(page), {"summary": summary}
 
 
 def models(room: Room) -> Work:

@@ -22,7 +22,7 @@ from ..references import rows_of as reference_rows
 from .calls import Work, files_of, list_of, sent
 from .temporary import scratch
 from .trays import LIMITS
-from .wanted import Room, in_time, named, own_of
+from .wanted import Room, ended, in_time, named, own_of
 
 Way = Literal["plus", "minus", "without"]
 PROMPTS = 64
@@ -66,12 +66,8 @@ def learn_from_prompts(
     rows = [reference_rows(side, count, seed) for side in sides]
     in_time(room, 2 * count * room.studio.backbone.defaults["num_inference_steps"], 4 * PAGE_SECONDS)
     with scratch() as place:
-        folder, painted = Path(place), OnDisk(())
-        for item in room.run(paint_references, rows[0] + rows[1], folder / "references"):
-            if isinstance(item, Progress):
-                yield item
-            else:
-                painted = item
+        folder = Path(place)
+        painted: OnDisk = yield from ended(room.run(paint_references, rows[0] + rows[1], folder / "references"))
         sets = OnDisk(painted.paths[:count]), OnDisk(painted.paths[count:])
         words = tuple(side[0] if len(side) == 1 else "" for side in sides)
         made = {side: painted_as(some, room.studio.backbone)
@@ -86,14 +82,11 @@ def combine(
     """Put two concepts together: their sum, their difference, or the first without what lies along the second."""
     with scratch() as place:
         folder = Path(place)
-        own, found = own_of(room, vectors, folder), []
-        for title in (text("The first concept", first, 200), text("The second concept", second, 200)):
-            for item in named(room, title, own):
-                if isinstance(item, Progress):
-                    yield item
-                else:
-                    found.append(item)
-        one, other = found
+        own, titles = (
+            own_of(room, vectors, folder),
+            (text("The first concept", first, 200), text("The second concept", second, 200)),
+        )
+        one, other = (yield from named(room, titles[0], own)), (yield from named(room, titles[1], own))
         vector = combined(one, other, way, text("The concept's name", name, 40).strip())
         yield _vector(folder, vector, [])
 
@@ -120,15 +113,11 @@ def _learned(
     """Progress, then (the vector's file, what is told of it)."""
     name = text("The concept's name", name, 40, empty=False).strip()
     options = {"prompt": words[0], "baseline_prompt": words[1], "seed": whole("The seed", seed, 0, SEED_KEPT)}
-    for item in room.studio.learn(name, *sets, **options):
-        if isinstance(item, Progress):
-            yield item
-            continue
-        assert isinstance(item, ConceptVector)
-        remarks = [*said, *item.provenance.get("remarks", [])]
-        more: dict[str, Any] = {"remarks": remarks} if remarks else {}
-        more |= {"references": painted} if painted else {}
-        yield _vector(folder, replace(item, provenance={**item.provenance, **more}), remarks)
+    vector: ConceptVector = yield from ended(room.studio.learn(name, *sets, **options))
+    remarks = [*said, *vector.provenance.get("remarks", [])]
+    more: dict[str, Any] = {"remarks": remarks} if remarks else {}
+    more |= {"references": painted} if painted else {}
+    yield _vector(folder, replace(vector, provenance={**vector.provenance, **more}), remarks)
 
 
 def _vector(folder: Path, vector: ConceptVector, remarks: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:

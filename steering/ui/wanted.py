@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -32,6 +32,8 @@ from .session import Session
 from .steer import ROWS
 from .studio import Studio, vector_for
 
+T = TypeVar("T")
+Ends = Generator[Progress, None, T]  # yields Progress, and returns what it comes to
 USE = '{"name": "sketch", "strength": 1.0}, and if you like "operator", "window" and "sites"'
 
 
@@ -89,8 +91,8 @@ def wanted(
     window: Any = None,
     sites: Any = None,
     halves: Any = None,
-) -> Iterator[Progress | Wanted]:
-    """A recipe with its concepts, which are shipped ones or in the vector files; Progress, then the Wanted.
+) -> Ends[Wanted]:
+    """A recipe with its concepts, which are shipped ones or in the vector files.
 
     What is not said is taken from each concept's advice. RudderError for anything unknown or out of bounds.
     """
@@ -103,11 +105,7 @@ def wanted(
         name = one["name"]
         if name in found:
             raise RudderError(f"The concept {shorten(name)!r} is given twice: give it once, with one strength.")
-        for item in named(room, name, own):
-            if isinstance(item, Progress):
-                yield item
-            else:
-                found[name] = item
+        found[name] = yield from named(room, name, own)
     first, alone = found[asked[0]["name"]].advice, len(asked) == 1
     given = None if window is None else _window(window)
     places = tuple(list_of("sites", sites, SITES_LIMIT)) or None
@@ -120,7 +118,7 @@ def wanted(
         sites=places or usual,
         halves=first["halves"] if halves is None else halves,
     )
-    yield Wanted(recipe, found, {name: own[name] for name in found if name in own})
+    return Wanted(recipe, found, {name: own[name] for name in found if name in own})
 
 
 def own_of(room: Room, vectors: Any, folder: Path) -> dict[str, ConceptVector]:
@@ -129,9 +127,20 @@ def own_of(room: Room, vectors: Any, folder: Path) -> dict[str, ConceptVector]:
     return {vector.name: vector for vector in (ConceptVector.load(path, room.studio.backbone) for path in paths)}
 
 
-def named(room: Room, name: str, own: Mapping[str, ConceptVector]) -> Iterator[Progress | ConceptVector]:
+def named(room: Room, name: str, own: Mapping[str, ConceptVector]) -> Ends[ConceptVector]:
     """The vector of that name among those of the call, or else the shipped one, learned first where need be."""
-    yield from [own[name]] if name in own else vector_for(room.studio, Session(), name)
+    return own[name] if name in own else (yield from ended(vector_for(room.studio, Session(), name)))
+
+
+def ended(run: Iterator[Any]) -> Ends[Any]:
+    """What a run comes to: the last that it yields beside Progress."""
+    last = None
+    for item in run:
+        if isinstance(item, Progress):
+            yield item
+        else:
+            last = item
+    return last
 
 
 def across(given: Any) -> tuple[float, ...]:
