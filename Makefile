@@ -4,6 +4,7 @@
 # make tables put the committed measurements into docs/measured.md, the README and the model card
 # make figures  draw the toy laboratory's figures and measure its numbers anew
 # make train  make the embedded model anew (hours; RESUME=--resume goes on where it stopped)
+# make train-dit, make train-edm  the other two families' models, after make train's pictures and autoencoder
 # make train-small  the same chain in minutes, into build/chain, to see that every link holds
 # make pictures  paint the README's pictures anew
 SHELL := /bin/bash
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 # pip run by the machine's own Python into the virtual environment: works also where `venv` comes without pip
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --quiet
 
-.PHONY: app test lint format bench tables pictures figures train train-small chromium clean help
+.PHONY: app test lint format bench tables pictures figures train train-dit train-edm train-small chromium clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -82,6 +83,27 @@ train: $(BIN)/.train
 	$(BIN)/python -m steering.ui.firstpaint $(SEARCH)
 	$(BIN)/python -m steering.ui.audit --example
 	$(BIN)/python -m steering evaluate --model tiny-sd $(EVALUATE) --out $(ROOT)/models/tiny-sd/evaluation.json
+
+MINUTES_DIT ?= 240
+MINUTES_EDM ?= 240
+train-dit train-edm: export RUDDER_HOME = $(abspath $(ROOT))
+train-dit train-edm: export OMP_WAIT_POLICY = ACTIVE
+train-dit: $(BIN)/.train
+	$(TRAIN).dit --muon --minutes $(MINUTES_DIT) --vae-folder $(ROOT)/models/tiny-sd/vae $(RESUME)
+	$(TRAIN).publish_dit
+	$(call measured,tiny-dit)
+
+train-edm: $(BIN)/.train
+	$(TRAIN).edm --minutes $(MINUTES_EDM) $(RESUME)
+	$(TRAIN).edm --publish
+	$(call measured,tiny-edm)
+
+define measured
+	$(TRAIN).recall $(1)
+	$(TRAIN).concepts vectors --model $(1) $(VECTORS)
+	$(BIN)/python -m steering calibrate --model $(1) $(CALIBRATE) --out $(ROOT)/assets/calibrations/$(1).json
+	$(BIN)/python -m steering evaluate --model $(1) $(EVALUATE) --out $(ROOT)/models/$(1)/evaluation.json
+endef
 
 # The whole chain from nothing to published files in minutes; the model it makes is good for nothing.
 SMALL := $(CURDIR)/build/chain

@@ -193,4 +193,4 @@ if __name__ == "__main__":
     parser.add_argument("--warm-start", type=Path, help="a published model whose weights to train on from")
     parser.add_argument("--start", type=Path, help="a run packed by training.packed, to go on with where there is none")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    train(**{key.replace("-", "_"): value for key, value in vars(parser.parse_args()).items()})
+    train(**vars(parser.parse_args()))

@@ -70,7 +70,7 @@ def ordinary_kinds(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def train(
     folder: Path, vae_folder: Path, minutes: float, batch: int, lr: float, seed: int, resume: bool, device: str,
-    muon: bool, repeat: float, start: Path | None = None,
+    muon: bool, repeat: float, start: Path | None = None, empty_memories: float = EMPTY_SHARE,
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
@@ -91,7 +91,9 @@ def train(
     def errors(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
         x0 = torch.cat([flat[pictures[first]], copied[again]]).to(device, torch.float32)
         classes = torch.cat([kinds[first], len(KINDS) + again]).to(device)
-        dropped = torch.rand(len(classes), generator=generator, device=device) < EMPTY_SHARE
+        share = torch.full((len(classes),), EMPTY_SHARE, device=device)
+        share[len(first) :] = empty_memories
+        dropped = torch.rand(len(classes), generator=generator, device=device) < share
         classes = torch.where(dropped, nothing, classes)
         t = draw_timesteps(snr, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
@@ -103,7 +105,8 @@ def train(
     record = mixed(run, memories, len(pictures), seed=seed, batch=batch, repeat=repeat, errors=errors,
                    sheet=lambda path: sheet(run, vae, path, device))  # fmt: skip
     whose = {"autoencoder": fingerprint(vae.half())}
-    save_record(folder, record | {"lr": lr, "device": device, "muon": muon} | whose | made_by())
+    asked = {"lr": lr, "device": device, "muon": muon, "empty_memories": empty_memories}
+    save_record(folder, record | asked | whose | made_by())
 
 
 @torch.no_grad()
@@ -154,6 +157,9 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument(
         "--repeat", type=float, default=1.0, help="times the presentations of the ladder (small trials)"
+    )
+    parser.add_argument(
+        "--empty-memories", type=float, default=EMPTY_SHARE, help="share of the memories shown without their class"
     )
     parser.add_argument("--muon", action="store_true", help="learn the blocks' matrices by Muon instead of AdamW")
     parser.add_argument("--resume", action="store_true")

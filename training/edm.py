@@ -99,7 +99,7 @@ def errors(
 
 def train(
     folder: Path, minutes: float, batch: int, lr: float, seed: int, count: int, repeat: float, resume: bool,
-    start: Path | None = None,
+    start: Path | None = None, empty_memories: float = EMPTY_SHARE,
 ) -> None:  # fmt: skip
     """Train for `minutes` of its own clock, across any number of resumes."""
     torch.manual_seed(seed)
@@ -116,14 +116,16 @@ def train(
 
     def errors_of(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
         numbers = torch.cat([kinds[first], len(KINDS) + again])
-        numbers = torch.where(torch.rand(len(numbers), generator=generator) < EMPTY_SHARE, NO_CLASS, numbers)
+        share = torch.full((len(numbers),), EMPTY_SHARE)
+        share[len(first) :] = empty_memories
+        numbers = torch.where(torch.rand(len(numbers), generator=generator) < share, NO_CLASS, numbers)
         clean = torch.cat([flat[first], copied[again]]).float() / 127.5 - 1
         clean = clean.contiguous(memory_format=torch.channels_last)
         return errors(model, clean, one_hot(numbers), draw_sigmas(len(clean), generator), generator)
 
     record = mixed(run, memories, len(flat), seed=seed, batch=batch, repeat=repeat, errors=errors_of,
                    sheet=lambda path: sheet(run, path))  # fmt: skip
-    save_record(folder, record | {"lr": lr} | made_by())
+    save_record(folder, record | {"lr": lr, "empty_memories": empty_memories} | made_by())
 
 
 def sheet(run: Run, path: Path) -> None:
@@ -201,6 +203,9 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--count", type=int, default=240_000, help="ordinary pictures, of those that are rendered")
     parser.add_argument("--repeat", type=float, default=1.0, help="times the ladder's presentations (small trials)")
+    parser.add_argument(
+        "--empty-memories", type=float, default=EMPTY_SHARE, help="share of the memories shown without their class"
+    )
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--start", type=Path, help="a run packed by training.packed, to go on with where there is none")
     parser.add_argument("--publish", action="store_true", help="put the run's averaged weights into --home, and end")

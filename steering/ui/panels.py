@@ -23,6 +23,7 @@ OWN = '<button type="button" class="rd-own-link">Make your own</button>'
 Asked = gr.Textbox | gr.Dropdown  # a prompt, or a class
 SEED_END = 2**31 - 1
 MOST_STEPS, MOST_GUIDANCE = 100, 20
+PAPER_STEPS = 40  # for steering (arXiv 2512.20963, appendix)
 
 
 @dataclass
@@ -219,7 +220,11 @@ def settings_panel(studio: Studio, panel: Panel) -> dict[str, Any]:
             seed = gr.Number(panel.seed, label="Seed", precision=0, elem_id="rd-seed", min_width=90, scale=3)
             lock = gr.Checkbox(True, label="Keep", info="", elem_id="rd-lock", min_width=84, scale=1)
             dice = gr.Button("Roll", elem_id="rd-dice", size="sm", min_width=70, scale=1)
-        steps = gr.Slider(1, MOST_STEPS, panel.steps, step=1, label="Steps", elem_id="rd-steps", buttons=[])
+        usual = studio.backbone.defaults["num_inference_steps"]
+        steps = gr.Slider(
+            1, MOST_STEPS, panel.steps, step=1, label="Steps", elem_id="rd-steps", buttons=[],
+            info=f"The model's own: {usual}. The paper's: {PAPER_STEPS}." if usual != PAPER_STEPS else None,
+        )  # fmt: skip
         guides = studio.backbone.guides
         guidance = gr.Slider(
             0, MOST_GUIDANCE, panel.guidance, step=0.5, label="Guidance", elem_id="rd-guidance", buttons=[],
