@@ -93,6 +93,7 @@ def learn(
     import torch
 
     from .activations import POOLINGS, find_sites
+    from .memory import in_batches
 
     images, baseline = gathered(images), gathered(baseline)
     if not images:
@@ -118,10 +119,10 @@ def learn(
     for pictures, words in ((images, prompt), (baseline, baseline_prompt)):
         if not pictures:
             continue
-        latents, condition = [], read_as(backbone, words)
-        for start in range(0, len(pictures), batch_size):
-            latents.append(backbone.encode(pictures[start : start + batch_size]))
-            done += len(latents[-1])
+        condition, latents = read_as(backbone, words), list[torch.Tensor]()
+        encode = lambda part, of=pictures, to=latents: to.append(backbone.encode(of[part]))  # noqa: E731
+        for count in in_batches(backbone, len(pictures), batch_size, encode):
+            done += count
             yield Progress(done, total, f"reading {name}'s pictures")
         sums: dict[str, list] = {}
         for batch in _average(
@@ -185,19 +186,21 @@ def _average(
     import torch
 
     from .activations import capture
+    from .memory import in_batches
 
     for t in timesteps:
         row: dict[str, Tensor] = {}
         for draw in range(draws):
-            for start in range(0, len(latents), batch_size):
-                x = latents[start : start + batch_size]
-                noise = [_generator(seed, start + i, draw, t) for i in range(len(x))]
+
+            def read(part: slice, t: int = t, draw: int = draw, row: dict[str, Tensor] = row) -> None:
+                x = latents[part]
+                noise = [_generator(seed, part.start + i, draw, t) for i in range(len(x))]
                 with torch.no_grad(), capture(backbone, sites, pooling) as store:
                     backbone.denoise(backbone.noise(x, t, noise), t, repeated(condition, len(x)))
-                for site in sites:
-                    part = store[site].sum(dim=0, dtype=torch.float64).cpu()
-                    row[site] = row[site] + part if site in row else part
-                yield len(x)
+                for site, summed in {s: store[s].sum(dim=0, dtype=torch.float64).cpu() for s in sites}.items():
+                    row[site] = row[site] + summed if site in row else summed
+
+            yield from in_batches(backbone, len(latents), batch_size, read)
         for site in sites:
             sums.setdefault(site, []).append(row[site])
 

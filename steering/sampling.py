@@ -6,7 +6,7 @@ With every strength 0 the result equals diffusers' StableDiffusionPipeline (DDIM
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from .backbones.base import Backbone, Schedule, Site, in_order, repeated
 from .checks import strength
 from .errors import Cancelled, RudderError, remark
 from .masks import inside, weights
+from .memory import fitting, smaller
 from .plan import Change, Steering, plan
 from .recipe import STRIP_LIMIT, Recipe
 from .words import cut_short, large_seeds
@@ -104,11 +105,18 @@ def sample(
     if len(factors) not in (1, len(seeds)):
         raise RudderError(f"{len(factors)} factors are given for {len(seeds)} samples: give one each.")
     asked = list(zip(seeds, prompts, strict=True))
-    alike = asked if prefix else list(dict.fromkeys(asked))
-    rows = [*range(len(asked))] if prefix else [alike.index(one) for one in asked]
-    every = factors * len(rows) if len(factors) == 1 else factors
-    yield from _paint(backbone, recipe, steering or Steering(window=recipe.window), alike, rows, every, rows,
-                      prefix, len(rows), preview_every, stop, picture)  # fmt: skip
+    every, steering = factors * len(asked) if len(factors) == 1 else factors, steering or Steering(window=recipe.window)
+
+    def part(some: slice, first: Prefix | None) -> Iterator[Step | Result]:
+        here, own = asked[some], prefix
+        if own and len(here) < len(asked):
+            own = Prefix.join([own.of(row) for row in range(len(asked))[some]])
+        alike = here if own else list(dict.fromkeys(here))
+        rows = [*range(len(here))] if own else [alike.index(one) for one in here]
+        return _paint(backbone, recipe, steering, alike, rows, every[some], rows, own, len(rows), preview_every, stop,
+                      picture)  # fmt: skip
+
+    yield from _in_parts(backbone, len(asked), part)
 
 
 def strip(
@@ -132,8 +140,47 @@ def strip(
     if not 0 < len(factors) <= STRIP_LIMIT:
         raise RudderError(f"A strip of {len(factors)} strengths is asked for: give between 1 and {STRIP_LIMIT}.")
     alike = list(zip(*_batch(backbone, recipe, None, None), strict=True))
-    yield from _paint(backbone, recipe, steering, alike, [0] * len(factors), factors, [0],
-                      prefix, 1, preview_every, stop, picture)  # fmt: skip
+
+    def part(some: slice, first: Prefix | None) -> Iterator[Step | Result]:
+        here = factors[some]
+        return _paint(backbone, recipe, steering, alike, [0] * len(here), here, [0], prefix or first, 1, preview_every,
+                      stop, picture)  # fmt: skip
+
+    for item in _in_parts(backbone, len(factors), part):
+        if isinstance(item, Result) and len(item.prefix.latents) > 1:  # each part had the same
+            item = replace(item, prefix=item.prefix.of(0))
+        yield item
+
+
+def _in_parts(
+    backbone: Backbone, count: int, part: Callable[[slice, Prefix | None], Iterator[Step | Result]]
+) -> Iterator[Step | Result]:
+    """A run of `count` rows at once or, where memory does not hold them, in ever smaller parts, its previews then left
+    out. `part(rows, prefix of the first part)` runs some of them."""
+    start, size, done = 0, fitting(backbone, count), 0
+    results: list[Result] = []
+    while start < count:
+        some, held, last = slice(start, min(start + size, count)), True, 0
+        try:
+            for item in part(some, results[0].prefix if results else None):
+                if isinstance(item, Result):
+                    results.append(item)
+                    continue
+                last = item.total
+                ahead = -(-(count - some.stop) // size) * item.total
+                yield item if size >= count else Step(done + item.index, done + item.total + ahead)
+        except torch.OutOfMemoryError:  # what its traceback keeps alive goes at the end of this block
+            held = False
+        if held:
+            start, done = some.stop, done + last
+        else:
+            size = smaller(backbone, some.stop - some.start)
+    if len(results) == 1:
+        yield results[0]
+    else:
+        images = [image for result in results for image in result.images]
+        yield Result(images, torch.cat([result.latents for result in results]),
+                     Prefix.join([result.prefix for result in results]))  # fmt: skip
 
 
 def _paint(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from .activations import POOLINGS, capture, find_sites
 from .backbones.base import Backbone, read_as, repeated
 from .checks import text, whole
 from .errors import RudderError, unknown
+from .memory import fitting, in_batches
 
 ROWS_AT_ONCE = 64  # rows of one forward pass: pictures x timesteps x draws
 PLANES = tuple(name for name in POOLINGS if name != "map")  # poolings that leave one number a channel
@@ -160,12 +162,15 @@ def read(
     share = max(1, ROWS_AT_ONCE // len(noises))
     group = count if at_once is None else share * at_once
     for start in range(0, count, group):
-        parts = [
-            _pass(backbone, pictures[i : min(i + share, start + group)],
-                  texts if len(texts) == 1 else texts[i : min(i + share, start + group)],
-                  names, noises, poolings, seed)
-            for i in range(start, min(start + group, count), share)
-        ]  # fmt: skip
+        some, parts = slice(start, min(start + group, count)), list[dict[tuple[str, str], Tensor]]()
+        shown, told = pictures[some], texts if len(texts) == 1 else texts[some]
+
+        def one(part: slice, shown: Any = shown, told: list[str] = told, parts: list = parts) -> None:
+            words = told if len(told) == 1 else told[part]
+            parts.append(_pass(backbone, shown[part], words, names, noises, poolings, seed))
+
+        for _ in in_batches(backbone, len(shown), share, one):
+            pass
         shape = (draws, len(steps))
         yield Reading({key: torch.cat([p[key] for p in parts]).unflatten(1, shape) for key in parts[0]}, steps)
 
@@ -187,7 +192,7 @@ def _pass(
     condition = torch.cat([read_as(backbone, p) for p in prompts])
     condition = condition if len(condition) == n else repeated(condition, n)
     found: dict[tuple[str, str], list[Tensor]] = {(s, p): [] for s in sites for p in poolings}
-    several = max(1, ROWS_AT_ONCE // n)
+    several = max(1, fitting(backbone, ROWS_AT_ONCE) // n)
     for start in range(0, len(noises), several):
         some = noises[start : start + several]
         noised = [

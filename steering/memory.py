@@ -1,0 +1,53 @@
+"""When an accelerator's memory does not hold a batch: a smaller one, and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from weakref import WeakKeyDictionary
+
+import torch
+
+from .backbones.base import Backbone
+from .errors import RudderError, remark
+
+_FITS: WeakKeyDictionary[Backbone, int] = WeakKeyDictionary()  # how many samples at once were found not to be too many
+
+
+def fitting(backbone: Backbone, wanted: int) -> int:
+    """How many of `wanted` samples to take at once, by what this model's memory was found to hold."""
+    return min(wanted, _FITS.get(backbone, wanted))
+
+
+def smaller(backbone: Backbone, size: int) -> int:
+    """Half of a batch that was too large, remembered for the model, with a Remark; RudderError for a single sample."""
+    if size < 2:
+        raise RudderError(
+            f"The memory of {backbone.device} does not hold a single picture of {backbone.name}: use --dtype float16, "
+            "--device cpu, or end what else fills it."
+        )
+    torch.cuda.empty_cache()
+    _FITS[backbone] = half = size // 2
+    remark(
+        f"{backbone.device}'s memory does not hold {size} pictures of {backbone.name} at once: it goes on with {half}."
+    )
+    return half
+
+
+def in_batches(backbone: Backbone, count: int, batch: int, make: Callable[[slice], object]) -> Iterator[int]:
+    """`make` for all of `count` samples in slices of `batch`, or of as many as memory holds; yields how many each had.
+
+    A slice that was too large is made again in parts: `make` must leave nothing behind before its last pass.
+    """
+    start, size = 0, fitting(backbone, batch)
+    while start < count:
+        part = slice(start, min(start + size, count))
+        try:
+            make(part)
+            held = True
+        except torch.OutOfMemoryError:  # what its traceback keeps alive goes at the end of this block
+            held = False
+        if held:
+            yield part.stop - part.start
+            start = part.stop
+        else:
+            size = smaller(backbone, part.stop - part.start)
