@@ -15,14 +15,17 @@ from torch.nn import functional as F
 
 from steering.activations import capture
 from steering.backbones import Backbone, load
+from steering.backbones.base import read_as
 from steering.backbones.edm import discover_sites
 from steering.backbones.edm_network import Block, Config, Conv, Denoiser, Fourier, Positional, norm
 from steering.backbones.registry import outline
 from steering.concepts import ConceptVector, learn
+from steering.domain import traits
 from steering.errors import RudderError
 from steering.recipe import Recipe, Window
 from steering.sampling import Steering, finish, sample, strip
 from steering.scoring import Probe, spikiness
+from steering.tuning import tune
 from tests.tiny import pictures
 from tests.tiny_edm import make_tiny_edm, random_network, small
 
@@ -282,6 +285,30 @@ def test_pictures_to_pixels_and_back_keep_every_byte(edm):
     checks = np.indices((32, 32)).sum(0) % 2 * 200
     averaged = edm.encode([Image.fromarray(np.repeat(checks[..., None], 3, 2).astype(np.uint8))])
     assert set(np.asarray(edm.decode(averaged)[0]).ravel()) == {100}
+
+
+def test_what_is_no_number_is_never_painted_black(edm):
+    with pytest.raises(RudderError, match="values that are no numbers"):
+        edm.decode(torch.full((1, 3, 16, 16), torch.nan))
+
+
+def test_a_model_without_an_empty_text_is_read_under_the_mean_of_its_classes(tmp_path):
+    """Its pace, its vectors and its scores; what is painted has to name a class all the same."""
+    by_class = load(make_tiny_edm(tmp_path / "by-class", null_class=False))
+    assert torch.allclose(read_as(by_class), torch.full((1, 3), 1 / 3))
+    assert torch.equal(read_as(by_class, "dog"), by_class.condition(["dog"]))
+    *_, made = tune(by_class, "red", pictures(3, tint=(90, 0, 0)), pictures(2, seed=2), timesteps=(400,), budget=2.0)
+    assert made.recommended["state"] in ("takes", "weak", "cannot")
+    assert traits(by_class, pictures(2)).shape[0] == 2
+    with pytest.raises(RudderError, match="by class only"):
+        by_class.condition([""])
+
+
+def test_pixels_lose_nothing_whatever_size_they_come_in(edm):
+    """A picture of another size than the model's is averaged down, which is no error of an autoencoder."""
+    large = Image.fromarray(np.kron(np.asarray(pictures(1, size=16)[0]), np.ones((4, 4, 1))).astype(np.uint8))
+    small = pictures(1, size=16)[0]
+    np.testing.assert_allclose(*(traits(edm, [picture])[0] for picture in (large, small)), rtol=1e-6)
 
 
 def test_steering_acts_in_both_evaluations_of_a_step(edm, red, monkeypatch):

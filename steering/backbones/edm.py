@@ -27,6 +27,7 @@ from .base import LABELS, Site
 from .classes import Classes
 from .edm_network import Block, Config, Denoiser, check_tensors, filled
 from .layout import EDM_FAMILY, REMEDY, check_folder, fingerprint, names, settings
+from .precision import check_latents
 
 if TYPE_CHECKING:
     from .base import Predict
@@ -272,7 +273,9 @@ class EDM:
         return pixels([fitted(image, self.resolution) for image in images]).to(self.device)
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Pixels [B, 3, H, W] to pictures, rounded; `encode`'s come back as they were."""
+        """Pixels [B, 3, H, W] to pictures, rounded; `encode`'s come back as they were. RudderError where a value is not
+        finite."""
+        check_latents(latents, self.dtype)
         values = (latents.float() * 127.5 + 128).clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
         return [Image.fromarray(one) for one in values]
 
