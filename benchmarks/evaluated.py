@@ -143,6 +143,28 @@ def families(evaluations: Mapping[str, Told]) -> str:
     return table(["family: model, memorised + other pictures", "AUROC", "TPR at 1 % FPR", "seconds a picture"], rows)
 
 
+def own_sets(told: Told) -> str:
+    """Made-up concepts, learned and tuned as the page does it: what they promised, and what they do elsewhere."""
+    keys = ("promised", "along", "kept", "along_memorized")
+    rows = [[row["concept"], row["state"], *(f"{row[key]:.2f}" for key in keys), "yes" if row["takes"] else "no"]
+            for row in told["concepts"]]  # fmt: skip
+    head = ["own concept", "said to be", "of the way, in the search", "on new prompts", "of the picture kept",
+            "of the way, memories", "takes"]  # fmt: skip
+    vain = ", ".join(told["promised_in_vain"]) or "none"
+    return (
+        table(head, rows) + f"\n\n{told['take']:.0%} take; promised in vain: {vain}. {told['machine']}, {told['date']}."
+    )
+
+
+def first_paint(told: Told) -> str:
+    """The pairs that the search for the page's first pictures found best."""
+    rows = [[pair["concept"], pair["ordinary"], pair["memorized"], f"{pair['factor']:g}", f"{pair['contrast']:.0f}",
+             "yes" if pair["passes"] else "no"] for pair in told["best"][:6]]  # fmt: skip
+    head = ["concept", "ordinary prompt", "memorised prompt", "of the recommended strength", "contrast", "all holds"]
+    said = "Contrast: how much further the ordinary one moved, grey levels (RMS)."
+    return table(head, rows) + f"\n\n{len(told['cells'])} cells were painted. {said}"
+
+
 def onset(told: Told) -> str:
     """At how many repetitions each curve has gone half its way."""
     names = {"recall": "recall", "spikiness": "spikiness", "movement": "resistance to steering"}

@@ -252,6 +252,11 @@ def tables(root: Path) -> dict[str, str]:
     every = {name: read(f"models/{name}/evaluation.json") for name in evaluated.FAMILIES}
     if any("detection" in one for one in every.values()):
         found["families"] = evaluated.families(every)
+    own, first = read("docs/own_concepts.json"), read("assets/firstpaint/search.json")
+    if own:
+        found["own"] = evaluated.own_sets(own)
+    if first and first["made"]["fingerprint"] == calibration.get("fingerprint"):
+        found["firstpaint"] = evaluated.first_paint(first)
     rows = [row for row in reach.get("foreign", {}).values()]
     kept = {"verdict": sum(row["verdict"] for row in rows) / len(rows)} if rows else {}
     shown = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench import summary
-from benchmarks.evaluated import FAMILIES, STEPS, families, ladder, made_of, onset
+from benchmarks.evaluated import FAMILIES, STEPS, families, first_paint, ladder, made_of, onset, own_sets
 from benchmarks.tables import BLOCK, MISSING, headline, rewrite, tables
 from benchmarks.tables import made as trained_in
 
@@ -31,7 +31,7 @@ def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_the_tables_are_those_of_the_committed_measurements():
     assert {name for _, name, _ in BLOCK.findall(MEASURED)} == {
         "prompts", "steps", "ladder", "steering", "styles", "examples", "words", "groups", "detection", "families",
-        "domain",
+        "domain", "firstpaint", "own",
         "onset", "editability", "speed", "scan", "dae", "training",
     }  # fmt: skip
     assert {name for _, name, _ in BLOCK.findall(README)} == {"headline"}
@@ -81,6 +81,24 @@ def test_an_evaluation_becomes_its_tables_and_no_others():
     }
     assert "tiny-edm, 7 + 8 | **0.900** | **0.500** | **2.000** |" in families({"tiny-edm": seen})
     assert len(families({}).splitlines()) == 2 + len(FAMILIES)
+    row = {"concept": "wet", "state": "takes", "promised": 0.9, "along": 0.6, "kept": 0.7, "along_memorized": 0.1}
+    sets = {
+        "concepts": [row | {"takes": True}],
+        "take": 1.0,
+        "promised_in_vain": [],
+        "machine": "here",
+        "date": "today",
+    }
+    assert "| wet | takes | 0.90 | 0.60 | 0.70 | 0.10 | yes |" in own_sets(sets) and "100% take" in own_sets(sets)
+    pair = {
+        "concept": "pink",
+        "ordinary": "a car",
+        "memorized": "harold",
+        "factor": 0.75,
+        "contrast": 61.4,
+        "passes": False,
+    }
+    assert "| pink | a car | harold | 0.75 | 61 | no |" in first_paint({"best": [pair], "cells": [1, 2]})
     told = {"onset": {"recall": 300.0, "spikiness": None, "movement": 41.2}}
     assert onset(told).endswith("recall 300, resistance to steering 41 repetitions.")
 
