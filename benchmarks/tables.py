@@ -75,6 +75,11 @@ def speed(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _three(value: float | None) -> str:
+    """Three digits, of what was measured."""
+    return "not measured" if value is None else f"{value:.3f}"
+
+
 def detection(measured: dict[str, Any], whole: dict[str, Any]) -> str:
     """Spikiness and its rivals on the same held-out pictures; `whole`: the calibration's report, on all of them."""
     lines = [
@@ -95,9 +100,9 @@ def detection(measured: dict[str, Any], whole: dict[str, Any]) -> str:
         "",
         f"Held out: {counts['memorized']} memorised, {counts['ordinary']} ordinary pictures. Spikiness is the "
         f"{probe['statistic']} of the spatial {probe['pooling']} at `{probe['site']}`, t = {probe['timestep']}, "
-        f"{measured['draws']} noise draws; among drawings alone its AUROC is {measured['auroc_in_kind']:.3f}, among "
-        f"photographs alone {measured['auroc_photographs']:.3f}, on the generated pictures that the rivals with a "
-        f"prompt are measured on {painted['auroc']:.3f} (TPR {painted['tpr_at_1fpr']:.3f}), "
+        f"{measured['draws']} noise draws; among drawings alone its AUROC is {_three(measured['auroc_in_kind'])}, "
+        f"among photographs alone {_three(measured['auroc_photographs'])}, on the generated pictures that the rivals "
+        f"with a prompt are measured on {painted['auroc']:.3f} (TPR {painted['tpr_at_1fpr']:.3f}), "
         f"with the picture's own prompt in place of the empty one {given['auroc']:.3f} (TPR "
         f"{given['tpr_at_1fpr']:.3f}).",
     ]
@@ -253,7 +258,7 @@ def tables(root: Path) -> dict[str, str]:
     if any("detection" in one for one in every.values()):
         found["families"] = evaluated.families(every)
     own, first = read("docs/own_concepts.json"), read("assets/firstpaint/search.json")
-    if own:
+    if own and own["model"] == calibration.get("fingerprint"):
         found["own"] = evaluated.own_sets(own)
     if first and first["made"]["fingerprint"] == calibration.get("fingerprint"):
         found["firstpaint"] = evaluated.first_paint(first)

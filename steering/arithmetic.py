@@ -11,6 +11,11 @@ WAYS = {"plus": "a + b", "minus": "a − b", "without": "a without what lies alo
 LEFT = 0.05  # of a vector's length, below which nothing of it is left
 
 
+def times(vector: ConceptVector, factor: float) -> ConceptVector:
+    """A concept so many times as strong: what its advice says is then that much more."""
+    return vector.replace(vectors={site: factor * v for site, v in vector.vectors.items()})
+
+
 def combined(a: ConceptVector, b: ConceptVector, way: str, name: str = "") -> ConceptVector:
     """`a` and `b` put together by one of WAYS, both as their advice has them, so that strength 1 is their sum as they
     work alone; a concept stays out of the sites at which it is not steered.

@@ -25,6 +25,7 @@ from .domain import Domain, fit, traits
 from .errors import RudderError, shorten
 from .files import as_json, home, read_json, replacing
 from .foreign import foreign
+from .memory import encoded
 from .pace import machine
 from .roc import FEW, auroc, interval, threshold_at, tpr_at_fpr
 from .samples import Sample, halves, known_world, owners_of
@@ -91,7 +92,7 @@ class Calibration:
         self.check(backbone)
         known = None
         if self.domain is not None and not isinstance(pictures, torch.Tensor):
-            shown, pictures = pictures, backbone.encode(list(pictures))  # once, for both
+            shown, pictures = pictures, encoded(backbone, pictures)  # once, for both
             known = traits(backbone, shown, pictures, seed=self.domain.seed)
         elif self.domain is not None:
             known = traits(backbone, pictures, seed=self.domain.seed)

@@ -121,7 +121,7 @@ def learn(
             continue
         condition, latents = read_as(backbone, words), list[torch.Tensor]()
         encode = lambda part, of=pictures, to=latents: to.append(backbone.encode(of[part]))  # noqa: E731
-        for count in in_batches(backbone, len(pictures), batch_size, encode):
+        for count in in_batches(backbone, len(pictures), batch_size, encode, "pictures to read"):
             done += count
             yield Progress(done, total, f"reading {name}'s pictures")
         sums: dict[str, list] = {}
@@ -200,7 +200,7 @@ def _average(
                 for site, summed in {s: store[s].sum(dim=0, dtype=torch.float64).cpu() for s in sites}.items():
                     row[site] = row[site] + summed if site in row else summed
 
-            yield from in_batches(backbone, len(latents), batch_size, read)
+            yield from in_batches(backbone, len(latents), batch_size, read, "noised pictures")
         for site in sites:
             sums.setdefault(site, []).append(row[site])
 

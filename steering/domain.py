@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 
 from .backbones.base import Backbone, read_as, repeated
 from .checks import number, whole
+from .memory import in_batches
 
 TIMESTEPS = (50, 300)
 TRAITS = ("returned", "returned_edges", "edges", "spots", "bytes", "latent_edges",
@@ -141,18 +142,22 @@ def traits(
     each of TIMESTEPS the mean squared error of the noise predicted under the empty prompt, whole and averaged over the
     plane. Every picture gets the same noise.
     """
-    found = []
-    for start in range(0, len(pictures), BATCH):
-        some = pictures[start : start + BATCH]
+    found: list[np.ndarray] = []
+
+    def one(part: slice) -> None:
+        some = pictures[part]
         if isinstance(some, torch.Tensor):
             some = backbone.decode(some.to(backbone.device, backbone.dtype))
-        latents = backbone.encode(list(some)) if encoded is None else encoded[start : start + BATCH]
+        latents = backbone.encode(list(some)) if encoded is None else encoded[part]
         made = backbone.decode(latents)
         returned = _pixels(made)
         side = returned.shape[2], returned.shape[1]
         pixels = backbone.latent_shape[1:] == returned.shape[1:3]  # its latents: nothing is lost, however it was scaled
         fitted = made if pixels else [_fitted(picture, side) for picture in some]
         found.append(np.stack([*_seen(fitted, returned), *_predicted(backbone, latents, seed)], 1))
+
+    for _ in in_batches(backbone, len(pictures), BATCH, one, "pictures to read"):
+        pass
     return np.concatenate(found)
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
@@ -18,6 +18,7 @@ from .errors import RudderError, shorten, unknown
 from .files import as_json
 from .grid import Cell, Grid
 from .png import write_png
+from .vectors import ConceptVector
 
 MOVING = ("webp", "gif", "mp4")
 VIDEO = "rudder-steering[video]"  # what to install for MP4
@@ -135,9 +136,13 @@ def _video(some: Sequence[Image.Image], milliseconds: int) -> bytes:
     return file.getvalue()
 
 
-def archive(grid: Grid) -> bytes:
-    """A zip: every cell as a PNG that carries its recipe, and grid.json with rows, strengths, recipes and what was
-    measured."""
+def archive(grid: Grid, own: Mapping[str, ConceptVector] | None = None) -> bytes:
+    """A zip: every cell as a PNG that carries its recipe; grid.json with rows, strengths, recipes and what was
+    measured; and, once each, the vectors of somebody's `own` concepts that the recipes name, without which no cell can
+    be made again."""
+    named = {name for cells in grid.cells for cell in cells for name, _ in cell.recipe.concepts}
+    kept = {name: vector for name, vector in (own or {}).items() if name in named}
+    files = {name: f"vectors/{place:02d}.safetensors" for place, name in enumerate(kept)}
     file, told = BytesIO(), []
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed:
         for row, cells in enumerate(grid.cells):
@@ -148,7 +153,9 @@ def archive(grid: Grid) -> bytes:
                 packed.writestr(name, picture.getvalue())
                 told.append({"file": name, "row": row, "column": column, "distance": round(cell.distance, 6),
                              "spikiness": cell.spikiness, "recipe": json.loads(cell.recipe.to_json())})  # fmt: skip
-        head = {"axis": grid.axis, "down": grid.down, "across": grid.across, "cells": told}
+        for name, vector in kept.items():
+            packed.writestr(files[name], vector.to_bytes())
+        head = {"axis": grid.axis, "down": grid.down, "across": grid.across, "vectors": files, "cells": told}
         packed.writestr("grid.json", as_json(head, ensure_ascii=False, indent=1))
     return file.getvalue()
 

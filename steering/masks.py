@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from .errors import RudderError, shorten
 
@@ -26,13 +26,15 @@ REMEDY = "paint it on the picture again"
 
 
 def mask_text(mask: Image.Image) -> str:
-    """A mask (white or opaque: change here) as a recipe carries it: a black and white PNG of 64x64 in base64.
+    """A mask (white, or painted on a see-through picture: change here) as a recipe carries it: a black and white PNG of
+    64x64 in base64. Of one that is not square the middle is taken, as of pictures of one's own.
 
-    RudderError for a mask that is not square or covers nothing.
+    RudderError for a mask that covers nothing.
     """
-    if mask.width != mask.height:
-        raise RudderError(f"The mask is {mask.width}x{mask.height}: give one as square as the picture.")
-    grey = mask.getchannel("A") if mask.mode in ("RGBA", "LA") else mask.convert("L")
+    seen = mask.convert("RGBA")
+    alpha, side = seen.getchannel("A"), min(mask.size)
+    grey = alpha if np.asarray(alpha).min() < 255 else seen.convert("L")
+    grey = ImageOps.fit(grey, (side, side))
     small = grey.resize((SIDE, SIDE), Image.Resampling.BOX).point(lambda v: 255 * (v >= 128)).convert("1")
     if not small.getbbox():
         raise RudderError("The mask covers nothing: paint where the change may be, or leave it out.")
@@ -50,7 +52,7 @@ def mask_of(path: Path) -> str:
         with Image.open(path, formats=("PNG", "WEBP", "BMP", "GIF")) as mask:
             if mask.width * mask.height > PIXELS:
                 raise RudderError(f"{path.name} has {mask.width}x{mask.height} pixels: scale the mask down.")
-            return mask_text(mask.convert("LA") if mask.mode in ("P", "PA") else mask)
+            return mask_text(mask)
     except OSError as error:
         told = error.strerror or "it is none of PNG, WebP, BMP and GIF"
         raise RudderError(f"{path.name} is no mask that can be read ({told}): give a PNG.") from error

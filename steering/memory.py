@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
+from PIL import Image
 
 from .backbones.base import Backbone
 from .errors import RudderError, remark
 
-_FITS: WeakKeyDictionary[Backbone, int] = WeakKeyDictionary()  # how many samples at once were found not to be too many
+_FITS: WeakKeyDictionary[Backbone, dict[str, int]] = WeakKeyDictionary()  # half of the least that was too much, by what
 
 
-def fitting(backbone: Backbone, wanted: int) -> int:
-    """How many of `wanted` samples to take at once, by what this model's memory was found to hold."""
-    return min(wanted, _FITS.get(backbone, wanted))
+def fitting(backbone: Backbone, wanted: int, what: str = "pictures") -> int:
+    """How many of `wanted` samples to take at once, by what this model's memory was found to hold of these."""
+    return min(wanted, _FITS.get(backbone, {}).get(what, wanted))
 
 
-def smaller(backbone: Backbone, size: int) -> int:
+def smaller(backbone: Backbone, size: int, what: str = "pictures") -> int:
     """Half of a batch that was too large, remembered for the model, with a Remark; RudderError for a single sample."""
     if size < 2:
         raise RudderError(
@@ -26,19 +27,34 @@ def smaller(backbone: Backbone, size: int) -> int:
             "--device cpu, or end what else fills it."
         )
     torch.cuda.empty_cache()
-    _FITS[backbone] = half = size // 2
+    half = size // 2
+    _FITS.setdefault(backbone, {})[what] = half
     remark(
-        f"{backbone.device}'s memory does not hold {size} pictures of {backbone.name} at once: it goes on with {half}."
+        f"{backbone.device}'s memory does not hold {size} {what} of {backbone.name} at once: it goes on with {half}."
     )
     return half
 
 
-def in_batches(backbone: Backbone, count: int, batch: int, make: Callable[[slice], object]) -> Iterator[int]:
+def encoded(backbone: Backbone, pictures: Sequence[Image.Image], batch: int = 32) -> torch.Tensor:
+    """Pictures as scaled latents [N, C, H, W], `batch` at a time."""
+    parts: list[torch.Tensor] = []
+
+    def encode(part: slice) -> None:
+        parts.append(backbone.encode([*pictures[part]]))
+
+    for _ in in_batches(backbone, len(pictures), batch, encode, "pictures to read"):
+        pass
+    return torch.cat(parts)
+
+
+def in_batches(
+    backbone: Backbone, count: int, batch: int, make: Callable[[slice], object], what: str = "pictures"
+) -> Iterator[int]:
     """`make` for all of `count` samples in slices of `batch`, or of as many as memory holds; yields how many each had.
 
     A slice that was too large is made again in parts: `make` must leave nothing behind before its last pass.
     """
-    start, size = 0, fitting(backbone, batch)
+    start, size = 0, fitting(backbone, batch, what)
     while start < count:
         part = slice(start, min(start + size, count))
         try:
@@ -50,4 +66,4 @@ def in_batches(backbone: Backbone, count: int, batch: int, make: Callable[[slice
             yield part.stop - part.start
             start = part.stop
         else:
-            size = smaller(backbone, part.stop - part.start)
+            size = smaller(backbone, part.stop - part.start, what)

@@ -86,17 +86,19 @@ def assess(
     At most MOST pictures of each set are read, spread over it. Both sets are read under the empty prompt, so that what
     tells them apart is seen and not said. Raises Cancelled once `stop` is set.
     """
+    from .memory import in_batches
+
     shown, others = (_some(distinct(gathered(given))) for given in (images, baseline))
     steps = sorted({vector.timesteps[vector.nearest(t)] for t in TIMESTEPS})
     found: list[dict[str, np.ndarray]] = []
     total, done = len(shown) + len(others), 0
     for pictures in (shown, others):
         parts: list[dict[str, np.ndarray]] = []
-        for start in range(0, len(pictures), batch_size):
+        read = lambda part, of=pictures, to=parts: to.append(_read(backbone, vector, of[part], steps, seed))  # noqa: E731
+        for count in in_batches(backbone, len(pictures), batch_size, read, "pictures to read"):
             if stop is not None and stop.is_set():
                 raise Cancelled("Measuring was stopped: start again when you like.")
-            parts.append(_read(backbone, vector, pictures[start : start + batch_size], steps, seed))
-            done += len(next(iter(parts[-1].values())))
+            done += count
             yield Progress(done, total, f"measuring how good {shorten(vector.name, 40)} is")
         found.append({site: np.concatenate([part[site] for part in parts]) for site in vector.sites} if parts else {})
     left_out, many = folds(features(shown), features(others), np.random.default_rng(seed)) if others else ([], 0)

@@ -1,8 +1,9 @@
 """Spikiness: how unevenly a picture's representation spreads its energy (paper, section on detection).
 
-A picture is noised a little, passes once through the network under the empty prompt, and the activation at a
-site is pooled to one number a channel. Few channels carry nearly everything for a memorised picture, many share
-it for a generalised one. Everything is seeded: the same picture, seed and draws give the same score in any batch.
+A picture is noised a little, passes once through the network under the empty prompt (of a model without one: the mean
+of its classes), and the activation at a site is pooled to one number a channel. Few channels carry nearly everything
+for a memorised picture, many share it for a generalised one. Everything is seeded: the same picture, seed and draws
+give the same score in any batch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from .activations import POOLINGS, capture, find_sites
 from .backbones.base import Backbone, read_as, repeated
 from .checks import text, whole
 from .errors import RudderError, unknown
-from .memory import fitting, in_batches
+from .memory import fitting, in_batches, smaller
 
+NOISED = "noised pictures"
 ROWS_AT_ONCE = 64  # rows of one forward pass: pictures x timesteps x draws
 PLANES = tuple(name for name in POOLINGS if name != "map")  # poolings that leave one number a channel
 
@@ -162,14 +163,14 @@ def read(
     share = max(1, ROWS_AT_ONCE // len(noises))
     group = count if at_once is None else share * at_once
     for start in range(0, count, group):
-        some, parts = slice(start, min(start + group, count)), list[dict[tuple[str, str], Tensor]]()
-        shown, told = pictures[some], texts if len(texts) == 1 else texts[some]
+        parts: list[dict[tuple[str, str], Tensor]] = []
 
-        def one(part: slice, shown: Any = shown, told: list[str] = told, parts: list = parts) -> None:
-            words = told if len(told) == 1 else told[part]
-            parts.append(_pass(backbone, shown[part], words, names, noises, poolings, seed))
+        def one(part: slice, start: int = start, parts: list = parts) -> None:
+            here = slice(start + part.start, start + part.stop)
+            words = texts if len(texts) == 1 else texts[here]
+            parts.append(_pass(backbone, pictures[here], words, names, noises, poolings, seed))
 
-        for _ in in_batches(backbone, len(shown), share, one):
+        for _ in in_batches(backbone, min(group, count - start), share, one, "pictures to read"):
             pass
         shape = (draws, len(steps))
         yield Reading({key: torch.cat([p[key] for p in parts]).unflatten(1, shape) for key in parts[0]}, steps)
@@ -192,9 +193,9 @@ def _pass(
     condition = torch.cat([read_as(backbone, p) for p in prompts])
     condition = condition if len(condition) == n else repeated(condition, n)
     found: dict[tuple[str, str], list[Tensor]] = {(s, p): [] for s in sites for p in poolings}
-    several = max(1, fitting(backbone, ROWS_AT_ONCE) // n)
-    for start in range(0, len(noises), several):
-        some = noises[start : start + several]
+
+    def one(part: slice) -> None:
+        some = noises[part]
         noised = [
             backbone.noise(latents, t, [torch.Generator().manual_seed(_draw(seed, draw, t)) for _ in range(n)])
             for draw, t in some
@@ -205,6 +206,22 @@ def _pass(
             backbone.denoise(torch.cat(noised), t, condition.repeat(len(some), *[1] * (condition.ndim - 1)))
         for (site, pooling), rows in found.items():
             rows.append(stores[pooling][site].cpu().unflatten(0, (len(some), n)).transpose(0, 1))
+
+    several = max(1, fitting(backbone, ROWS_AT_ONCE, NOISED) // n)
+    start = 0
+    while start < len(noises):
+        part = slice(start, min(start + several, len(noises)))
+        try:
+            one(part)
+            held = True
+        except torch.OutOfMemoryError:
+            if part.stop - part.start == 1:
+                raise  # fewer pictures may fit
+            held = False
+        if held:
+            start = part.stop
+        else:
+            several = max(1, smaller(backbone, n * (part.stop - part.start), NOISED) // n)
     return {key: torch.cat(rows, 1) for key, rows in found.items()}
 
 

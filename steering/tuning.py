@@ -88,12 +88,12 @@ def tune(
 ) -> Iterator[Progress | ConceptVector]:
     """Learn `name` from its pictures, search how it takes best, and yield Progress, then the vector with its advice.
 
-    `prompts`: what to paint while searching (the model's example prompts, else the baseline's). `sites` and `pooling`
-    narrow the search; `timesteps` and `draws` are `learn`'s. `budget` in seconds, without learning; one candidate is
-    tried, unless it would take PATIENCE times as long. The advice has, beside strength, range, window, halves and
-    sites: `state` "takes", "weak", "cannot" or "untried", `why` in words, and of a search `along` and `kept` at the
-    strength, and what was tried; the provenance has what `quality.assess` measured. Raises RudderError as `learn` does,
-    Cancelled once `stop` is set.
+    `prompts`: what to paint while searching (the model's example prompts, the baseline's, some classes). `sites`
+    and `pooling` narrow the search; `timesteps` and `draws` are `learn`'s. `budget` in seconds, without learning;
+    one candidate is tried, unless it would take PATIENCE times as long. The advice has, beside strength, range,
+    window, halves and sites: `state` "takes", "weak", "cannot" or "untried", `why` in words, and of a search
+    `along` and `kept` at the strength, and what was tried; the provenance has what `quality.assess` measured.
+    Raises RudderError as `learn` does, Cancelled once `stop` is set.
     """
     images, baseline = gathered(images), gathered(baseline)
     texts = list(prompts or _own_prompts(backbone, baseline_prompt))
@@ -225,9 +225,9 @@ def _told(best: dict[str, Any], sight: Sight, survives: float, count: int) -> tu
 
 
 def _own_prompts(backbone: Backbone, otherwise: str) -> list[str]:
-    """Example prompts of an embedded model, spread over its list; else some of the classes, or the one given."""
+    """Example prompts of an embedded model, spread over its list; else the one given; else some of its classes."""
     known = [row["prompt"] for row in prompts_of(backbone.name)["ordinary"]]
-    if not known and backbone.classes and backbone.classes.count:
+    if not known and not otherwise.strip() and backbone.classes and backbone.classes.count:
         known = [str(number) for number in range(backbone.classes.count)]
     return known[:: max(1, len(known) // PROMPTS)][:PROMPTS] or [otherwise]
 

@@ -86,6 +86,12 @@ class ConceptVector:
         """
         return _advice(self.provenance, self.recommended)
 
+    @property
+    def state(self) -> str:
+        """What was measured of it: "takes" or "works", "weak", "cannot" (be painted), or "untried"."""
+        told = self.recommended
+        return str(told.get("state") or ("weak" if told.get("weak") else "works" if "strength" in told else "untried"))
+
     @cached_property
     def _steps(self) -> np.ndarray:
         return np.asarray(self.timesteps)

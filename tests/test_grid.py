@@ -15,7 +15,7 @@ from PIL import Image
 from steering import exports
 from steering.axes import groups, numbers, rows_of
 from steering.backbones import load
-from steering.concepts import Progress, learn
+from steering.concepts import ConceptVector, Progress, learn
 from steering.errors import Cancelled, RudderError
 from steering.exports import animation, archive, sheet
 from steering.grid import Bench, Grid, Painted, across_models, grid, seconds, work
@@ -249,13 +249,19 @@ def test_cells_of_several_sizes_are_brought_to_the_largest(small):
     assert sheet(mixed).width > 128 and exports.frames(mixed.cells, (64, 64), 1)[0].size == (132, 64)
 
 
-def test_the_zip_remakes_its_cells(small, backbone, vector):
-    with zipfile.ZipFile(BytesIO(archive(small))) as packed:
+def test_the_zip_remakes_its_cells(small, backbone, vector, tmp_path):
+    other = vector.replace(name="not in it")
+    with zipfile.ZipFile(BytesIO(archive(small, {"red": vector, "not in it": other}))) as packed:
         told = json.loads(packed.read("grid.json"))
+        assert list(told["vectors"]) == ["red"] and len([n for n in packed.namelist() if "vectors/" in n]) == 1
+        packed.extract(told["vectors"]["red"], tmp_path)
         assert (told["across"], told["axis"]) == ([0.0, 1.0, 2.0], "prompt")
         assert len(told["cells"]) == 6
         last = told["cells"][-1]
         recipe = read_png(BytesIO(packed.read(last["file"])))
     assert json.loads(recipe.to_json()) == last["recipe"]
-    again = finish(sample(backbone, recipe, Steering.from_recipe(recipe, {"red": vector}))).images[0]
+    known = {name: ConceptVector.load(tmp_path / place, backbone) for name, place in told["vectors"].items()}
+    again = finish(sample(backbone, recipe, Steering.from_recipe(recipe, known))).images[0]
     assert np.abs(np.asarray(again, int) - np.asarray(small.cells[1][2].image, int)).max() <= 1
+    with zipfile.ZipFile(BytesIO(archive(small))) as packed:
+        assert json.loads(packed.read("grid.json"))["vectors"] == {}, "shipped concepts are everywhere"

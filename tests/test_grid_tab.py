@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import zipfile
+from dataclasses import replace
 
 import gradio as gr
 import pytest
 from PIL import Image
 
+from steering.backbones.base import LABELS
 from steering.errors import Cancelled, RudderError
 from steering.exports import films
 from steering.grid import CELLS_LIMIT
@@ -27,7 +29,10 @@ MODELS: dict[str, str] = {}
 
 @pytest.fixture(scope="module")
 def studio(tiny_folder) -> Studio:
-    return open_studio(str(tiny_folder), device="cpu")
+    made = open_studio(str(tiny_folder), device="cpu")
+    named = {label: [name for name, site in made.backbone.sites().items() if site.label == label] for label in LABELS}
+    made.groups = {label: sites for label, sites in named.items() if label != "composition"}  # as if measured to hold
+    return made
 
 
 @pytest.fixture
@@ -100,6 +105,7 @@ def test_a_stopped_grid_keeps_its_whole_rows_and_an_older_one_never_starts(studi
      ("seed", "one, two", "0..1 [5]", "row of seeds"), ("seed", "1..2", "much", "row of strengths"),
      ("seed", "1..2", "0..1e9 [3]", "strength"), ("concept", "rad", "0..1 [5]", "concept named 'rad'"),
      ("concept", "", "0..1 [5]", "0 rows"), ("window", "9:1", "0..1 [5]", "window"), ("sites", "hue", "0, 1", "group"),
+     ("sites", "composition", "0, 1", "no group of sites named 'composition'"),
      ("model", "other", "0, 1", "kind of rows"), ("colour", "1", "0, 1", "kind of rows"),
      ("prompt", "x" * 9999, "0, 1", "characters"), ("prompt", "x\n" * 10**6, "0, 1", "characters")],
 )  # fmt: skip
@@ -127,6 +133,8 @@ def test_the_tab_opens_with_something_worth_seeing(studio: Studio, owner: Sessio
     axes = [name for _, name in kinds(studio, ["one"])]
     assert axes == ["seed", "prompt", "concept", "window", "sites"], "one model is no choice"
     assert "model" in [name for _, name in kinds(studio, ["one", "other"])]
+    assert "composition" not in first_rows(studio, owner, "sites", panel(), [])
+    assert "sites" not in [name for _, name in kinds(replace(studio, groups={}), ["one"])], "names that hold, or none"
     assert first_axis(studio) == "seed", "a model without concepts"
     for axis in axes:
         rows = first_rows(studio, owner, axis, panel(), [])

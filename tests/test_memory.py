@@ -61,7 +61,10 @@ def test_a_strip_is_painted_in_parts(fresh, vector, monkeypatch, rows):
     assert close(made.latents, whole.latents)
     assert made.prefix.key == whole.prefix.key and close(made.prefix.latents, whole.prefix.latents)
     steps = [item for item in items if isinstance(item, Step)]
-    assert all(step.index <= step.total for step in steps)
+    after = steps[
+        max(place for place, step in enumerate(steps) if step.index == 1) :
+    ]  # the last part that was begun anew
+    assert [step.index for step in after] == [*range(1, len(after) + 1)] and after[-1].total == len(after)
     before = len(cramped.asked)
     finish(strip(fresh, RECIPE, steering, STRENGTHS, prefix=made.prefix))
     assert max(cramped.asked[before:]) <= cramped.rows, "what does not fit is not tried again"
@@ -95,6 +98,19 @@ def test_learning_and_scoring_take_fewer_at_once(fresh, monkeypatch):
     for site, rows in vector.vectors.items():
         assert torch.allclose(again.vectors[site], rows, atol=1e-5)
     assert spikiness(fresh, shown, probe, draws=3).mean == pytest.approx(scores, abs=1e-5)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("rows", [1, 3])
+def test_one_picture_is_scored_noise_by_noise(tiny_folder, monkeypatch, rows):
+    """A picture's draws and timesteps are rows of one pass: they are what has to be fewer."""
+    shown, known, fresh = pictures(1), load(tiny_folder), load(tiny_folder)
+    probe = Probe(known.defaults["scored"][0], 50)
+    cramp(fresh, monkeypatch, rows)
+    made = spikiness(fresh, shown, probe, draws=4)
+    assert made.mean == pytest.approx(spikiness(known, shown, probe, draws=4).mean, abs=1e-5)
+    several = spikiness(fresh, pictures(3), probe, draws=4).mean
+    assert several == pytest.approx(spikiness(known, pictures(3), probe, draws=4).mean, abs=1e-5)
 
 
 @pytest.mark.filterwarnings("default")

@@ -59,13 +59,17 @@ def test_masks_travel_in_recipes_and_shrink_to_latents():
     assert weights(recipe.mask, (4, 4))[0, 0].tolist() == [[1, 1, 0, 0]] * 4
     see_through = Image.merge("LA", (Image.new("L", (96, 96)), LEFT))
     assert mask_text(see_through) == recipe.mask, "what was painted on a transparent canvas"
+    for opaque in (LEFT.convert("RGBA"), LEFT.convert("LA"), LEFT.convert("P"), LEFT.convert("RGB"), LEFT.convert("1")):
+        assert mask_text(opaque) == recipe.mask, "black and white, whatever the kind of file"
+    wide = Image.new("L", (3 * LEFT.width, LEFT.height))
+    wide.paste(LEFT, (LEFT.width, 0))
+    assert mask_text(wide) == recipe.mask, "the middle, as of a picture that is not square"
     assert "mask" not in RECIPE.to_json()
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: mask_text(Image.new("L", (8, 9), 255)), "as square as the picture"),
         (lambda: mask_text(Image.new("L", (8, 8))), "covers nothing"),
         (lambda: Recipe(mask="no mask"), "cannot be read"),
         (lambda: Recipe(mask="AAAA"), "cannot be read"),

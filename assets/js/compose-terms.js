@@ -65,7 +65,9 @@ window.RudderTerms = (() => {
       range.setAttribute("aria-label", `Strength of ${told.title}`);
       range.setAttribute("aria-valuetext", `strength ${Rudder.signed(term.strength)}`);
       node.setAttribute("aria-label", `Term: ${told.title}`);
-      const usual = term.operator === "erase" ? "1 erases it whole" : `measured to work: ${Rudder.signed(from)} to ${Rudder.signed(to)}, best ${Rudder.signed(told.strength)}`;
+      const how = { takes: "measured to work", works: "measured to work", weak: "measured to take only a little", cannot: "measured not to take" };
+      const usual = term.operator === "erase" ? "1 erases it whole"
+        : `${how[told.state] || "not measured yet"}: ${Rudder.signed(from)} to ${Rudder.signed(to)}, ${how[told.state] ? "best" : "start at"} ${Rudder.signed(told.strength)}`;
       const away = term.operator !== "erase" && term.strength < 0 ? "; negative: away from it" : "";
       find(".rd-dial-said").textContent = `${usual}${away}`;
       const [, sentence, formula] = operators[term.operator];

@@ -84,7 +84,7 @@ window.Rudder = (() => {
   }
 
   /* A dropped picture goes through the same upload button as a chosen one; the innermost target takes it. Several files,
-     and what is no picture, are left to drop.js, which knows where they go. */
+     vectors and archives are left to drop.js, which knows where they go. */
   function watchDrops(target, button) {
     const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
     target.addEventListener("dragover", (event) => {

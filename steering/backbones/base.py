@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Predict = Callable[[Tensor, Any], Tensor]  # noisy latents and their level to the (guided) prediction
 
+_MEANS: WeakKeyDictionary[Backbone, Tensor] = WeakKeyDictionary()  # of a model's classes, where there is no empty text
 LABELS = ("composition", "shape", "style", "detail")
 
 
@@ -153,10 +155,13 @@ def in_order(backbone: Backbone, without: Any, given: Any) -> tuple[Any, Any]:
 def read_as(backbone: Backbone, text: str = "") -> Tensor:
     """The condition [1, ...] under which pictures are read: that of a text or, for the empty text of a model that was
     never trained without a class, the mean of all its classes."""
-    count = backbone.classes.count if backbone.classes else 0
-    if text.strip() or backbone.guides or not count:
+    classes = backbone.classes
+    if text.strip() or backbone.guides or classes is None or not classes.count:
         return backbone.condition([text])
-    return backbone.condition([str(number) for number in range(count)]).mean(0, keepdim=True)
+    if backbone not in _MEANS:
+        names = [classes.labels.get(number, str(number)) for number in range(classes.count)]
+        _MEANS[backbone] = backbone.condition(names).mean(0, keepdim=True)
+    return _MEANS[backbone]
 
 
 def repeated(condition: Tensor, count: int) -> Tensor:

@@ -149,7 +149,11 @@ def concept_combine(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The vector file (NAME.safetensors).")] = None,
     json_: Json = False,
 ) -> None:
-    """Add concepts, each times a number, and take away what lies along others."""
+    """Add concepts as they work alone, each times a number, and take away what lies along others.
+
+    Strength 1 of the result is the sum of each one's recommended strength times its number.
+    """
+    from ..arithmetic import combined, times
     from ..concepts import ConceptVector
     from ..recipe import Recipe
     from .arguments import concepts_asked
@@ -157,15 +161,15 @@ def concept_combine(
 
     read = lambda one: ConceptVector.load(vector_path(one, model or "tiny-sd"))  # noqa: E731
     parts = [
-        vector if one.strength is None else vector * one.strength
+        vector if one.strength is None else times(vector, one.strength)
         for one in concepts_asked(terms, Recipe())
         for vector in [read(one.name)]
     ]
     made = parts[0]
     for part in parts[1:]:
-        made = made + part
+        made = combined(made, part, "plus")
     for one in without or ():
-        made = made.without(read(one))
+        made = combined(made, read(one), "without")
     made = made.replace(name=name)
     path = out or unnamed(Path(f"{slug(name)}.safetensors"))
     made.save(path)

@@ -49,6 +49,10 @@ def judged(vector: ConceptVector, alike: Sequence[tuple[str, float]]) -> dict[st
     }
 
 
+MEASURED = {"takes": "measured to work", "works": "measured to work", "weak": "where it was measured to take a little",
+            "cannot": "where it was measured not to take"}  # fmt: skip
+
+
 def in_words(vector: ConceptVector, asked: str, prompt: str, alike: Sequence[tuple[str, float]] = ()) -> str:
     """A vector for people: what it is, whether it takes and is any good, how to use it, where it acts, how it was
     learned.
@@ -64,7 +68,7 @@ def in_words(vector: ConceptVector, asked: str, prompt: str, alike: Sequence[tup
         str(told.get("why", "")),
         "",
         f"Use it      {example(asked, prompt)}",
-        f"Strength    {advice['strength']:g} is {'measured to work' if 'strength' in told else 'a cautious start'}; "
+        f"Strength    {advice['strength']:g} is {MEASURED.get(vector.state, 'a cautious start')}; "
         f"slide from {advice['range'][0]:g} to {advice['range'][1]:g}",
         f"Added       from {100 * advice['window'][0]:.0f} to {100 * advice['window'][1]:.0f} % of the steps, in "
         f"{HALVES[advice['halves']]}",

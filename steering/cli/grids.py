@@ -84,6 +84,7 @@ def grid(
     from .. import exports
     from ..axes import rows_of
     from ..calibration import shipped
+    from ..concepts import library
     from ..grid import Bench, across_models, check_size, seconds
     from ..grid import grid as run
     from ..pace import about, measure
@@ -110,13 +111,16 @@ def grid(
         time = seconds(recipes, len(across), measure(backbone), calibration.draws if calibration else 0)
         say(f"{len(recipes) * len(across)} pictures, {about(time)}")
         made = ended(run(backbone, recipes, vectors, across, axis=axis, calibration=calibration), "painting the grid")
-    path = out or unnamed(Path(f"{slug(recipe.prompt)}-grid.png"))
+    shipped_here, path = library(backbone.name), out or unnamed(Path(f"{slug(recipe.prompt)}-grid.png"))
     title = ", ".join([recipe.prompt or "no prompt", *vectors]) if axis != "prompt" else ", ".join(vectors)
     with replacing(path, "sheet", SHEET) as part:
         exports.sheet(made, scale, title).save(part, format="PNG")
     for what, data in (
         ("animation", lambda: exports.animation(made, kind=kind)),
-        ("archive", lambda: exports.archive(made)),
+        (
+            "archive",
+            lambda: exports.archive(made, {name: v for name, v in vectors.items() if name not in shipped_here}),
+        ),
     ):
         place, ours = places[what]
         if place:

@@ -115,8 +115,8 @@ def learned(backbone: Backbone, names: Sequence[str] = STYLES) -> dict[str, Conc
         path = shipped[name].vector_path if name in shipped else None
         if path is None:
             raise RudderError(
-                f"The concept {name!r} has no vector for {backbone.name}: `python -m training.concepts vectors` "
-                "learns it."
+                f"The concept {name!r} has no vector for {backbone.name}: `python -m training.concepts vectors --model "
+                f"{backbone.name}` learns it."
             )
         found[name] = ConceptVector.load(path, backbone)
     return found

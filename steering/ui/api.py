@@ -32,6 +32,7 @@ from .api_concepts import combine, concepts, learn, learn_from_prompts
 from .audit import LIMITS as SCANNED
 from .audit import audit
 from .calls import Verb, Work, files_of, offer, sent
+from .grid_asked import within
 from .pictures import file_name
 from .reading import UNCALIBRATED, reading
 from .session import Session, size_of
@@ -152,11 +153,12 @@ def grid(
         ready = yield from wanted(room, recipe, concepts, vectors, folder, window, sites, halves)
         backbone, recipe = room.studio.backbone, ready.recipe
         each = rows_of(down, told, recipe, ready.vectors, backbone) if down else (("", recipe),)
+        within(room.studio, len(each), len(asked))
         in_time(room, sum(work(one, len(asked) + 1) for _, one in each))
         options = {"axis": down, "calibration": room.studio.calibration}
         item: Grid = yield from ended(room.run(painted_grid, each, ready.vectors, asked, **options))
         packed = folder / "grid.zip"
-        packed.write_bytes(archive(item))
+        packed.write_bytes(archive(item, ready.own))
         tables = {
             "distances": [[round(cell.distance, 6) for cell in row] for row in item.cells],
             "spikiness": [[cell.spikiness for cell in row] for row in item.cells],

@@ -15,6 +15,7 @@ from ..checks import text, whole
 from ..concepts import ConceptVector, Progress
 from ..images import OnDisk, open_images
 from ..pace import PAGE_SECONDS
+from ..quality import doubts, quality_of
 from ..recipe import SEED_KEPT
 from ..references import evened, paint_references
 from ..references import provenance as painted_as
@@ -124,7 +125,11 @@ def _vector(folder: Path, vector: ConceptVector, remarks: list[str]) -> tuple[di
     """A vector's file, and what is told of it."""
     path = folder / f"{_plain(vector.name)}.safetensors"
     vector.save(path)
-    return sent(path), {"name": vector.name, "advice": vector.advice, "remarks": remarks}
+    told = {"name": vector.name, "advice": vector.advice, "state": vector.state, "remarks": remarks}
+    found = quality_of(vector)
+    best = found.best(vector.advice["sites"]) if found else None
+    apart = {"told_apart": best[1].auroc, "of_the_activations": round(found.share(), 4)} if found and best else {}
+    return sent(path), {**told, **apart, "doubts": doubts(vector, ())}
 
 
 def _contact(folder: Path, sets: Sequence[OnDisk]) -> dict[str, Any]:

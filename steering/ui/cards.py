@@ -70,7 +70,7 @@ def judged(
         figures.append(["Length", f"{100 * found.share(used):.0f} % of the activations’"])
     if len(figures) < 3 and alike:
         figures.append(["Nearest", f"{shorten(alike[0][0], 24)}, cosine {_signed(alike[0][1])}"])
-    state = str(vector.recommended.get("state") or ("works" if "strength" in vector.recommended else "untried"))
+    state = vector.state
     return {
         "state": state if state in STATES else "untried",
         "says": STATES.get(state, STATES["untried"]),

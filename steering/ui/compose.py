@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ..concepts import ConceptVector
-from ..errors import RudderError, unknown
+from ..errors import RudderError, shorten, unknown
 from ..images import open_images
 from ..keeping import read_recipe, read_vectors
 from ..pace import timed
@@ -21,7 +21,7 @@ from .asked import mapping, sent_by
 from .compose_asked import AGAIN, MOST_TERMS, job_of, keep_picture, state_of
 from .compose_run import paint
 from .panels import MOST_GUIDANCE, MOST_STEPS
-from .permalink import Part, link
+from .permalink import LOST, Part, link
 from .pictures import ONE, web_picture
 from .reading import reading
 from .restore import bounded, known_as
@@ -129,15 +129,19 @@ def compose_part(studio: Studio, made: Compose) -> Part:
     """The workbench in the address: all of it but pictures of one's own, and concepts made by oneself."""
 
     def read(owner: Session, told: Mapping[str, str]) -> tuple[list[Any], str]:
-        return [linked(studio, owner, told["bench"]) if "bench" in told else gr.skip()], ""
+        if "bench" not in told:
+            return [gr.skip()], ""
+        message, lost = linked(studio, owner, told["bench"])
+        return [message], lost
 
     return Part(made.link, "compose", (made.bench,), read, speaks=True)
 
 
-def linked(studio: Studio, session: Session, told: str) -> dict[str, Any]:
-    """What a link says of the workbench, {"recipe", "way", "words"} as JSON, as the workbench's message.
+def linked(studio: Studio, session: Session, told: str) -> tuple[dict[str, Any], str]:
+    """What a link says of the workbench, {"recipe", "way", "words"} as JSON, as the workbench's message; and a sentence
+    where concepts of it are not here, without which it is restored.
 
-    Raises RudderError for what is no such thing, another model, or a concept that is not here.
+    Raises RudderError for what is no such thing, or another model.
     """
     try:
         state = mapping(json.loads(told))
@@ -145,12 +149,14 @@ def linked(studio: Studio, session: Session, told: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RudderError("This link is damaged: copy it again where it was made.") from error
     known = [*studio.concepts, *session.vectors]
-    for name, _ in recipe.concepts:
-        if name not in known:
-            raise unknown("concept", name, known, ABSENT)
+    lost = [name for name, _ in recipe.concepts if name not in known]
+    here = [place for place, (name, _) in enumerate(recipe.concepts) if name in known]
+    uses = tuple(recipe.uses[place] for place in here if place < len(recipe.uses))
+    recipe = replace(recipe, concepts=tuple(recipe.concepts[place] for place in here), uses=uses)
     job = job_of(studio, session, {**state, "own": "", "recipe": json.loads(replace(recipe, picture="").to_json())})
     message = _brought_back(studio, session, replace(job.recipe, picture=recipe.picture), {})
-    return {**message, "state": {**message["state"], "way": job.way, "words": job.words}}
+    said = LOST.format(name=" and ".join(repr(shorten(name, 40)) for name in lost)) if lost else ""
+    return {**message, "state": {**message["state"], "way": job.way, "words": job.words}}, said
 
 
 def _brought_back(studio: Studio, session: Session, recipe: Recipe, names: Mapping[str, str]) -> dict[str, Any]:
@@ -244,7 +250,7 @@ def _advice(studio: Studio, vector: ConceptVector | None) -> dict[str, Any]:
     if vector is None:
         sites = list(studio.backbone.defaults["sites"])
         return {"strength": 1.0, "range": [0.0, 1.5], "window": [0.5, 0.95], "halves": "both", "sites": sites,
-                "advised": sites}  # fmt: skip
+                "advised": sites, "state": "untried"}  # fmt: skip
     told = vector.advice
     return {
         "strength": round(float(told["strength"]), 4),
@@ -253,6 +259,7 @@ def _advice(studio: Studio, vector: ConceptVector | None) -> dict[str, Any]:
         "halves": told["halves"],
         "sites": list(vector.sites),
         "advised": list(told["sites"] or vector.sites),
+        "state": vector.state,
     }
 
 

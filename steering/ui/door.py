@@ -60,7 +60,7 @@ addEventListener("DOMContentLoaded", () => {
     let next = ASK;
     try {
       const answer = await fetch("./", { method: "HEAD", cache: "no-store" });
-      const told = answer.headers.get("X-Rudder-Door");
+      const told = answer.headers.get("$MARK");
       if (!told && answer.status < 500) { location.reload(); return; }  // 5xx: a proxy in front of a closed port
       const { text, seconds, closing, refused } = JSON.parse(decodeURIComponent(told));
       if (refused) { location.reload(); return; }  // the page says why
@@ -164,7 +164,7 @@ def kept_message(model: str) -> dict[str, Any] | None:
 
 def _page(words: str, painted: dict[str, Any] | None) -> str:
     style = (ASSETS / "css" / "rudder.css").read_text(encoding="utf-8")
-    script = SCRIPT.replace("$ASK", f"{1000 * ASK:g}")
+    script = SCRIPT.replace("$ASK", f"{1000 * ASK:g}").replace("$MARK", MARK)
     kept = json.dumps(painted).replace("<", "\\u003c")
     stage = f'<div id="rd-stage-column">{LEDE}{STAGE}</div>' if painted else ""
     return (

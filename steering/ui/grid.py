@@ -195,7 +195,7 @@ def taken(owner: Session, kind: Any) -> str:
         sheet.save(path, format="PNG")
         return str(path)
     if kind == "zip":
-        data = exports.archive(grid)
+        data = exports.archive(grid, owner.vectors)
     else:
         room = SWEEP_SIDE if len(grid.cells) == 1 else SWEEP_SIDE // 2
         data = exports.animation(grid, kind=kind, scale=max(1, room // side))

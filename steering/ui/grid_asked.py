@@ -48,6 +48,7 @@ def kinds(studio: Studio, models: Sequence[str]) -> list[tuple[str, str]]:
     titles = TITLES if classes is None else TITLES | {"prompt": "Classes"}
     lacking = {"model"} if len(models) < 2 or zero_gpu() else set()
     lacking |= {"prompt"} if classes is not None and not classes.count else set()
+    lacking |= set() if studio.groups else {"sites"}  # no group's name was measured to hold
     return [(titles[axis], axis) for axis in DOWN if axis not in lacking]
 
 
@@ -71,7 +72,8 @@ def first_rows(studio: Studio, owner: Session, axis: str, panel: Panel, models: 
     if axis == "sites":
         had = vectors_of(studio, owner)
         base = Recipe(concepts=((panel.concept, 1.0),))
-        return ", ".join(groups(base, had, studio.backbone) if panel.concept in had else ()) or "shape, style"
+        there = groups(base, had, studio.backbone) if panel.concept in had else studio.groups
+        return ", ".join(name for name in studio.groups if name in there)
     return WINDOWS if axis == "window" else ", ".join(models)
 
 
@@ -115,20 +117,30 @@ def asked(
     made = rows_of(axis, rows, base, vectors, studio.backbone)
     if axis == "prompt":
         made = tuple((label, replace(recipe, prompt=prompt(studio, label))) for label, recipe in made)
-    for label, _ in made if axis == "model" else ():
-        if label not in models:
-            raise unknown("model on this page", label, models)
-    check_size(len(made), len(strengths), CELLS)
-    pixels = len(made) * len(strengths) * studio.backbone.resolution**2
+    for kind, what, known in (("model", "model on this page", models), ("sites", "group of sites", [*studio.groups])):
+        for label, _ in made if axis == kind else ():
+            if label not in known:
+                raise unknown(what, label, known)
+    within(studio, len(made), len(strengths))
     time = duration(studio, Asked(made, strengths, axis, vectors))
-    if pixels > PIXELS or (time or 0) > PAGE_SECONDS:
-        much = f"{pixels / 1e6:.0f} megapixels" if pixels > PIXELS else about(time or 0)
-        most = f"{PIXELS / 1e6:.0f}" if pixels > PIXELS else about(PAGE_SECONDS).removeprefix("about ")
-        raise RudderError(
-            f"This grid would take {much}, and the page allows {most}: take fewer cells or steps, or use `rudder grid` "
-            "on the command line."
-        )
+    if (time or 0) > PAGE_SECONDS:
+        raise _too_much(about(time or 0), about(PAGE_SECONDS).removeprefix("about "))
     return Asked(made, strengths, axis, vectors)
+
+
+def within(studio: Studio, rows: int, columns: int) -> None:
+    """RudderError for more cells or pixels than the page holds."""
+    check_size(rows, columns, CELLS)
+    pixels = rows * columns * studio.backbone.resolution**2
+    if pixels > PIXELS:
+        raise _too_much(f"{pixels / 1e6:.0f} megapixels", f"{PIXELS / 1e6:.0f}")
+
+
+def _too_much(much: str, most: str) -> RudderError:
+    return RudderError(
+        f"This grid would take {much}, and the page allows {most}: take fewer cells or steps, or use `rudder grid` on "
+        "the command line."
+    )
 
 
 def duration(studio: Studio, wanted: Asked) -> float | None:
