@@ -16,6 +16,7 @@ from PIL import Image
 from steering import tuning
 from steering.concepts import Progress
 from steering.errors import Cancelled, RudderError
+from steering.pace import Pace
 from steering.quality import quality_of
 from steering.ui import cards, library, trays
 from steering.ui.own_set import add_vector, learn_trays, vector_file
@@ -195,6 +196,19 @@ def test_two_prompts_fill_the_trays_as_they_are_painted(studio: Studio):
     session.stop_task("learn")
     with pytest.raises(Cancelled):
         list(run)
+    assert len(session.trays["concept"].shots) == 5, "nothing came of it, so what was there is there again"
+
+
+def test_painting_replaces_no_uploaded_picture_and_takes_no_hours(studio: Studio, tmp_path: Path, monkeypatch):
+    session = Session()
+    filled(studio, session, "baseline", saved(tmp_path, 3))
+    with pytest.raises(RudderError, match="pictures of yours here.*clear both sets first"):
+        list(trays.paint(studio, session, ("a red car", "a car"), 5, ""))
+    assert len(session.trays["baseline"].shots) == 3
+    trays.clear(session, "baseline")
+    monkeypatch.setattr(studio, "pace", Pace(60.0, 60.0))
+    with pytest.raises(RudderError, match="Painting 10 pictures would take about .* and the page allows 60 min"):
+        list(trays.paint(studio, session, ("a red car", "a car"), 5, ""))
 
 
 def test_names_sums_and_farewells(studio: Studio, vector, tmp_path: Path):

@@ -17,6 +17,7 @@ from ..checks import text, whole
 from ..concepts import Progress
 from ..errors import Cancelled, RudderError, shorten
 from ..images import Limits, OnDisk, named_images
+from ..pace import PAGE_SECONDS, about
 from ..references import evened, name_of, provenance, rows_of
 from .pictures import square, thumbnail, weight
 from .session import Session
@@ -25,6 +26,7 @@ from .studio import Studio
 SIDES = ("concept", "baseline")
 LEAST, MOST = 5, 500  # pictures of a tray that are learned from
 COUNT = (5, 100)  # pictures that are painted for a side
+PAINTING = 4 * PAGE_SECONDS  # for both sides, as by program
 LIMITS = Limits(files=MOST, file_bytes=20 * 2**20, total_bytes=200 * 2**20)  # of one upload
 THUMB = 56
 STOPPED = "Reading was stopped: what was read stays."
@@ -130,8 +132,11 @@ def paint(
     """Paint `count` pictures for each of two prompts, at the same seeds, into the two trays, which grow as it goes.
 
     `traits`: groups with semicolons between them, alternatives with commas (see `references.evened`). What was painted
-    before is not painted again. RudderError for prompts that are empty or the same, Cancelled when stopped.
+    before is not painted again. RudderError for prompts that are empty or the same, for trays that hold pictures of
+    one's own, and where it would take too long here; Cancelled when stopped.
     """
+    if any(shot.path.parent.name in SIDES for side in SIDES for shot in tray_of(session, side).shots.values()):
+        raise RudderError("There are pictures of yours here, which painted ones would replace: clear both sets first.")
     number = whole("The number of pictures", count, *COUNT)
     said = [text(f"The {title} prompt", prompt, 2000).strip()
             for title, prompt in zip(("first", "second"), prompts, strict=True)]  # fmt: skip
@@ -142,15 +147,25 @@ def paint(
     groups = [part for part in text("The traits", traits or "", 500).split(";") if part.strip()]
     sides = [rows_of(evened(prompt, groups), number, seed) for prompt in said]
     rows = [row for pair in zip(*sides, strict=True) for row in pair]  # in turn, so that both sheets grow
-    folder = session.folder() / "references"
+    steps = len(rows) * studio.backbone.defaults["num_inference_steps"]
+    if studio.pace is not None and steps * studio.pace.together > PAINTING:
+        raise RudderError(
+            f"Painting {len(rows)} pictures would take {about(steps * studio.pace.together)} here, and the page allows "
+            f"{about(PAINTING).removeprefix('about ')}: ask for fewer, or use `rudder concept learn --prompts`."
+        )
+    folder, before = session.folder() / "references", dict(session.trays)
     for side, prompt, some in zip(SIDES, said, sides, strict=True):
         session.trays[side] = Tray(prompt=prompt, painted=provenance(some, studio.backbone))
-    with session.task("learn") as stop:
-        for item in studio.refer(rows, folder, stop=stop):
-            for side, some in zip(SIDES, sides, strict=True):
-                _gather(session.trays[side], some, folder)
-            if isinstance(item, Progress):
-                yield Progress(item.done, item.total, f"painting {item.done} of {item.total} pictures")
+    try:
+        with session.task("learn") as stop:
+            for item in studio.refer(rows, folder, stop=stop):
+                for side, some in zip(SIDES, sides, strict=True):
+                    _gather(session.trays[side], some, folder)
+                if isinstance(item, Progress):
+                    yield Progress(item.done, item.total, f"painting {item.done} of {item.total} pictures")
+    finally:
+        if not any(session.trays[side].shots for side in SIDES):
+            session.trays = before  # what was painted before is there again
 
 
 def prune(session: Session, side: str, key: str, out: bool) -> None:
