@@ -137,6 +137,11 @@ def told(found: Inverted) -> str:
     """How well a picture can be painted by the model, in one sentence."""
     if found.floor > FAR:
         return f"Its autoencoder cannot hold this picture (error {found.floor:.2f}): what is steered is another one."
+    if found.error > FAR and found.way == "ddim":
+        return (
+            f"The way back misses this picture (error {found.error:.2f}): the model could never paint it, or guidance is "
+            "too strong to be undone. Lower it to 1, or invert edit-friendly."
+        )
     if found.error > FAR:
         return f"This model could never paint this picture (error {found.error:.2f}): edits change what it never was."
     return f"The model paints this picture again with an error of {found.error:.3f} ({found.floor:.3f} of it decoding)."
