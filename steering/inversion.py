@@ -139,8 +139,8 @@ def told(found: Inverted) -> str:
         return f"Its autoencoder cannot hold this picture (error {found.floor:.2f}): what is steered is another one."
     if found.error > FAR and found.way == "ddim":
         return (
-            f"The way back misses this picture (error {found.error:.2f}): the model could never paint it, or guidance is "
-            "too strong to be undone. Lower it to 1, or invert edit-friendly."
+            f"The way back misses this picture (error {found.error:.2f}): the model could never paint it, or guidance "
+            "is too strong to be undone. Lower it to 1, or invert edit-friendly."
         )
     if found.error > FAR:
         return f"This model could never paint this picture (error {found.error:.2f}): edits change what it never was."
