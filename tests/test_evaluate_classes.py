@@ -64,7 +64,7 @@ def told_classes(request, tmp_path: Path, monkeypatch):
     backbone = load(folder.name)
     *_, vector = learn(backbone, "sketch", pictures(2, size=16), pictures(2, seed=5, size=16), timesteps=(100, 500))
     for name in (*common.STYLES, "glasses"):
-        vector.replace(name=name, recommended={"strength": 100.0}).save(concepts / name / f"{folder.name}.safetensors")
+        vector.replace(name=name, recommended={"strength": 60.0}).save(concepts / name / f"{folder.name}.safetensors")
     return backbone
 
 
