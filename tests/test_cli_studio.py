@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from steering.arithmetic import combined, times
 from steering.cli.arguments import Asked, concepts_asked
 from steering.concepts import ConceptVector
 from steering.errors import RudderError
@@ -131,15 +132,15 @@ def test_concepts_are_combined(rudder, home: Path):  # noqa: F811
         (home / "assets" / "concepts" / "red" / "tiny-sd.safetensors", path, json.loads(out)["path"])
     )  # fmt: skip
     assert code == 0 and both.name == "both"
-    works, other = (vector.advice["strength"] for vector in (red, blue))
+    due = combined(red, times(blue, 0.5), "plus")
     for site, v in both.vectors.items():
-        torch.testing.assert_close(v, works * red.vectors[site] + 0.5 * other * blue.vectors[site])
-    assert both.advice["strength"] == 1.0 and both.state == "untried"
+        torch.testing.assert_close(v, due.vectors[site])
+    assert both.advice == due.advice and both.state == "untried" and both.advice["strength"] == 1.0
     assert rudder("concept", "combine", "rest", "red", "--without", f"./{path}")[0] == 0
     rest = ConceptVector.load("rest.safetensors")
     for site, v in rest.vectors.items():
-        assert ((v * blue.vectors[site]).sum(1).abs() < 1e-4 * v.norm() * blue.vectors[site].norm()).all()
-        assert (v.norm(dim=1) <= works * red.vectors[site].norm(dim=1) * (1 + 1e-5)).all()
+        assert ((v * blue.vectors[site]).sum(1).abs() <= 1e-4 * v.norm() * blue.vectors[site].norm()).all()
+        assert (v.norm(dim=1) <= red.advice["strength"] * red.vectors[site].norm(dim=1) * (1 + 1e-5)).all()
     code, out, _ = rudder("concept", "combine", "x", "nothing", "--json")
     assert code == 2 and "nothing" in out
 
