@@ -206,7 +206,7 @@ def test_painting_replaces_no_uploaded_picture_and_takes_no_hours(studio: Studio
         list(trays.paint(studio, session, ("a red car", "a car"), 5, ""))
     assert len(session.trays["baseline"].shots) == 3
     trays.clear(session, "baseline")
-    monkeypatch.setattr(studio, "pace", Pace(60.0, 60.0))
+    monkeypatch.setattr(studio, "pace", Pace(900.0, 900.0))
     with pytest.raises(RudderError, match="Painting 10 pictures would take about .* and the page allows 60 min"):
         list(trays.paint(studio, session, ("a red car", "a car"), 5, ""))
 

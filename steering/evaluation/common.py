@@ -205,7 +205,9 @@ def taken(styles: np.ndarray, target: int) -> np.ndarray:
 
 
 def path_of(frames: list[Image.Image]) -> dict[str, np.ndarray]:
-    """How far each frame has moved, and the largest share of the whole path that one step makes."""
+    """How far each frame has moved, and the largest share of the whole path that one step makes, NaN where there is
+    none."""
     table = distances(frames, frames)
     steps = np.array([table[i, i + 1] for i in range(len(frames) - 1)])
-    return {"moved": table[0], "largest_step": np.full(len(frames), steps.max() / max(steps.sum(), 1e-9))}
+    largest = steps.max() / steps.sum() if steps.sum() > 1e-6 else np.nan
+    return {"moved": table[0], "largest_step": np.full(len(frames), largest)}

@@ -44,7 +44,7 @@ def test_a_new_picture_gets_a_new_reading(visit):
     one = visit()
     before = one.page.inner_text(".rd-reading.is-a figcaption >> nth=0")
     assert one.page.locator("#rd-picker-a input:checked").count() == 1
-    one.page.fill("#rd-prompt-a textarea", "a cactus on a sea background")
+    one.page.fill("#rd-prompt-a textarea", "a neon sign of a guitar on a night background")
     one.generate()
     assert one.page.locator("#rd-picker-a input:checked").count() == 0, (
         "no example is chosen while the words are others"

@@ -105,7 +105,7 @@ def test_the_exact_pictures_come_first_and_the_slider_moves_meanwhile(visit):
     frames = one.page.locator("[data-helm=both] .rd-dots i").count()
     low, high = one.ends()
     one.page.evaluate(MOVE, low + 0.6 * (high - low))
-    assert one.strength() == pytest.approx(low + 0.6 * (high - low), abs=0.02)
+    assert one.strength() == pytest.approx(low + 0.6 * (high - low), abs=0.02 * (high - low))
     assert one.page.get_attribute(".rd-stage", "data-busy") == "fill", "dragging stops nothing"
     one.wait()
     assert one.page.locator("[data-helm=both] .rd-dots i").count() > frames
