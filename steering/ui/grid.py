@@ -50,7 +50,7 @@ BOARD_SCRIPT = """
 RudderGrid.mount({ element, props, trigger, watch });
 // it triggers 'paint', 'stop', 'estimate' and 'take'
 """
-WAYS = "Seeds 1..5 or 3, 7; prompts one a line; concepts, groups and models with commas; windows start:end."
+LISTED = {"concept": "concepts", "sites": "groups", "model": "models"}  # kinds of rows that commas part
 STRENGTHS = "1 is the recommended strength. A range such as -2..2 [9], or a list such as 0, 0.5, 1."
 
 
@@ -75,7 +75,9 @@ def grid_panel(studio: Studio, panel: Panel, models: Sequence[str]) -> GridTab:
         across = gr.Textbox(ACROSS, label="Strengths, across", info=STRENGTHS, max_lines=1, elem_id="rd-grid-across")
         kind = gr.Radio(kinds(studio, models), value=axis, label="What changes, down", elem_id="rd-grid-axis")
         first = first_rows(studio, Session(), axis, panel, models)
-        rows = gr.Textbox(first, label="Rows", info=WAYS, lines=2, max_lines=8, elem_id="rd-grid-rows")
+        listed = [title for name, title in LISTED.items() if name in [axis for _, axis in kinds(studio, models)]]
+        ways = f"Seeds 1..5 or 3, 7; prompts one a line; {' and '.join(listed)} with commas; windows start:end."
+        rows = gr.Textbox(first, label="Rows", info=ways, lines=2, max_lines=8, elem_id="rd-grid-rows")
         told = gr.HTML({}, html_template=TOLD, js_on_load=TOLD_SCRIPT, elem_id="rd-grid-estimate")
     files = {kind: title for kind, title in FILES.items() if kind != "mp4" or exports.films()}
     board = gr.HTML(
