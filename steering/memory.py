@@ -48,22 +48,26 @@ def encoded(backbone: Backbone, pictures: Sequence[Image.Image], batch: int = 32
 
 
 def in_batches(
-    backbone: Backbone, count: int, batch: int, make: Callable[[slice], object], what: str = "pictures"
+    backbone: Backbone, count: int, batch: int, make: Callable[[slice], object], what: str = "pictures", each: int = 1
 ) -> Iterator[int]:
     """`make` for all of `count` samples in slices of `batch`, or of as many as memory holds; yields how many each had.
 
-    A slice that was too large is made again in parts: `make` must leave nothing behind before its last pass.
+    A slice that was too large is made again in parts: `make` must leave nothing behind before its last pass. `each`:
+    how many rows of a pass a sample stands for; OutOfMemoryError where one of several rows is too much, so that the
+    caller can take fewer rows.
     """
-    start, size = 0, fitting(backbone, batch, what)
+    start, size = 0, max(1, fitting(backbone, each * batch, what) // each)
     while start < count:
         part = slice(start, min(start + size, count))
         try:
             make(part)
             held = True
         except torch.OutOfMemoryError:  # what its traceback keeps alive goes at the end of this block
+            if each > 1 and part.stop - part.start == 1:
+                raise
             held = False
         if held:
             yield part.stop - part.start
             start = part.stop
         else:
-            size = smaller(backbone, part.stop - part.start, what)
+            size = max(1, smaller(backbone, each * (part.stop - part.start), what) // each)

@@ -21,7 +21,7 @@ from .activations import POOLINGS, capture, find_sites
 from .backbones.base import Backbone, read_as, repeated
 from .checks import text, whole
 from .errors import RudderError, unknown
-from .memory import fitting, in_batches, smaller
+from .memory import in_batches
 
 NOISED = "noised pictures"
 ROWS_AT_ONCE = 64  # rows of one forward pass: pictures x timesteps x draws
@@ -207,21 +207,8 @@ def _pass(
         for (site, pooling), rows in found.items():
             rows.append(stores[pooling][site].cpu().unflatten(0, (len(some), n)).transpose(0, 1))
 
-    several = max(1, fitting(backbone, ROWS_AT_ONCE, NOISED) // n)
-    start = 0
-    while start < len(noises):
-        part = slice(start, min(start + several, len(noises)))
-        try:
-            one(part)
-            held = True
-        except torch.OutOfMemoryError:
-            if part.stop - part.start == 1:
-                raise  # fewer pictures may fit
-            held = False
-        if held:
-            start = part.stop
-        else:
-            several = max(1, smaller(backbone, n * (part.stop - part.start), NOISED) // n)
+    for _ in in_batches(backbone, len(noises), max(1, ROWS_AT_ONCE // n), one, NOISED, each=n):
+        pass
     return {key: torch.cat(rows, 1) for key, rows in found.items()}
 
 

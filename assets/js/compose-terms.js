@@ -65,9 +65,9 @@ window.RudderTerms = (() => {
       range.setAttribute("aria-label", `Strength of ${told.title}`);
       range.setAttribute("aria-valuetext", `strength ${Rudder.signed(term.strength)}`);
       node.setAttribute("aria-label", `Term: ${told.title}`);
-      const how = { takes: "measured to work", works: "measured to work", weak: "measured to take only a little", cannot: "measured not to take" };
+      const how = { takes: "measured to work best", works: "measured to work best", weak: "measured to take only a little", cannot: "measured not to take" };
       const usual = term.operator === "erase" ? "1 erases it whole"
-        : `${how[told.state] || "not measured yet"}: ${Rudder.signed(from)} to ${Rudder.signed(to)}, ${how[told.state] ? "best" : "start at"} ${Rudder.signed(told.strength)}`;
+        : `${how[told.state] || "not measured yet: start"} at ${Rudder.signed(told.strength)}; slide from ${Rudder.signed(from)} to ${Rudder.signed(to)}`;
       const away = term.operator !== "erase" && term.strength < 0 ? "; negative: away from it" : "";
       find(".rd-dial-said").textContent = `${usual}${away}`;
       const [, sentence, formula] = operators[term.operator];

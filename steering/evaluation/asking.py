@@ -30,10 +30,8 @@ class Asking:
         (without `styles`: none is named)."""
         names = self.grammar["styles"] if styles and self.words else [None]
         grounds = self.grammar["backgrounds"] if self.words else [None]
-        kinds, held = (
-            self.grammar["kinds"],
-            {tuple(triple) for triple in self.grammar["held_out"]} if self.words else (),
-        )
+        kinds = self.grammar["kinds"]
+        held = {tuple(triple) for triple in self.grammar["held_out"]} if self.words else set()
         triples = [t for t in product(*(range(len(some)) for some in (kinds, names, grounds))) if t not in held]
         order = np.random.default_rng(seed).permutation(len(triples))
         order = order[:count] if self.words else np.resize(order, count)  # a class again is another picture
