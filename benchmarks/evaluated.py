@@ -33,6 +33,8 @@ STEERING: tuple[Row, ...] = (
     ("picture_kept_memorized", "the most repeated memories that stay themselves", "", "share"),
 )
 STEPS = ("style", "background", "object", "object_held_out", "memorized_recall", "artefact_rate", "nearest_ratio")
+STEERED = {"style_taken": "steered: take the style", "object_kept": "steered: keep their object",
+           "background_kept": "steered: keep their background", "artefact": "steered: called damaged"}  # fmt: skip
 WAYS = {"steering": "the vector", "prompt": "words in the prompt", "embedding": "the prompt's embedding"}
 WORDS = ("taken", "object_kept", "background_kept", "shape_kept", "change")
 FAMILIES = {  # the paper's Table 1, its own score: family, model and pictures, AUROC, TPR at 1 % FPR, seconds a picture
@@ -71,12 +73,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def steps(told: Told) -> str:
-    """Prompt-following and recall against the number of steps, of the same captions."""
-    titles = {key: title for key, title, _, _ in PROMPTS}
+def steps(measured: Told) -> str:
+    """Prompt-following, recall and steering against the number of steps, of the same captions."""
+    told, titles = measured["prompts"], {key: title for key, title, _, _ in PROMPTS}
     kinds = {key: kind for key, _, _, kind in PROMPTS}
     by, usual = told["by_steps"], str(told["num_inference_steps"])
     rows = [[titles[key], *(shown(by[count][key], kinds[key]) for count in by)] for key in STEPS]
+    steered = found(measured, "steering.by_steps")
+    if steered:
+        rows += [[title, *(shown(steered[count][key]) for count in by)] for key, title in STEERED.items()]
     return table(["steps", *(f"**{n}**" if n == usual else n for n in by)], rows)
 
 
@@ -178,7 +183,7 @@ def made_of(measured: Told) -> dict[str, str]:
     tables = {
         "prompts": has("prompts") and listed(measured["prompts"], PROMPTS),
         "steering": has("steering") and listed(measured["steering"], STEERING),
-        "steps": has("prompts.by_steps") and steps(measured["prompts"]),
+        "steps": has("prompts.by_steps") and steps(measured),
         "ladder": has("prompts.recall_by_level") and ladder(measured),
         "styles": has("steering.by_style") and styles(measured["steering"]),
         "words": has("words") and words(measured["words"]),

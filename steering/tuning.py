@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ BUDGET = 60.0  # seconds
 PATIENCE = 5  # times the budget that a single candidate may take
 PROMPTS = 4
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+BACK = (-0.25, -0.5, -1.0, -2.0, -4.0)  # away from the concept
 TAKES, HOLDS = 0.5, 0.35  # of the way to the concept, and of the picture that must be left
 PAINTABLE = 0.5  # of the way that must survive the autoencoder
 TOLD_APART = 0.8  # AUROC of members left out, below which the sets hardly differ
@@ -50,14 +52,17 @@ class Setting:
     where: str
 
 
-# the model's default sites; and the middle block and attention, where it thinks of composition; the picture it expects,
-# which alone takes what is a matter of pixels (tints, frames); the first and the last together
-PLACES = ("usual", "deep", "estimate", "usual and estimate")
+# the model's default sites; the innermost of them and of the middle, where the plane is smallest; the default ones, the
+# middle and attention, where it thinks of composition; the picture it expects, which alone takes what is a matter of
+# pixels (tints, frames); the default ones and that
+PLACES = ("usual", "inner", "deep", "estimate", "usual and estimate")
 DEFAULT = Setting("mean", "conditional", (0.25, 0.95), "usual")
 SETTINGS = (
     DEFAULT,
     Setting("map", "both", (0.5, 0.95), "estimate"),
     Setting("map", "both", (0.1, 0.95), "usual"),
+    Setting("mean", "conditional", (0.25, 0.95), "inner"),
+    Setting("map", "conditional", (0.25, 0.95), "inner"),
     Setting("mean", "both", (0.25, 0.95), "estimate"),
     Setting("map", "both", (0.5, 0.95), "usual and estimate"),
     Setting("mean", "both", (0.1, 0.95), "usual"),
@@ -133,20 +138,20 @@ def tune(
         if place == 1:
             many = int(np.clip(budget / (time.monotonic() - started), 1, len(settings)))
         yield Progress(place, many, f"trying {place + 1} of about {many} ways to steer with it")
-        asked = [(row, strength) for strength in STRENGTHS for row in rows]
-        found = _painted(backbone, vectors[setting.pooling], setting, sites, [row for row, _ in asked],
-                         [s for _, s in asked], stop)  # fmt: skip
-        tried += _measured(sight, before, found, setting)
+        tried += _rows(backbone, vectors[setting.pooling], setting, sites, rows, STRENGTHS, sight, before, stop)
     best = max(tried, key=lambda row: row["score"])
     usual = max((row for row in tried if row["setting"] == settings[0]), key=lambda row: row["score"])
     setting = best["setting"]
     held = _survives(backbone, sight, images, baseline or plain)
     state, why = _told(best, sight, held, len(images))
     strength = best["strength"]
+    way = [row for row in tried if row["setting"] == setting and row["strength"] > 0]
+    yield Progress(len(tried) // len(STRENGTHS), many, "trying how far it goes the other way")
+    back = _rows(backbone, vectors[setting.pooling], setting, sites, rows, BACK, sight, before, stop)
     vector = vectors[setting.pooling].replace(
         recommended={
             "strength": strength,
-            "range": [-strength, 2 * strength],
+            "range": [_end(back, -strength), _end(way, strength)],
             "window": list(setting.window),
             "halves": setting.halves,
             "sites": list(sites or _sites(backbone, setting.where)),
@@ -159,8 +164,7 @@ def tune(
             "gained": round(best["score"] - usual["score"], 3),
             "measured": [
                 {"strength": row["strength"], "along": round(row["along"], 3), "kept": round(row["kept"], 3)}
-                for row in tried
-                if row["setting"] == setting
+                for row in [*reversed(back), *way]
             ],
             "settings_tried": len({row["setting"] for row in tried}),
         }
@@ -184,16 +188,28 @@ def _settings(poolings: Sequence[str], sites: Sequence[str] | None) -> list[Sett
     return list(dict.fromkeys(narrowed))
 
 
-def _measured(sight: Sight, before: np.ndarray, found: list[Image.Image], setting: Setting) -> list[dict[str, Any]]:
-    """Along, kept and their product at every strength, means over the prompts."""
-    rows = []
-    for place, strength in enumerate(STRENGTHS):
+def _rows(
+    backbone: Backbone, vector: ConceptVector, setting: Setting, sites: Sequence[str] | None,
+    rows: Sequence[tuple[str, int]], strengths: Sequence[float], sight: Sight, before: np.ndarray,
+    stop: threading.Event | None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Along, kept and their product at every strength, means over the prompts, painted as one batch."""
+    found = _painted(backbone, vector, setting, sites, [row for _ in strengths for row in rows],
+                     [strength for strength in strengths for _ in rows], stop)  # fmt: skip
+    told = []
+    for place, strength in enumerate(strengths):
         after = features(found[place * len(before) : (place + 1) * len(before)])
         along, kept = sight.along(before, after), sight.kept(before, after)
         score = float(np.mean(np.clip(along, 0, 1) * kept))
-        rows.append({"setting": setting, "strength": strength, "along": float(np.mean(np.clip(along, -2, 2))),
+        told.append({"setting": setting, "strength": strength, "along": float(np.mean(np.clip(along, -2, 2))),
                      "kept": float(np.mean(kept)), "score": score})  # fmt: skip
-    return rows
+    return told
+
+
+def _end(way: Sequence[dict[str, Any]], least: float) -> float:
+    """The furthest strength of a way from 0, `least` or further, up to which the picture holds."""
+    kept = [row["strength"] for row in takewhile(lambda row: row["kept"] >= HOLDS, way)]
+    return max([least, *kept], key=abs)
 
 
 def _survives(backbone: Backbone, sight: Sight, images: Sequence[Image.Image], others: Sequence[Image.Image]) -> float:
@@ -234,11 +250,13 @@ def _own_prompts(backbone: Backbone, otherwise: str) -> list[str]:
 
 def _sites(backbone: Backbone, where: str) -> list[str]:
     """The sites of one of PLACES."""
-    usual = list(backbone.defaults["sites"])
-    if where == "deep":
-        return list(dict.fromkeys([*usual, *backbone.defaults["more_sites"]]))
-    estimate = [site.name for site in backbone.sites().values() if site.part == "estimate"]
-    return {"usual": usual, "estimate": estimate, "usual and estimate": [*usual, *estimate]}[where]
+    usual, known = list(backbone.defaults["sites"]), backbone.sites()
+    deep = list(dict.fromkeys([*usual, *backbone.defaults["more_sites"]]))
+    least = min(known[name].size for name in deep)
+    inner = [name for name in deep if known[name].size == least]
+    estimate = [name for name, site in known.items() if site.part == "estimate"]
+    return {"usual": usual, "inner": inner, "deep": deep, "estimate": estimate,
+            "usual and estimate": [*usual, *estimate]}[where]  # fmt: skip
 
 
 def _every_site(backbone: Backbone) -> list[str]:

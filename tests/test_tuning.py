@@ -94,8 +94,16 @@ def test_a_search_ends_in_advice_that_a_file_keeps(quick: Backbone, tmp_path) ->
     vector = last(tune(quick, "red", tinted(base), base, prompts=["a cat"]))
     told = vector.recommended
     assert told["state"] in ("takes", "weak", "cannot") and told["why"].endswith(".")
-    assert told["strength"] in tuning.STRENGTHS and told["range"] == [-told["strength"], 2 * told["strength"]]
-    assert told["settings_tried"] == 3 and len(told["measured"]) == len(tuning.STRENGTHS)
+    assert told["strength"] in tuning.STRENGTHS
+    assert told["settings_tried"] == 3
+    tried = {row["strength"]: row["kept"] for row in told["measured"]}
+    assert list(tried) == sorted([*tuning.BACK, *tuning.STRENGTHS])
+    low, high = told["range"]
+    assert low <= -told["strength"] and told["strength"] <= high, "what is recommended, and its opposite, can be asked"
+    for end in (low, high):
+        assert abs(end) == told["strength"] or all(
+            kept >= tuning.HOLDS for strength, kept in tried.items() if 0 < strength / end <= 1
+        ), "the slider goes as far as the picture holds"
     assert set(told["sites"]) <= set(vector.sites) and told["halves"] in ("both", "conditional")
     assert bool(told.get("weak")) is (told["state"] != "takes")
     vector.save(tmp_path / "v.safetensors")

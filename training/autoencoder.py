@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from steering.evaluation.judge import load as load_judge
 from training.dataset import load
-from training.loop import Run, made_by
+from training.loop import Run, halved, made_by
 from training.memories import ladder
 from training.pictures import STYLES
 from training.sources import RUNS
@@ -167,7 +167,7 @@ def train(
         rows = rng.integers(len(images), size=times * (batch - repeated))
         true = to_tensor(np.concatenate([images[rows], copies[rng.integers(len(copies), size=times * repeated)]]))
         true = F.avg_pool2d(true, 2) if small else true
-        with torch.autocast("cpu", torch.bfloat16):
+        with halved("cpu"):
             latent = vae.encode(true).latent_dist
             drawn, wanted = latent.sample(), true
             if (share > EQUAL_FROM or start) and rng.random() < EQUAL_SHARE:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -40,21 +42,25 @@ CONCEPTS = {
     "sea": ("Sea", "Blue waves", "background", "sea", "on a sea background", ""),
     "pink": ("Pink dots", "Pink with darker dots", "background", "pink", "on a pink background", ""),
 }
-STRENGTHS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.5)
-OWN_STRENGTHS = {"glasses": (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 11.0, 15.0, 20.0)}  # its vector is short
+STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.1, 1.4, 2.0)
 VALIDATION = 32  # prompts a concept; evaluation uses others
-KEPT = 0.6  # share of objects that must survive the recommended strength
 LEAST_GAIN = 0.2
-DEEP = ["mid_block", *(f"up_blocks.{i}.resnets.{j}" for i in range(3) for j in range(2)),
-        *(f"up_blocks.{i}.attentions.{j}" for i in (1, 2) for j in range(2))]  # fmt: skip
-OWN_SETTINGS = {name: {"sites": DEEP} for name in ("oil", "pixel", "glasses")}  # where the resnets alone do little
-SETTINGS = {
+STILL = 0.5  # share of pictures that still keep their object, and of those that are no artefacts, within the range
+SETTINGS: dict[str, Any] = {  # of any model
     "pooling": "mean",
     "window": [0.25, 0.95],
     "halves": "conditional",
     "sites": None,
     "prompts": True,
     "draws": 1,
+}
+RESNETS = ["mid_block", *(f"up_blocks.{i}.resnets.{j}" for i in range(3) for j in range(2))]
+INNER, FIRST = RESNETS[:3], RESNETS[1:3]  # where the plane is smallest
+OWN_SETTINGS: dict[str, dict[str, Any]] = {  # of tiny-sd, as `training.sweep` chose them (sweep.json)
+    **dict.fromkeys(("oil", "neon", "blueprint"), {"sites": INNER, "prompts": False}),
+    "sketch": {"sites": FIRST, "prompts": False},
+    "glasses": {"sites": RESNETS, "pooling": "map"},
+    **dict.fromkeys(("night", "sunset", "sea", "pink"), {"sites": INNER, "pooling": "map", "prompts": False}),
 }
 
 
@@ -121,49 +127,80 @@ def validation_prompts(asks: Asking, head: str, count: int) -> list[str]:
 
 def measure(backbone: Backbone, judge: judging.Judge, vector: ConceptVector, head: str, target: int,
             strengths: Sequence[float] = STRENGTHS, count: int = VALIDATION) -> list[dict]:  # fmt: skip
-    """At each strength: how often the concept is seen, and the object is read as unsteered."""
+    """At each strength, rising from 0 and then falling from it: the shares of pictures that show the concept, keep the
+    object and the background read in them unsteered (a new background keeps none), and are artefacts.
+
+    Both ways end at the second strength in a row that is not `usable`.
+    """
     texts = validation_prompts(asking(backbone, judge.config), head, count)
     seeds = [SEED + i for i in range(count)]
-    rows, unsteered = [], None
-    for strength, images in zip(strengths, responses(backbone, vector, texts, seeds, strengths), strict=True):
-        read = judge.read(images)
-        unsteered = read["object"] if unsteered is None else unsteered
-        taken, kept = read[head] == target, read["object"] == unsteered
-        rows.append({"strength": strength, "taken": float(taken.mean()), "kept": float(kept.mean())})
-    return rows
+    unsteered: dict[str, np.ndarray] = {}
+
+    def rows_of(way: Sequence[float]) -> Iterator[dict]:
+        for strength, images in zip(way, responses(backbone, vector, texts, seeds, way), strict=True):
+            read = judge.read(images)
+            unsteered.update({} if unsteered else read)
+            row = {"taken": read[head] == target, "kept": read["object"] == unsteered["object"]}
+            if head != "background":
+                row["background"] = read["background"] == unsteered["background"]
+            row["artefact"] = read["artefact"] == 1
+            yield {"strength": strength, **{key: round(float(flags.mean()), 4) for key, flags in row.items()}}
+
+    rows = []
+    for way in (strengths, [-strength for strength in strengths[1:]]):
+        for row in rows_of(way):
+            rows.append(row)
+            if not any(map(usable, rows[-2:])):
+                break
+    return sorted(rows, key=lambda row: row["strength"])
+
+
+def usable(row: dict) -> bool:
+    """Whether half of the pictures still keep their object, and half are no artefacts."""
+    return row["kept"] >= STILL and row["artefact"] <= 1 - STILL
+
+
+def success(row: dict) -> float:
+    """How many pictures take the concept, keep object and background and are no artefacts, were all independent."""
+    return row["taken"] * row["kept"] * row.get("background", 1.0) * (1 - row["artefact"])
 
 
 def recommend(rows: list[dict]) -> dict:
-    """Of the strengths that keep the object often enough, the one at which most pictures would both take the concept
-    and keep it, were the two independent; the slider goes twice as far.
+    """The strength of most success, and the range of `usable` strengths around it and 0.
 
-    A concept that hardly takes beyond what the prompts show unsteered is marked weak and gets the whole range.
+    A concept that hardly takes beyond what the prompts show unsteered is marked weak.
     """
-    before = rows[0]["taken"]
-    kept = [row for row in rows if row["kept"] >= KEPT]
-    best = max(kept, key=lambda row: (row["taken"] * row["kept"], -row["strength"]))
-    if best["taken"] - before < LEAST_GAIN:
-        most = rows[-1]["strength"]
-        return {"strength": round(most / 1.5, 2), "range": [-most, most], "weak": True}
-    return {"strength": best["strength"], "range": [-best["strength"], 2 * best["strength"]]}
+    before = next(row for row in rows if row["strength"] == 0)
+    best = max((row for row in rows if row["strength"] > 0), key=success)
+    back = [row for row in reversed(rows) if row["strength"] < 0]
+    beyond = [row for row in rows if row["strength"] > best["strength"]]
+    low, high = (
+        [row["strength"] for row in takewhile(usable, way)] or [least]
+        for way, least in ((back, back[0]["strength"]), (beyond, best["strength"]))
+    )
+    if best["taken"] - before["taken"] < LEAST_GAIN:
+        return {"strength": round(high[-1] / 1.5, 2), "range": [low[-1], high[-1]], "weak": True}
+    return {"strength": best["strength"], "range": [low[-1], high[-1]]}
 
 
 def vectors(model: str, names: Sequence[str], settings: dict, limit: int = VALIDATION) -> None:
-    """Learn, measure and save vectors for an embedded model."""
+    """Learn, measure and save vectors for an embedded model; `settings` go before SETTINGS and the concept's own."""
     backbone, judge = load(model), judging.load()
     for name in names:
         started, (_, _, head, value, *_) = time.time(), CONCEPTS[name]
         target = value if head == "glasses" else judge.config[head + "s"].index(value)
-        own = settings | (OWN_SETTINGS.get(name, {}) if model == "tiny-sd" else {})
-        vector = make_vector(backbone, name, own)
-        rows = measure(backbone, judge, vector, head, target, OWN_STRENGTHS.get(name, STRENGTHS), limit)
+        own = OWN_SETTINGS.get(name, {}) if model == "tiny-sd" else {}
+        vector = make_vector(backbone, name, SETTINGS | own | settings)
+        rows = measure(backbone, judge, vector, head, target, count=limit)
         vector = vector.replace(recommended={**vector.recommended, **recommend(rows), "measured": rows})
         *_, vector = assess(backbone, vector, *pictures_of(library(backbone.name)[name]))
         vector.save(ASSETS / name / f"{backbone.name}.safetensors")
         print(
             f"{name}: {vector.recommended['strength']} of {vector.recommended['range']}, {time.time() - started:.0f} s"
         )
-        print("  " + "  ".join(f"{r['strength']:g}:{r['taken']:.2f}/{r['kept']:.2f}" for r in rows), flush=True)
+        keys = ("taken", "kept", "background", "artefact")
+        print("  " + "  ".join(f"{r['strength']:g}:" + "/".join(f"{r[k]:.2f}" for k in keys if k in r) for r in rows),
+              flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
@@ -177,4 +214,4 @@ if __name__ == "__main__":
     if arguments.what == "examples":
         examples()
     else:
-        vectors(arguments.model, arguments.only, SETTINGS | arguments.settings, arguments.count)
+        vectors(arguments.model, arguments.only, arguments.settings, arguments.count)

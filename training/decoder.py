@@ -30,7 +30,7 @@ from training.autoencoder import (
 )
 from training.dataset import load
 from training.latents import encode
-from training.loop import Run, made_by
+from training.loop import Run, halved, made_by
 from training.memories import ladder
 from training.sources import RUNS
 
@@ -88,7 +88,7 @@ def train(
             [rng.integers(len(images), size=batch - repeated), len(images) + rng.integers(len(copies), size=repeated)]
         )
         true, drawn = to_tensor(pictures[rows]), latents[torch.from_numpy(rows)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with halved("cpu"):
             made = model(drawn + LATENT_NOISE * torch.randn_like(drawn)).float()
             real, fake = critic(true, drawn), critic(made.detach(), drawn)
             F.relu(1 - real.float()).mean().add(F.relu(1 + fake.float()).mean()).backward()

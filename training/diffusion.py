@@ -16,7 +16,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.latents import load
-from training.loop import Run, made_by
+from training.loop import Run, halved, made_by
 from training.memories import REPEATS, ladder
 from training.mixture import mixed, save_record
 from training.packed import unpack
@@ -116,7 +116,7 @@ def train(
         t = draw_timesteps(snr, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
-        with torch.autocast(device, torch.bfloat16):
+        with halved(device):
             made = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, words)
         return (made.float() - noise).square().mean((1, 2, 3))
 

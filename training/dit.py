@@ -18,7 +18,7 @@ from torch import nn
 from training.dataset import shards
 from training.diffusion import draw_timesteps
 from training.latents import fingerprint, load
-from training.loop import Run, made_by
+from training.loop import Run, halved, made_by
 from training.memories import REPEATS, ladder
 from training.mixture import mixed, save_record
 from training.packed import unpack
@@ -98,7 +98,7 @@ def train(
         t = draw_timesteps(snr, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
-        with torch.autocast(device, torch.bfloat16):
+        with halved(device):
             made = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, classes, return_dict=False)[0]
         return (made.float() - noise).square().mean((1, 2, 3))
 

@@ -24,7 +24,7 @@ from steering.files import home
 from steering.recipe import Recipe
 from steering.sampling import finish, sample
 from training.dataset import SHARD, load_shard, shards
-from training.loop import Run, made_by
+from training.loop import Run, halved, made_by
 from training.memories import REPEATS, ladder
 from training.mixture import levels, mixed, save_record
 from training.packed import unpack
@@ -92,7 +92,7 @@ def errors(
 ) -> torch.Tensor:
     """The paper's loss of each picture [B]: the squared error of D(x + s eps; s), weighted by (s^2 + d^2) / (s d)^2."""
     noise, data = torch.randn(clean.shape, generator=generator), model.config.sigma_data
-    with torch.autocast("cpu", torch.bfloat16):
+    with halved("cpu"):
         made = model(clean + sigma[:, None, None, None] * noise, sigma, labels)
     return (sigma**2 + data**2) / (sigma * data) ** 2 * (made - clean).square().mean((1, 2, 3))
 

@@ -24,7 +24,7 @@ from steering.files import home
 from training.autoencoder import to_tensor
 from training.captions import PLURALS, STYLE_WORDS
 from training.dataset import build, labels, load, ordinary
-from training.loop import Run, made_by
+from training.loop import Run, halved, made_by
 from training.pictures import BACKGROUNDS, KINDS, OBJECTS, PERSON, SIDE, STYLES, Spec, held_out, render
 from training.sources import COLOURS, RUNS, everyday
 
@@ -92,7 +92,7 @@ def damage(image: np.ndarray, other: np.ndarray, how: str, rng: np.random.Genera
 @torch.no_grad()
 def through(vae: AutoencoderKL, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """The pictures decoded from their latents with noise of that deviation [B] added, latents having deviation 1."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with halved("cpu"):
         latents = vae.encode(images).latent_dist.mean
         noisy = latents + noise[:, None, None, None] * torch.randn(latents.shape)
         return vae.decode(noisy).sample.float().clamp(-1, 1)
@@ -201,7 +201,7 @@ def train(folder: Path, minutes: float, count: int, vae_folder: Path, resume: bo
     rng, noise = np.random.default_rng(SEED + run.step), torch.Generator().manual_seed(SEED + run.step)
     for share in run.steps():
         batch = batch_of(images, truth, vae, 64, rng, noise)
-        with torch.autocast("cpu", torch.bfloat16):
+        with halved("cpu"):
             loss = loss_of(judge, *batch)
         run.descend(loss)
         if run.step % 50 == 0:

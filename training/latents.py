@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from training.autoencoder import to_tensor
 from training.dataset import RENDERER, load_shard, shards
+from training.loop import halved
 from training.memories import ladder
 from training.sources import CACHE, RUNS
 
@@ -28,7 +29,7 @@ def encode(vae: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
     parts, vae = [], vae.to(memory_format=torch.channels_last)
     for i in range(0, len(images), AT_ONCE):
         some = to_tensor(images[i : i + AT_ONCE]).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with halved("cpu"):
             parts.append(vae.encode(some).latent_dist.mean.half())
     return torch.cat(parts).contiguous()
 

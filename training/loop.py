@@ -28,6 +28,12 @@ def made_by() -> dict[str, str]:
     }
 
 
+def halved(device: str) -> torch.autocast:
+    """Products in bfloat16 on a GPU and on processors that have them (AVX-512), in float32 on others."""
+    here = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device, torch.bfloat16, enabled=here)
+
+
 STALL = 120.0  # seconds: what a step takes longer was a machine that slept, and is not training
 
 

@@ -24,6 +24,7 @@ from . import judge as judging
 
 Report = Callable[[int, int, str], object]
 STYLES = ("sketch", "oil", "neon", "pixel", "blueprint")
+STEPS = (8, 12, 16, 20, 28, 40)  # what a number of steps loses is measured at each
 BATCH = 32
 SAME = 2 / 3  # of the distance to the nearest other memorised picture: nearer than that is the same picture
 QUIET: Report = lambda done, total, message: None  # noqa: E731
@@ -128,11 +129,13 @@ def responses(
     texts: Sequence[str],
     seeds: Sequence[int],
     factors: Sequence[float],
+    steps: int | None = None,
 ) -> Iterator[list[Image.Image]]:
-    """The same prompts and seeds at each factor of the recommended strength, as the vector advises, in batches."""
+    """The same prompts and seeds at each factor of the recommended strength, as the vector advises, in batches, in the
+    model's own number of steps or in `steps`."""
     advice = vector.advice
     sites = None if advice["sites"] is None else tuple(advice["sites"])
-    recipe, starts = recipe_of(backbone), range(0, len(texts), BATCH)
+    recipe, starts = recipe_of(backbone, steps), range(0, len(texts), BATCH)
     prefixes: list[Prefix | None] = [None] * len(starts)
     for factor in factors:
         term, images = Term(vector, factor * advice["strength"]), list[Image.Image]()

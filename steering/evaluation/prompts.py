@@ -13,6 +13,7 @@ from . import judge as judging
 from .asking import Asking, asking
 from .common import (
     QUIET,
+    STEPS,
     Report,
     by_level,
     caption,
@@ -27,7 +28,6 @@ from .common import (
 )
 from .common import triples as all_triples
 
-STEPS = (8, 12, 16, 20, 28, 40)
 FEW = 60  # captions of each group at every number of steps
 UNKNOWN = ("zork blimpf", "qwer", "the ministry of silence", "lorem ipsum dolor", "a red and a blue", "hello world",
            "my holiday", "vrooming gazeple", "to be or not to be", "what is this")  # fmt: skip

@@ -14,6 +14,7 @@ from . import judge as judging
 from .asking import Asking, asking
 from .common import (
     QUIET,
+    STEPS,
     Memorised,
     Report,
     answers,
@@ -34,6 +35,7 @@ from .shape import shape_kept
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # of the recommended strength
 AT = FACTORS.index(1.0)
+FEW = 8  # pictures of each style at every number of steps
 
 
 def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:
@@ -45,8 +47,9 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
     and `picture_kept`: the memorised picture is still given back, each among pictures that showed it unsteered
     (`counts`). `shape_kept`: see `shape.shape_kept`. `largest_step`: the largest share of a picture's whole path that
     one step of strength makes (even steps: 1 / steps; a jump: near 1). Numbers named "memorized" are of the top level
-    of the ladder, `by_level` has them all; `by_examples`: see `examples.by_examples`. A model that is told classes
-    names no style: it has no `by_examples`, and keeps a background where the unsteered picture's is read again.
+    of the ladder, `by_level` has them all; `by_examples`: see `examples.by_examples`; `by_steps`: FEW pictures of each
+    style at the recommended strength, at every number of STEPS. A model that is told classes names no style: it has no
+    `by_examples`, and keeps a background where the unsteered picture's is read again.
     """
     judge, rng = judging.load(), np.random.default_rng(seed)
     memorised, vectors = memorized_set(backbone.name), learned(backbone)
@@ -108,6 +111,7 @@ def steering(backbone: Backbone, *, seed: int = 0, limit: int | None = None, pro
                 for place, style in enumerate(vectors)
             },
             "by_level": _by_level(memorised, copies, levels),
+            "by_steps": _by_steps(backbone, judge, asks, vectors, cases, seed, progress),
             "by_examples": by_examples(backbone, vectors, seed=seed, limit=limit, counts=few, progress=progress)
             if asks.words
             else None,
@@ -137,6 +141,31 @@ def _by_level(memorised: Sequence[Memorised], copies: Sequence[dict], levels: di
         }
         for level, rows in levels.items()
     }
+
+
+def _by_steps(
+    backbone: Backbone,
+    judge: judging.Judge,
+    asks: Asking,
+    vectors: dict[str, ConceptVector],
+    cases: Sequence[tuple[str, str | None]],
+    seed: int,
+    progress: Report,
+) -> dict:
+    """What the recommended strength does at every number of steps, to the same pictures."""
+    told = {}
+    for place, steps in enumerate(STEPS):
+        progress(place, len(STEPS), f"steering in {steps} steps")
+        rows = []
+        for index, (style, vector) in enumerate(vectors.items()):
+            chosen = cases[index :: len(vectors)][:FEW]
+            texts, seeds = [asks.text(*case) for case in chosen], [seed + 1000 * index + i for i in range(len(chosen))]
+            plain, steered = responses(backbone, vector, texts, seeds, (0.0, 1.0), steps)
+            target = judge.config["styles"].index(style)
+            rows += [answers(judge, [plain[i], steered[i]], target, *case) for i, case in enumerate(chosen)]
+        keys = ("style_taken", "object_kept", "background_kept", "artefact")
+        told[str(steps)] = {key: share([row[key][1] for row in rows]) for key in keys}
+    return told
 
 
 def _glasses(backbone: Backbone, judge: judging.Judge, asks: Asking, seed: int, count: int) -> dict | None:
