@@ -22,7 +22,7 @@ _HOME = {
     "write_picture": "keeping", "read_recipe": "keeping", "read_vectors": "keeping",
     "Steering": "plan", "Term": "plan", "Step": "sampling", "Result": "sampling", "Prefix": "sampling",
     "sample": "sampling", "strip": "sampling", "finish": "sampling",
-    "Inverted": "inversion", "invert": "inversion", "mask_text": "masks",
+    "Inverted": "inversion", "invert": "inversion", "invert_all": "inversion", "mask_text": "masks",
     "Limits": "images", "open_images": "images",
 }  # fmt: skip
 

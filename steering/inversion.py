@@ -24,13 +24,14 @@ from .backbones.ddim import DDIM
 from .concepts import Progress
 from .errors import Cancelled, RudderError, unknown
 from .recipe import Recipe
-from .sampling import finish, predictor, sample
+from .sampling import condition_of, finish, predictor, sample
 
 if TYPE_CHECKING:
     from .backbones.base import Predict
 
 WAYS = ("ddim", "edit_friendly")
 ROUNDS = 3  # of fixed-point iteration a step
+BATCH_LIMIT = 64  # pictures inverted at once
 FAR = 0.1  # RMS of 0..1 from which on the model could not have painted a picture
 
 
@@ -56,13 +57,13 @@ class Inverted:
         return f"{self.way} {self.digest}"
 
     def start(self, count: int) -> Tensor:
-        """The latents of `count` equal beginnings."""
+        """The latents of `count` beginnings, equal ones where it is a single picture's."""
         return self.latents.expand(count, -1, -1, -1)
 
 
 @dataclass(frozen=True)
 class Redrawn:
-    """DDIM with eta = 1 whose noises [n, C, H, W] are those that lead along a picture's own path."""
+    """DDIM with eta = 1 whose noises [n, C, H, W], of a batch [n, B, C, H, W], lead along a picture's own path."""
 
     base: DDIM
     noises: Tensor
@@ -92,17 +93,37 @@ def invert(
     Yields Progress, then the Inverted; `seed` draws the noises of "edit_friendly". Guidance above 1 makes "ddim"
     inexact. Raises RudderError for an unknown way or a schedule without steps back, Cancelled once `stop` is set.
     """
+    for item in invert_all(backbone, [picture], recipe, way, rounds=rounds, seed=seed, stop=stop):
+        yield item if isinstance(item, Progress) else item[0]
+
+
+def invert_all(
+    backbone: Backbone,
+    pictures: Sequence[Image.Image],
+    recipe: Recipe,
+    way: str = "ddim",
+    *,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+    stop: threading.Event | None = None,
+) -> Iterator[Progress | list[Inverted]]:
+    """`invert` for several pictures as one batch: Progress, then an Inverted each, as each alone would have it.
+
+    Raises as `invert`, and for no picture or more than BATCH_LIMIT.
+    """
     if way not in WAYS:
         raise unknown("way of inverting", way, WAYS)
+    if not 0 < len(pictures) <= BATCH_LIMIT:
+        raise RudderError(f"{len(pictures)} pictures are to be inverted at once: give 1 to {BATCH_LIMIT}.")
     schedule = backbone.schedule(recipe.num_inference_steps)
     if not isinstance(schedule, DDIM):
         raise RudderError(f"{backbone.name} runs another sampler than DDIM: pictures cannot be inverted with it.")
-    seen = as_seen(picture, backbone.resolution)
-    clean = backbone.encode([seen])
-    (returned,) = backbone.decode(clean)
+    seen = [as_seen(picture, backbone.resolution) for picture in pictures]
+    clean = backbone.encode(seen)
     walk = _backwards if way == "ddim" else _along
-    made: tuple[Tensor, Schedule] | None = None
-    for item in walk(schedule, clean, predictor(backbone, recipe), rounds, seed):
+    made: tuple[Tensor, Tensor | None] | None = None
+    predict = predictor(backbone, recipe, condition_of(backbone, recipe, (recipe.prompt,) * len(seen)))
+    for item in walk(schedule, clean, predict, rounds, seed):
         if stop is not None and stop.is_set():
             raise Cancelled("Stopped while the picture was inverted: start again when you like.")
         if isinstance(item, int):
@@ -110,11 +131,17 @@ def invert(
         else:
             made = item
     assert made is not None
-    digest = digest_of(seen, way, rounds, seed)
-    found = Inverted(seen, made[0], made[1], way, digest)
-    plain = replace(recipe, concepts=(), uses=(), mask="", picture=found.mark)
-    again = finish(sample(backbone, plain, picture=found, stop=stop)).images[0]
-    yield replace(found, error=distance(seen, again), floor=distance(seen, returned))
+    latents, noises = made
+    marks = [digest_of(one, way, rounds, seed) for one in seen]
+    plans = [schedule if noises is None else Redrawn(schedule, noises[:, k]) for k in range(len(seen))]
+    found = [Inverted(one, latents[k : k + 1], plans[k], way, marks[k]) for k, one in enumerate(seen)]
+    whole = replace(found[0], latents=latents, schedule=schedule if noises is None else Redrawn(schedule, noises))
+    plain = replace(recipe, concepts=(), uses=(), mask="", picture=whole.mark)
+    again = finish(sample(backbone, plain, picture=whole, seeds=range(len(seen)), stop=stop)).images
+    yield [
+        replace(one, error=distance(one.picture, painted), floor=distance(one.picture, returned))
+        for one, painted, returned in zip(found, again, backbone.decode(clean), strict=True)
+    ]
 
 
 def as_seen(picture: Image.Image, side: int) -> Image.Image:
@@ -156,24 +183,24 @@ def _backwards(schedule: DDIM, x: Tensor, predict: Predict, rounds: int, seed: i
             guess = schedule.back(i, after, predict(guess, schedule.timesteps[i]), guess)
         x = guess
         yield len(schedule.timesteps) - i
-    yield x, schedule
+    yield x, None
 
 
 @torch.no_grad()
 def _along(schedule: DDIM, clean: Tensor, predict: Predict, rounds: int, seed: int) -> Iterator[Any]:
     """The picture with noise of its own at every step, and what must be drawn to go from each to the next."""
-    count = len(schedule.timesteps)
+    count, shape = len(schedule.timesteps), (1, *clean.shape[1:])  # the same draws for every picture of a batch
     draws = torch.Generator().manual_seed(seed)
     path = []
     for a, b in zip(schedule.sqrt_alpha, schedule.sqrt_beta, strict=True):
-        path.append(a * clean + b * randn_tensor(clean.shape, generator=draws, device=clean.device, dtype=clean.dtype))
+        path.append(a * clean + b * randn_tensor(shape, generator=draws, device=clean.device, dtype=clean.dtype))
     noises = []
     for i in range(count):
         mean, sigma, _ = _mean(schedule, i, path[i], predict)
         after = path[i + 1] if i + 1 < count else clean
-        noises.append(((after - mean) / sigma if float(sigma) > 0 else torch.zeros_like(mean))[0])
+        noises.append((after - mean) / sigma if float(sigma) > 0 else torch.zeros_like(mean))
         yield i + 1
-    yield path[0], Redrawn(schedule, torch.stack(noises))
+    yield path[0], torch.stack(noises)
 
 
 def _mean(schedule: DDIM, i: int, x: Tensor, predict: Predict) -> tuple[Tensor, Tensor, Tensor]:

@@ -151,7 +151,7 @@ def tune(
     vector = vectors[setting.pooling].replace(
         recommended={
             "strength": strength,
-            "range": [_end(back, -strength), _end(way, strength)],
+            "range": [_end(back, strength), max(strength, _end(way, 2 * strength))],
             "window": list(setting.window),
             "halves": setting.halves,
             "sites": list(sites or _sites(backbone, setting.where)),
@@ -206,10 +206,11 @@ def _rows(
     return told
 
 
-def _end(way: Sequence[dict[str, Any]], least: float) -> float:
-    """The furthest strength of a way from 0, `least` or further, up to which the picture holds."""
-    kept = [row["strength"] for row in takewhile(lambda row: row["kept"] >= HOLDS, way)]
-    return max([least, *kept], key=abs)
+def _end(way: Sequence[dict[str, Any]], most: float) -> float:
+    """The furthest strength of a way from 0, `most` at most, up to which the picture holds; the nearest where none."""
+    tried = [row for row in way if abs(row["strength"]) <= most]
+    held = list(takewhile(lambda row: row["kept"] >= HOLDS, tried)) or tried[:1]
+    return held[-1]["strength"]
 
 
 def _survives(backbone: Backbone, sight: Sight, images: Sequence[Image.Image], others: Sequence[Image.Image]) -> float:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from steering import evaluation
+from steering.backbones.registry import prompts_of
 from steering.concepts import learn, library
 from steering.errors import RudderError
 from steering.evaluation import common, judge, showcase
@@ -111,6 +112,22 @@ def test_the_showcase_tells_a_memory_that_holds_from_one_that_gave_way():
     assert seen([one.picture] * 5)["kept"] == 1.0
     assert seen([one.picture] * 2 + [other.picture] * 3)["kept"] == showcase.FACTORS[1]
     assert seen([other.picture] * 5)["kept"] == -1.0
+
+
+def test_the_showcase_wants_an_undamaged_picture_of_what_the_prompt_names():
+    judged = showcase._judge_for(SimpleNamespace(name="tiny-sd"))
+    listed = prompts_of("tiny-sd")["ordinary"]
+    cell = partial(showcase.Cell, "sea", "ordinary", "a cat", 7, (0.0,) * 5, "towards", "evenly", 1.0, 0.3, 60.0)
+    assert showcase.answers(cell(kept=1.0, taken=0.5, whole=1.0), 1.0)
+    assert not showcase.answers(cell(kept=1.0, taken=0.5, whole=0.75), 1.0)
+    assert showcase.answers(cell(), 1.0), "of a model without a judge nothing is asked"
+    entry = next(one for one in listed if " sky " in one["prompt"])
+    shown = Image.open(home() / "models" / "tiny-sd" / entry["thumbnail"]).convert("RGB")
+    seen = partial(showcase._seen, judged, "ordinary", "sea")
+    told = seen(entry["prompt"], [shown] * 5)
+    assert (told["kept"], told["whole"], told["taken"]) == (1.0, 1.0, np.inf)
+    assert seen(entry["prompt"].replace("sky", "night"), [shown] * 5)["kept"] == -1.0
+    assert seen(entry["prompt"], [shown] * 2 + [shown.resize((9, 9)).resize(shown.size)] * 3)["whole"] <= 0.25
 
 
 def test_model_without_prompts(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from steering.errors import Cancelled, RudderError
-from steering.inversion import WAYS, distance, invert, inverted, told
+from steering.inversion import WAYS, distance, invert, invert_all, inverted, told
 from steering.masks import SIDE, mask_image, mask_text, weights
 from steering.plan import Steering
 from steering.recipe import Recipe
@@ -104,6 +104,22 @@ def test_more_rounds_come_nearer(backbone):
         (finish(sample(backbone, recipe, picture=one)).latents - backbone.encode([picture])).norm() for one in found
     )
     assert near < 0.5 * far
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_several_pictures_are_inverted_as_each_alone(backbone, way: str):
+    few = pictures(3)
+    *told, together = invert_all(backbone, few, RECIPE, way)
+    assert len(told) == RECIPE.num_inference_steps and len(together) == 3
+    for picture, found in zip(few, together, strict=True):
+        alone = inverted(backbone, picture, RECIPE, way)
+        assert found.mark == alone.mark and found.picture.tobytes() == alone.picture.tobytes()
+        assert torch.allclose(found.latents, alone.latents, atol=1e-4)
+        assert (found.error, found.floor) == pytest.approx((alone.error, alone.floor), abs=1e-3)
+        again = finish(sample(backbone, RECIPE, picture=found)).images[0]
+        assert distance(again, finish(sample(backbone, RECIPE, picture=alone)).images[0]) < 1e-2
+    with pytest.raises(RudderError, match="1 to 64"):
+        next(invert_all(backbone, [], RECIPE, way))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -15,7 +15,7 @@ ROW = st.fixed_dictionaries({"taken": SHARES, "kept": SHARES, "artefact": SHARES
 
 def measured(of) -> list[dict]:
     """Rows at strengths -0.2 to 0.3; unsteered pictures keep all and take nothing."""
-    rows = [{**row, "strength": place / 10 - 0.2} for place, row in enumerate(of)]
+    rows = [{**row, "strength": (place - 2) / 10} for place, row in enumerate(of)]
     rows[2] = {"strength": 0.0, "taken": 0.0, "kept": 1.0, "artefact": 0.0}
     return rows
 

@@ -166,21 +166,21 @@ def success(row: dict) -> float:
 
 
 def recommend(rows: list[dict]) -> dict:
-    """The strength of most success, and the range of `usable` strengths around it and 0.
+    """The strength of most success, and the range of `usable` strengths around it and 0, from its opposite to its
+    double at most.
 
     A concept that hardly takes beyond what the prompts show unsteered is marked weak.
     """
     before = next(row for row in rows if row["strength"] == 0)
     best = max((row for row in rows if row["strength"] > 0), key=success)
-    back = [row for row in reversed(rows) if row["strength"] < 0]
-    beyond = [row for row in rows if row["strength"] > best["strength"]]
+    back = [row for row in reversed(rows) if -best["strength"] <= row["strength"] < 0]
+    beyond = [row for row in rows if best["strength"] < row["strength"] <= 2 * best["strength"]]
     low, high = (
         [row["strength"] for row in takewhile(usable, way)] or [least]
         for way, least in ((back, back[0]["strength"]), (beyond, best["strength"]))
     )
-    if best["taken"] - before["taken"] < LEAST_GAIN:
-        return {"strength": round(high[-1] / 1.5, 2), "range": [low[-1], high[-1]], "weak": True}
-    return {"strength": best["strength"], "range": [low[-1], high[-1]]}
+    weak = {"weak": True} if best["taken"] - before["taken"] < LEAST_GAIN else {}
+    return {"strength": best["strength"], "range": [low[-1], high[-1]], **weak}
 
 
 def vectors(model: str, names: Sequence[str], settings: dict, limit: int = VALIDATION) -> None:

@@ -30,8 +30,9 @@ class Cell:
 
     `relief`: standard deviation of the unsteered picture, grey levels: how much there is to see in it. `kept`: the
     largest factor up to which the judge sees the prompt's object (of a memorised prompt: up to which it is still its
-    own training picture), -1 if not even unsteered; `taken`: the least factor from which it sees the concept, inf if
-    never. Both are None where no judge can say.
+    own training picture), -1 if not even unsteered, with the background that the prompt names; `whole`: up to which it
+    calls no picture damaged; `taken`: the least factor from which it sees the concept, inf if never. They are None
+    where no judge can say.
     """
 
     concept: str
@@ -46,6 +47,7 @@ class Cell:
     relief: float
     kept: float | None = None
     taken: float | None = None
+    whole: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,9 @@ def pairs(found: Sequence[Cell]) -> list[Pair]:
 
 
 def answers(cell: Cell, factor: float) -> bool:
-    """An ordinary cell does what is claimed at a factor: it keeps its object, takes the concept, and moved evenly."""
-    kept = cell.kept is None or cell.kept >= factor
+    """An ordinary cell does what is claimed at a factor: it keeps its object, undamaged, takes the concept, and moved
+    evenly."""
+    kept = all(until is None or until >= factor for until in (cell.kept, cell.whole))
     taken = cell.taken is None or 0 < cell.taken <= factor
     return kept and taken and (cell.movement, cell.evenness) == ("towards", "evenly")
 
@@ -174,14 +177,16 @@ def _judge_for(backbone: Backbone) -> dict[str, Any] | None:
 
 
 def _seen(judged: dict[str, Any], kind: str, concept: str, prompt: str, frames: list[Image.Image]) -> dict[str, Any]:
-    """`kept` and `taken` of a cell."""
+    """`kept`, `taken` and `whole` of a cell."""
     grammar, read = judged["judge"].config, judged["judge"].read(frames)
     if kind == "memorized":
         at = judged["captions"].index(prompt) if prompt in judged["captions"] else None
         same = None if at is None else gives_back(frames, [at] * len(frames), judged["originals"])
     else:
-        named = [name for name in grammar["kinds"] if f" {name} " in f" {prompt} "]
-        same = read["object"] == grammar["kinds"].index(max(named, key=len)) if named else None
+        kind_of, ground = (_named(grammar[names], prompt) for names in ("kinds", "backgrounds"))
+        same = None if kind_of is None else read["object"] == kind_of
+        if same is not None and ground is not None:
+            same[0] &= read["background"][0] == ground
     heads = {"styles": "style", "backgrounds": "background"}
     shows = next(
         (read[head] == grammar[names].index(concept) for names, head in heads.items() if concept in grammar[names]),
@@ -190,7 +195,14 @@ def _seen(judged: dict[str, Any], kind: str, concept: str, prompt: str, frames: 
     return {
         "kept": None if same is None else _until(same),
         "taken": None if shows is None else next((f for f, s in zip(FACTORS, shows, strict=True) if s), np.inf),
+        "whole": _until(read["artefact"] != 1) if "artefact" in read else None,
     }
+
+
+def _named(names: Sequence[str], prompt: str) -> int | None:
+    """Which of the names a prompt has in it, the longest; None for none."""
+    found = [name for name in names if f" {name} " in f" {prompt} "]
+    return list(names).index(max(found, key=len)) if found else None
 
 
 def _until(same: np.ndarray) -> float:
