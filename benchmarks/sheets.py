@@ -1,8 +1,9 @@
 """Contact sheets and the onset figure of an embedded model into assets/readme: `python -m benchmarks.sheets`.
 
 samples.png: an ordinary caption for each of the seeds 0 to 63, as they come. steered.png: prompts that name no style,
-unsteered and at every style's recommended strength, and two memories. onset.png: recall, spikiness and resistance
-against repetitions, from the committed evaluation. Needs matplotlib.
+unsteered and at every style's recommended strength, and two memories. From the committed evaluation, onset.png: recall,
+spikiness and resistance against repetitions; examples.svg: what steering does against the number of example pictures.
+Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from steering import load
 from steering.backbones.base import Backbone
 from steering.evaluation.common import learned, memorized_set, pictures_of, responses
 from steering.evaluation.detection import ordinary_captions
+from steering.evaluation.examples import figure
 from steering.files import home, read_json
 
 from .page import REPOSITORY
 
 FOLDER = REPOSITORY / "assets" / "readme"
+FILES = {"samples": "samples.png", "steered": "steered.png", "onset": "onset.png", "examples": "examples.svg"}
 ROWS, COLUMNS = 8, 8
 GAP = 4  # px between pictures
 BLUE, RED, GREY = "#2a6fb0", "#c2452d", "#666666"
@@ -87,20 +90,22 @@ def onset(told: dict) -> plt.Figure:
 
 
 def main() -> None:
-    """Make all three, or those that are named."""
+    """Make all four, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("only", nargs="*", choices=["samples", "steered", "onset", []], default=[])
+    parser.add_argument("only", nargs="*", choices=[*FILES, []], default=[])
     parser.add_argument("--model", default="tiny-sd")
     given = parser.parse_args()
-    wanted = given.only or ["samples", "steered", "onset"]
+    wanted = given.only or [*FILES]
+    measured = read_json(home() / "models" / given.model / "evaluation.json")
     backbone = load(given.model) if {"samples", "steered"} & set(wanted) else None
     for name, make in (("samples", samples), ("steered", steered)):
         if name in wanted and backbone is not None:
-            make(backbone).save(FOLDER / f"{name}.png", optimize=True)
+            make(backbone).save(FOLDER / FILES[name], optimize=True)
     if "onset" in wanted:
-        told = read_json(home() / "models" / given.model / "evaluation.json")["editability"]
-        onset(told).savefig(FOLDER / "onset.png", dpi=110)
-    print(*(FOLDER / f"{name}.png" for name in wanted), sep="\n")
+        onset(measured["editability"]).savefig(FOLDER / FILES["onset"], dpi=110)
+    if "examples" in wanted:
+        (FOLDER / FILES["examples"]).write_text(figure(measured["steering"]["by_examples"]), encoding="utf-8")
+    print(*(FOLDER / FILES[name] for name in wanted), sep="\n")
 
 
 if __name__ == "__main__":
