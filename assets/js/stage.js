@@ -256,7 +256,8 @@ window.RudderStage = (() => {
         if (data.profile) one.reading.profile(data.profile);
         if (data.preview && running && !data.frames) draft(one, data, message.ticket);
       }
-      if (running && state.busy === "release" && Object.values(message.columns).every((data) => data.frame)) {
+      const asked = Object.values(message.columns || {});
+      if (running && state.busy === "release" && asked.length && asked.every((data) => data.frame)) {
         fill(message.text, message.part);
       }
       if (running && state.busy) say(message.text, message.part);

@@ -131,6 +131,8 @@ def test_a_release_while_the_strip_is_filled_comes_first_and_the_strip_is_finish
     one.exact()
     low, high = one.ends()
     one.slide(low + 0.6123 * (high - low))
+    one.exact()
+    assert one.page.get_attribute("[data-picture=a-steered]", "data-fade") == "no"
     one.wait()
     assert one.page.locator("[data-helm=a] .rd-dots i").count() >= 17
     assert "this edit" in one.page.inner_text(".rd-reading.is-a .rd-verdict"), "its answer is said in the end"
