@@ -112,7 +112,8 @@ def busiest(strengths: np.ndarray, steps: np.ndarray) -> float:
 
 
 def expected(verdict: str, movement: str, evenness: str) -> bool | None:
-    """Whether an answer is what the paper expects of such a picture; None without a verdict.
+    """Whether an answer is what the paper expects of such a picture; None without a verdict, and of a memorised one
+    that changes evenly but not along the concept: it neither takes it nor holds.
 
     Balanced pictures take edits evenly; memorised ones hold, or jump.
     """
@@ -120,8 +121,9 @@ def expected(verdict: str, movement: str, evenness: str) -> bool | None:
         if value not in known:
             raise unknown("state of a reading", value, known)
     takes = (movement, evenness) == ("towards", "evenly")
-    smooth = movement == "aside" and evenness == "evenly"  # says nothing about holding or taking
-    return None if verdict == "none" else takes if verdict == "ordinary" else not (takes or smooth)
+    if verdict == "none" or (verdict, movement, evenness) == ("memorised", "aside", "evenly"):
+        return None
+    return takes if verdict == "ordinary" else not takes
 
 
 def joined(verdict: str, movement: str, evenness: str) -> str:

@@ -105,7 +105,7 @@ def test_every_case_has_one_sentence_that_does_not_contradict_itself(verdict: st
     if verdict == "ordinary":
         assert surprising == ((movement, evenness) != ("towards", "evenly"))
     if verdict == "memorised":
-        assert surprising == (evenness == "evenly" and movement in ("towards", "aside"))
+        assert surprising == ((movement, evenness) == ("towards", "evenly"))
     if verdict == "none":
         assert not surprising and "it shows" not in said
         assert expected(verdict, movement, evenness) is None
@@ -119,7 +119,9 @@ def test_the_link_to_the_laboratory_follows_the_case(verdict: str, movement: str
         return
     text, side = told
     assert side == ("gen" if verdict == "ordinary" else "mem")
-    assert ("usually" in text) != expected(verdict, movement, evenness), "a case that disagrees is not called usual"
+    assert ("usually" in text) == (not expected(verdict, movement, evenness)), (
+        "a case that disagrees is not called usual"
+    )
     assert "usually" in lesson(verdict)[0], "of a picture that was not steered only the usual is known"
 
 

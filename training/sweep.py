@@ -1,8 +1,9 @@
 """Which sites, window, pooling and guidance half steer best? `python -m training.sweep` tries and tells.
 
-Every setting paints the same prompts, half of them ordinary and half the captions of pictures known by heart, at rising
-strength. Its score at a strength is the product of four shares of the ordinary pictures: takes the concept, keeps its
-object, keeps its background, is no artefact; the best strength counts. What it chose stands in `concepts.OWN_SETTINGS`.
+Every setting of the five styles paints the same prompts, two thirds of them ordinary and the rest captions of pictures
+known by heart, at rising strength. Its score at a strength is the product of four shares of the ordinary pictures:
+takes the concept, keeps its object, keeps its background, is no artefact; the best strength counts. What it chose
+stands in `concepts.OWN_SETTINGS`.
 """
 
 from __future__ import annotations
