@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .advice import AGAIN, advice_of, checked
 from .backbones.base import Backbone
 from .checks import STRENGTH_LIMIT, number, whole
 from .errors import RudderError, shorten, unknown
 from .files import as_json, replacing, safetensors_header
-from .recipe import HALVES, Window
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,6 @@ FORMAT = 1
 OURS = re.compile(rb'.{8}\{"__metadata__":\{"rudder"', re.DOTALL)  # how a vector's file begins
 FILE_LIMIT = 256 * 1024 * 1024
 METADATA_LIMIT = 512 * 1024  # characters of the JSON in a file's header
-AGAIN = "learn the concept again, or ask whoever shared the file for a fresh one"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +65,7 @@ class ConceptVector:
             if not torch.isfinite(v).all():
                 raise RudderError(f"The vector {shorten(self.name)!r} is not finite at {shorten(site)}: {AGAIN}.")
         object.__setattr__(self, "timesteps", steps)
-        object.__setattr__(self, "recommended", _recommended(self.recommended))
+        object.__setattr__(self, "recommended", checked(self.recommended))
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -84,7 +83,7 @@ class ConceptVector:
 
         A vector without a baseline is a whole mean and therefore long: its cautious strengths are smaller.
         """
-        return _advice(self.provenance, self.recommended)
+        return advice_of(self.provenance, self.recommended)
 
     @property
     def state(self) -> str:
@@ -252,15 +251,8 @@ def told(path: Path) -> dict[str, Any]:
         "name": meta["name"],
         "fingerprint": str(meta["provenance"].get("fingerprint", "")),
         "sites": tuple(meta["shapes"]),
-        "advice": _advice(meta["provenance"], _recommended(meta["recommended"])),
+        "advice": advice_of(meta["provenance"], checked(meta["recommended"])),
     }
-
-
-def _advice(provenance: Mapping[str, Any], recommended: Mapping[str, Any]) -> dict[str, Any]:
-    """`ConceptVector.advice` of a vector with this provenance and recommendation."""
-    long = provenance.get("baseline") is False
-    start = {"strength": 0.3, "range": [-0.5, 1.0]} if long else {"strength": 1.0, "range": [-1.0, 3.0]}
-    return {**start, "window": [0.5, 0.95], "sites": None, "halves": "both", **recommended}
 
 
 def _scaled(a: ConceptVector, factor: float) -> ConceptVector:
@@ -353,33 +345,6 @@ def _shared(a: ConceptVector) -> dict[str, Any]:
     return {key: a.provenance.get(key) for key in ("model", "fingerprint", "shapes", "pooling", "timesteps")} | {
         "version": __version__
     }
-
-
-def _recommended(value: Any) -> dict[str, Any]:
-    """The measured recommendation, checked; unknown keys are kept."""
-    if not isinstance(value, Mapping):
-        raise RudderError(f"A vector's recommendation must be a mapping, not {type(value).__name__}: {AGAIN}.")
-    result = dict(value)
-    most = STRENGTH_LIMIT
-    if "strength" in result:
-        result["strength"] = number("The recommended strength", result["strength"], -most, most)
-    for key in ("range", "window"):
-        if key in result:
-            ends = result[key]
-            if not isinstance(ends, (list, tuple)) or len(ends) != 2:
-                raise RudderError(f"A vector's recommended {key} must be two numbers: {AGAIN}.")
-            result[key] = [number(f"The recommended {key}", end, -most, most) for end in ends]
-    if "range" in result and not result["range"][0] <= 0 <= result["range"][1] > result["range"][0]:
-        raise RudderError(f"A vector's recommended range must rise and hold 0: {AGAIN}.")
-    if "window" in result:
-        Window(*result["window"])
-    if result.get("halves", "both") not in HALVES:
-        raise RudderError(f"A vector's recommended halves must be one of {', '.join(HALVES)}: {AGAIN}.")
-    if "sites" in result and result["sites"] is not None:
-        if not isinstance(result["sites"], (list, tuple)) or not all(isinstance(s, str) for s in result["sites"]):
-            raise RudderError(f"A vector's recommended sites must be a list of names: {AGAIN}.")
-        result["sites"] = list(result["sites"])
-    return result
 
 
 def _metadata(header: dict[str, Any], title: str) -> dict[str, Any]:
