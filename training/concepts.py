@@ -45,6 +45,7 @@ CONCEPTS = {
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.1, 1.4, 2.0)
 VALIDATION = 32  # prompts a concept; evaluation uses others
 LEAST_GAIN = 0.2
+NEARLY = 0.9  # of the most success: the judge is content with more than an eye is, so less is better at equal success
 STILL = 0.5  # share of pictures that still keep their object, and of those that are no artefacts, within the range
 SETTINGS: dict[str, Any] = {  # of any model
     "pooling": "mean",
@@ -56,7 +57,9 @@ SETTINGS: dict[str, Any] = {  # of any model
 }
 RESNETS = ["mid_block", *(f"up_blocks.{i}.resnets.{j}" for i in range(3) for j in range(2))]
 INNER, FIRST = RESNETS[:3], RESNETS[1:3]  # where the plane is smallest
-OWN_SETTINGS: dict[str, dict[str, Any]] = {  # of tiny-sd, as `training.sweep` chose them (sweep.json)
+OWN_SETTINGS: dict[
+    str, dict[str, Any]
+] = {  # of tiny-sd: styles as `training.sweep` chose them, the others by `vectors --settings`
     **dict.fromkeys(("oil", "neon", "blueprint"), {"sites": INNER, "prompts": False}),
     "sketch": {"sites": FIRST, "prompts": False},
     "glasses": {"sites": RESNETS, "pooling": "map"},
@@ -166,13 +169,15 @@ def success(row: dict) -> float:
 
 
 def recommend(rows: list[dict]) -> dict:
-    """The strength of most success, and the range of `usable` strengths around it and 0, from its opposite to its
-    double at most.
+    """The least strength of NEARLY the most success, and the range of `usable` strengths around it and 0, from its
+    opposite to its double at most.
 
     A concept that hardly takes beyond what the prompts show unsteered is marked weak.
     """
     before = next(row for row in rows if row["strength"] == 0)
-    best = max((row for row in rows if row["strength"] > 0), key=success)
+    asked = [row for row in rows if row["strength"] > 0]
+    most = max(map(success, asked))
+    best = next(row for row in asked if success(row) >= NEARLY * most)
     back = [row for row in reversed(rows) if -best["strength"] <= row["strength"] < 0]
     beyond = [row for row in rows if best["strength"] < row["strength"] <= 2 * best["strength"]]
     low, high = (
