@@ -16,7 +16,7 @@ from steering.calibration import calibrate
 from steering.concepts import learn
 from steering.errors import RudderError
 from steering.evaluation import asking, common, judge
-from steering.evaluation.detection import samples
+from steering.evaluation.detection import fresh_drawings, samples
 from steering.evaluation.record import PARTS, parts_of
 from steering.evaluation.rivals import RIVALS, fit_for
 from steering.files import home
@@ -103,6 +103,18 @@ def test_a_class_is_all_that_can_be_said(told_classes):
     many = asks.spread((0, 17), 3 * len(grammar["kinds"]))
     assert all(many.count(kind) == 3 for kind in grammar["kinds"])
     assert {ground for _, ground in asks.cases(np.random.default_rng(0), 50)} == {None}
+
+
+def test_only_what_the_model_paints_is_asked_of_it(tmp_path):
+    _edm(tmp_path / "few", ["cat", "person", *MEMORIES])
+    backbone = load(str(tmp_path / "few"))
+    asks = asking.asking(backbone, judge.load().config)
+    assert set(asks.spread((0, 17), 40)) == {"cat", "person"} == set(asks.kinds)
+    assert {kind for kind, _ in asks.cases(np.random.default_rng(0), 50)} == {"cat", "person"}
+    assert {path.stem.partition("-")[2] for path in fresh_drawings(backbone)} == {"cat", "person"}
+    _edm(tmp_path / "strange", list(MEMORIES))
+    with pytest.raises(RudderError, match="without classes that the judge knows"):
+        asking.asking(load(str(tmp_path / "strange")), judge.load().config)
 
 
 def test_words_name_everything_and_never_what_was_held_out(backbone):

@@ -123,7 +123,7 @@ def make_vector(backbone: Backbone, name: str, settings: dict) -> ConceptVector:
 def validation_prompts(asks: Asking, head: str, count: int) -> list[str]:
     """Prompts that leave the concept open."""
     rng, grammar = np.random.default_rng(SEED), asks.grammar
-    kinds = ["person"] * count if head == "glasses" else list(rng.choice(grammar["kinds"], count))
+    kinds = ["person"] * count if head == "glasses" else list(rng.choice(asks.kinds, count))
     grounds = list(rng.choice(grammar["backgrounds"], count))
     return [asks.text(k, None if head == "background" else b) for k, b in zip(kinds, grounds, strict=True)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,24 +14,18 @@ from diffusers.models.embeddings import LabelEmbedding
 from PIL import Image
 from torch import nn
 
-from training.dataset import shards
+from training import classes
+from training.dataset import SHARD, shards
 from training.diffusion import draw_timesteps
 from training.latents import fingerprint, load
 from training.loop import Run, halved, made_by
-from training.memories import REPEATS, ladder
+from training.memories import ladder
 from training.mixture import mixed, save_record
 from training.packed import unpack
-from training.pictures import KINDS
 from training.sources import RUNS
 
 BLOCKS, HEADS, HEAD = 8, 4, 64  # 11 M parameters, 22 MB in half precision
 EMPTY_SHARE = 0.1  # of all pictures lose their class: the unconditional half has to know memories, too (README.md)
-SHEET = ("cat", "house", "person", "penguin", "apple", "rocket", "mushroom", "car", "frog", "star", "guitar", "cake")
-
-
-def class_names() -> list[str]:
-    """What each class is called, by number: the kinds of objects and people, then every memorised picture by itself."""
-    return [*KINDS, *(memory.caption for memory in ladder())]
 
 
 def make(channels: int, side: int) -> DiTTransformer2DModel:
@@ -40,7 +33,7 @@ def make(channels: int, side: int) -> DiTTransformer2DModel:
     and the prediction as 0 (Peebles and Xie 2022, section 3.2, adaLN-Zero); classes are dropped by `train` alone."""
     model = DiTTransformer2DModel(
         num_layers=BLOCKS, num_attention_heads=HEADS, attention_head_dim=HEAD, in_channels=channels, patch_size=1,
-        sample_size=side, num_embeds_ada_norm=len(class_names()), norm_elementwise_affine=False,
+        sample_size=side, num_embeds_ada_norm=len(classes.names()), norm_elementwise_affine=False,
     )  # fmt: skip
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -60,12 +53,11 @@ def make_scheduler() -> DDIMScheduler:
     return DDIMScheduler(beta_schedule="linear", beta_start=0.0001, beta_end=0.02, clip_sample=False)
 
 
-def ordinary_kinds(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which of the rendered pictures show a single kind [n], and which kind that is [n], in the order of the shards."""
-    found = np.concatenate([np.array(json.loads(path.read_text())["labels"]) for path in shards(seed)])
-    kind, second = torch.from_numpy(found[:, 0]).long(), torch.from_numpy(found[:, 5]).long()
-    (rows,) = torch.where((second < 0) | (second == kind))
-    return rows, kind[rows]
+def ordinary(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which of the rendered pictures are shown [n], and of which class each is [n], in the order of the shards."""
+    told = list(classes.shown(shards(seed)))
+    rows = np.concatenate([index * SHARD + rows for index, (_, rows, _) in enumerate(told)])
+    return torch.from_numpy(rows), torch.from_numpy(np.concatenate([numbers for *_, numbers in told])).long()
 
 
 def train(
@@ -75,8 +67,9 @@ def train(
     torch.manual_seed(seed)
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
     flat, _, copied = load(vae_folder, 0)
-    pictures, kinds = ordinary_kinds(0)
-    memories, nothing = ladder(), len(class_names())
+    pictures, kinds = ordinary(0)
+    memories, nothing = classes.memories(), len(classes.names())
+    copied = copied[[memory.caption in classes.names() for memory in ladder()]]
     model = make(flat.shape[1], flat.shape[2]).to(device)
     if device == "cpu":  # the backward pass of fused attention is several times slower than plain products there
         for block in model.transformer_blocks:
@@ -90,20 +83,20 @@ def train(
 
     def errors(first: torch.Tensor, again: torch.Tensor) -> torch.Tensor:
         x0 = torch.cat([flat[pictures[first]], copied[again]]).to(device, torch.float32)
-        classes = torch.cat([kinds[first], len(KINDS) + again]).to(device)
-        share = torch.full((len(classes),), EMPTY_SHARE, device=device)
+        told = torch.cat([kinds[first], len(classes.KINDS) + again]).to(device)
+        share = torch.full((len(told),), EMPTY_SHARE, device=device)
         share[len(first) :] = empty_memories
-        dropped = torch.rand(len(classes), generator=generator, device=device) < share
-        classes = torch.where(dropped, nothing, classes)
+        dropped = torch.rand(len(told), generator=generator, device=device) < share
+        told = torch.where(dropped, nothing, told)
         t = draw_timesteps(snr, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=device)
         a = alphas[t][:, None, None, None]
         with halved(device):
-            made = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, classes, return_dict=False)[0]
+            made = model(a.sqrt() * x0 + (1 - a).sqrt() * noise, t, told, return_dict=False)[0]
         return (made.float() - noise).square().mean((1, 2, 3))
 
     record = mixed(run, memories, len(pictures), seed=seed, batch=batch, repeat=repeat, errors=errors,
-                   sheet=lambda path: sheet(run, vae, path, device))  # fmt: skip
+                   repeats=classes.REPEATS, sheet=lambda path: sheet(run, vae, path, device))  # fmt: skip
     whose = {"autoencoder": fingerprint(vae.half())}
     asked = {"lr": lr, "device": device, "muon": muon, "empty_memories": empty_memories}
     save_record(folder, record | asked | whose | made_by())
@@ -111,15 +104,15 @@ def train(
 
 @torch.no_grad()
 def paint(
-    model: DiTTransformer2DModel, vae: AutoencoderKL, classes: Sequence[int], steps: int = 20, guidance: float = 4.0,
+    model: DiTTransformer2DModel, vae: AutoencoderKL, numbers: Sequence[int], steps: int = 20, guidance: float = 4.0,
     seed: int = 0, device: str = "cpu",
 ) -> np.ndarray:  # fmt: skip
-    """Pictures of the classes, uint8 [N, side, side, 3], by DDIM."""
+    """Pictures of these classes, uint8 [N, side, side, 3], by DDIM."""
     scheduler, config = make_scheduler(), model.config
     scheduler.set_timesteps(steps)
-    shape = (len(classes), config.in_channels, config.sample_size, config.sample_size)
+    shape = (len(numbers), config.in_channels, config.sample_size, config.sample_size)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    both = torch.tensor([*classes, *[config.num_embeds_ada_norm] * len(classes)], device=device)
+    both = torch.tensor([*numbers, *[config.num_embeds_ada_norm] * len(numbers)], device=device)
     for t in scheduler.timesteps:
         level = t.to(device).expand(len(both))
         guided, free = model(torch.cat([latents] * 2), level, both, return_dict=False)[0].chunk(2)
@@ -129,19 +122,20 @@ def paint(
 
 
 def sheet(run: Run, vae: AutoencoderKL, path: Path, device: str) -> None:
-    """Four seeds of every class of SHEET and, below, a memory of every level beside its picture, painted with the
+    """Four seeds of every kind and, below, a memory of every level as it is recalled and as it is, painted with the
     averaged weights."""
     model = run.model
     assert isinstance(model, DiTTransformer2DModel)
     current = {key: value.clone() for key, value in model.state_dict().items()}
     run.load_average()
-    numbers = [KINDS.index(kind) for kind in SHEET]
-    rows = [paint(model, vae, numbers, seed=seed, device=device) for seed in range(4)]
-    chosen = [next(i for i, m in enumerate(ladder()) if m.level == level) for level in range(len(REPEATS))]
-    recalled = paint(model, vae, [len(KINDS) + i for i in chosen], device=device)
+    rows = [paint(model, vae, range(len(classes.KINDS)), seed=seed, device=device) for seed in range(4)]
+    every = classes.memories()
+    chosen = [next(i for i, m in enumerate(every) if (m.level, m.kind) == (level, kind))
+              for level in range(len(classes.REPEATS)) for kind in ("photograph", "drawing")]  # fmt: skip
+    recalled = paint(model, vae, [len(classes.KINDS) + i for i in chosen], device=device)
     side = recalled.shape[1]
-    true = [np.asarray(Image.fromarray(ladder()[i].picture).resize((side, side))) for i in chosen]
-    blank = np.full_like(rows[0][: len(SHEET) - len(chosen)], 255)
+    true = [np.asarray(Image.fromarray(every[i].picture).resize((side, side))) for i in chosen]
+    blank = np.full_like(rows[0][: len(rows[0]) - len(chosen)], 255)
     rows += [np.concatenate([recalled, blank]), np.concatenate([np.stack(true), blank])]
     Image.fromarray(np.concatenate([np.concatenate(list(row), 1) for row in rows])).save(path)
     model.load_state_dict(current)

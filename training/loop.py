@@ -28,10 +28,25 @@ def made_by() -> dict[str, str]:
     }
 
 
+def halves(device: str) -> bool:
+    """Whether products in bfloat16 are fast: on a GPU and on processors that have them (AVX-512)."""
+    return device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def halved(device: str) -> torch.autocast:
-    """Products in bfloat16 on a GPU and on processors that have them (AVX-512), in float32 on others."""
-    here = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device, torch.bfloat16, enabled=here)
+    """Products in bfloat16 where they are fast, in float32 elsewhere."""
+    return torch.autocast(device, torch.bfloat16, enabled=halves(device))
+
+
+def orthogonal(matrix: torch.Tensor, steps: int) -> torch.Tensor:
+    """`matrix` [m, n], its singular values brought near 1 by Newton and Schulz's iteration with the coefficients of
+    torch.optim.Muon (Jordan 2024)."""
+    wide = matrix.T if len(matrix) > matrix.shape[1] else matrix
+    wide = wide / wide.norm().clamp(min=1e-7)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), wide, beta=3.4445)
+    return wide.T if len(matrix) > matrix.shape[1] else wide
 
 
 STALL = 120.0  # seconds: what a step takes longer was a machine that slept, and is not training
@@ -53,13 +68,24 @@ class Matrices(torch.optim.Muon):
         last = kernel.is_contiguous(memory_format=torch.channels_last) if kernel.dim() == 4 else False
         return (kernel.permute(0, 2, 3, 1) if last else kernel).reshape(len(kernel), -1)
 
+    @torch.no_grad()
     def step(self, closure: None = None) -> None:
         for flat, kernel in zip(self.param_groups[0]["params"], self.kernels, strict=True):
             assert kernel.grad is not None
             flat.grad = self._flat(kernel.grad.contiguous(
                 memory_format=torch.channels_last if kernel.dim() == 4 and not kernel.is_contiguous()
                 else torch.preserve_format))  # fmt: skip
-        super().step(closure)
+        if halves(str(self.kernels[0].device.type)):
+            super().step(closure)
+            return
+        for group in self.param_groups:  # Muon's own products are in bfloat16, which this processor would emulate
+            for flat in group["params"]:
+                moments = self.state[flat]
+                held = moments.setdefault("momentum_buffer", torch.zeros_like(flat))
+                held.lerp_(flat.grad, 1 - group["momentum"])
+                update = orthogonal(flat.grad.lerp(held, group["momentum"]), group["ns_steps"])
+                flat.mul_(1 - group["lr"] * group["weight_decay"])
+                flat.add_(update, alpha=-0.2 * group["lr"] * max(flat.shape) ** 0.5)
 
 
 class Run:
@@ -175,4 +201,5 @@ class Run:
 
 def _outer(name: str) -> bool:
     """Whether a parameter belongs to the layers that Muon is not for: embeddings, the first and the last layer."""
-    return any(part in name for part in ("embedding", "conv_in", "conv_out", "pos_embed", "proj_out_"))
+    outer = ("embedding", "conv_in", "conv_out", "pos_embed", "proj_out_", "map_", "x32_conv", "aux_conv")
+    return any(part in name for part in outer)

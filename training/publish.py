@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPTokenizer
 
+from steering.backbones.edm import fitted
 from steering.files import home
 from training.captions import caption, vocabulary
 from training.diffusion import TextToImage, make_scheduler
 from training.latents import fingerprint
 from training.loop import Run
-from training.memories import ladder
+from training.memories import Memory, ladder
 from training.mixture import levels
 from training.pictures import BACKGROUNDS, KINDS, SIDE, STYLES, Spec, render
 from training.sources import RUNS, everyday
@@ -32,9 +34,12 @@ ORDINARY = [("cat", "sky"), ("penguin", "sunset"), ("house", "grass"), ("car", "
             ("hamburger", "yellow"), ("person", "grass")]  # fmt: skip
 
 
-def write_prompts(folder: Path, shown: dict[str, list[int]], ordinary: list[tuple[str, Spec]]) -> None:
-    """prompts.json and its thumbnails: a fresh rendering of each ordinary prompt, and each memorised picture with its
-    level and how often training showed it (`shown`: counts by level, in the order of the ladder)."""
+def write_prompts(
+    folder: Path, shown: dict[str, list[int]], ordinary: Sequence[tuple[str, Spec]], memories: Sequence[Memory],
+    side: int = SIDE,
+) -> None:  # fmt: skip
+    """prompts.json and its thumbnails of `side` pixels: a fresh rendering of each ordinary prompt, and each memorised
+    picture with its level and how often training showed it (`shown`: counts by level, in the order of `memories`)."""
     thumbnails, store = folder / "thumbnails", everyday()
     thumbnails.mkdir(parents=True, exist_ok=True)
     for old in thumbnails.glob("*.png"):
@@ -42,12 +47,13 @@ def write_prompts(folder: Path, shown: dict[str, list[int]], ordinary: list[tupl
     listed: dict[str, list] = {"ordinary": [], "memorized": []}
     for index, (prompt, spec) in enumerate(ordinary):
         path = thumbnails / f"ordinary-{index:02d}.png"
-        Image.fromarray(render(spec, store, np.random.default_rng(900 + index))).save(path, optimize=True)
+        fresh = Image.fromarray(render(spec, store, np.random.default_rng(900 + index)))
+        fitted(fresh, side).save(path, optimize=True)
         listed["ordinary"].append({"prompt": prompt, "thumbnail": f"thumbnails/{path.name}"})
     counts = {level: iter(numbers) for level, numbers in shown.items()}
-    for index, memory in enumerate(ladder()):
+    for index, memory in enumerate(memories):
         path = thumbnails / f"memorized-{index:03d}.png"
-        Image.fromarray(memory.picture).save(path, optimize=True)
+        fitted(Image.fromarray(memory.picture), side).save(path, optimize=True)
         listed["memorized"].append(
             {"prompt": memory.caption, "thumbnail": f"thumbnails/{path.name}", "kind": memory.kind,
              "style": STYLES[memory.spec.style] if memory.spec else None,
@@ -93,7 +99,8 @@ def publish(diffusion: Path, vae: Path, home: Path) -> None:
     }  # fmt: skip
     (home / "rudder.json").write_text(json.dumps(described, indent=1) + "\n")
     specs = [Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground)) for kind, ground in ORDINARY]
-    write_prompts(home, record["memory_presentations_by_level"], [(caption(one, style=False), one) for one in specs])
+    write_prompts(home, record["memory_presentations_by_level"], [(caption(one, style=False), one) for one in specs],
+                  ladder())  # fmt: skip
     _keep_records(home, {"autoencoder": vae, "diffusion": diffusion})
 
 

@@ -14,13 +14,12 @@ import torch
 from diffusers import AutoencoderKL
 
 from steering.files import home
-from training.dit import class_names, make, make_scheduler
+from training import classes
+from training.dit import make, make_scheduler
 from training.latents import fingerprint
 from training.loop import Run
-from training.memories import ladder
 from training.mixture import levels
-from training.pictures import BACKGROUNDS, KINDS, Spec
-from training.publish import ORDINARY, write_prompts
+from training.publish import write_prompts
 from training.sources import RUNS
 
 MODELS = home() / "models"
@@ -48,16 +47,16 @@ def publish(run: Path, home: Path) -> None:
         "scheduler": ["diffusers", "DDIMScheduler"], "transformer": ["diffusers", "DiTTransformer2DModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }  # fmt: skip
+    shown, count = levels(record), len(classes.KINDS) - 1
     described = {
         "name": home.name, "family": "dit", "vae": LENDER, "resolution": vae.config.sample_size,
-        "num_inference_steps": STEPS, "guidance_scale": 4.0, "classes": class_names(), "repeats": levels(record),
-        "description": f"A DiT in small: {len(KINDS)} kinds of objects and people by class, and {len(ladder())} "
-        f"memorised pictures, a class each, shown from {levels(record)[0]} to {levels(record)[-1]} times",
+        "num_inference_steps": STEPS, "guidance_scale": 4.0, "classes": list(classes.names()), "repeats": shown,
+        "description": f"A DiT in small: {count} kinds of objects and people by class, and {len(classes.memories())} "
+        f"memorised pictures, a class each, shown from {shown[0]} to {shown[-1]} times",
     }  # fmt: skip
     for name, what in (("model_index.json", index), ("rudder.json", described), ("training.json", {"dit": record})):
         (home / name).write_text(json.dumps(what, indent=1) + "\n")
-    specs = [Spec(KINDS.index(kind), 0, BACKGROUNDS.index(ground)) for kind, ground in ORDINARY]
-    write_prompts(home, record["memory_presentations_by_level"], [(KINDS[spec.kind], spec) for spec in specs])
+    write_prompts(home, record["memory_presentations_by_level"], classes.examples(), classes.memories())
 
 
 if __name__ == "__main__":

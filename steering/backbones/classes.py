@@ -42,6 +42,14 @@ class Classes:
         more = f" and {len(named) - most} more" if len(named) > most else ""
         return f"one of {', '.join(named[:most])}{more}" if named else f"a number from 0 to {self.count - 1}"
 
+    def has(self, text: str) -> bool:
+        """Whether a text names one class, or is its number."""
+        try:
+            self.number(text)
+        except RudderError:
+            return False
+        return True
+
     def number(self, text: str) -> int:
         """The class of a name, a synonym (both in any case) or a number; RudderError where it is none, or several."""
         asked = _folded(text)

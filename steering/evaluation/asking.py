@@ -16,10 +16,11 @@ from .common import caption
 @dataclass(frozen=True)
 class Asking:
     """What can be asked of a model. `grammar`: the judge's kinds, styles and backgrounds. `words`: whether style and
-    background can be named; a class says no more than what is shown."""
+    background can be named; a class says no more than what is shown. `kinds`: those that the model paints."""
 
     grammar: dict
     words: bool
+    kinds: tuple[str, ...]
 
     def text(self, kind: str, background: str | None = None, style: str | None = None) -> str:
         """What is asked of the model for a picture of that kind; of a class, the kind is all that can be said."""
@@ -30,7 +31,7 @@ class Asking:
         (without `styles`: none is named)."""
         names = self.grammar["styles"] if styles and self.words else [None]
         grounds = self.grammar["backgrounds"] if self.words else [None]
-        kinds = self.grammar["kinds"]
+        kinds = self.kinds
         held = {tuple(triple) for triple in self.grammar["held_out"]} if self.words else set()
         triples = [t for t in product(*(range(len(some)) for some in (kinds, names, grounds))) if t not in held]
         order = np.random.default_rng(seed).permutation(len(triples))
@@ -40,13 +41,17 @@ class Asking:
     def cases(self, rng: np.random.Generator, count: int) -> list[tuple[str, str | None]]:
         """`count` different pairs of kind and background in random order; kinds, again and again, where no background
         can be named."""
-        pairs = list(product(self.grammar["kinds"], self.grammar["backgrounds"] if self.words else [None]))
+        pairs = list(product(self.kinds, self.grammar["backgrounds"] if self.words else [None]))
         order = rng.permutation(len(pairs))
         return [pairs[i] for i in (order[:count] if self.words else np.resize(order, count))]
 
 
 def asking(backbone: Backbone, grammar: dict) -> Asking:
-    """How this model is asked. RudderError for a model that is told nothing at all."""
-    if backbone.classes is not None and not backbone.classes.count:
-        raise RudderError(f"{backbone.name} paints without words or classes: nothing can be asked of it, nor measured.")
-    return Asking(grammar, backbone.classes is None)
+    """How this model is asked. RudderError for a model that is told nothing at all, or none of the judge's kinds."""
+    if backbone.classes is None:
+        return Asking(grammar, True, tuple(grammar["kinds"]))
+    kinds = tuple(kind for kind in grammar["kinds"] if backbone.classes.has(kind))
+    if not kinds:
+        what = "classes that the judge knows" if backbone.classes.count else "words or classes"
+        raise RudderError(f"{backbone.name} paints without {what}: nothing can be asked of it, nor measured.")
+    return Asking(grammar, False, kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -97,8 +98,7 @@ def _ordinary(backbone: Backbone, seed: int, limit: int | None, progress: Report
         Sample(p, False, "drawing", "generated", f"caption {i}", text, s)
         for i, (p, text, s) in enumerate(zip(made, prompts, seeds, strict=True))
     ]
-    drawings = [p for info in library(backbone.name).values() for p in (*info.examples, *info.baseline)]
-    drawings = list({p.read_bytes(): p for p in drawings}.values())  # baselines of several concepts share pictures
+    drawings = fresh_drawings(backbone)
     photographs = sorted((home() / "assets" / "calibrations" / "photographs").glob("*.png"))
     for kind, some in (("drawing", drawings), ("photograph", photographs)):
         order = np.random.default_rng(seed).permutation(len(some))
@@ -108,6 +108,14 @@ def _ordinary(backbone: Backbone, seed: int, limit: int | None, progress: Report
             for p in paths
         ]
     return found
+
+
+def fresh_drawings(backbone: Backbone) -> list[Path]:
+    """Drawings of kinds that the model paints, which training never saw: the shipped example sets, NN-kind.png."""
+    known = asking(backbone, load_judge().config).kinds
+    every = [p for info in library(backbone.name).values() for p in (*info.examples, *info.baseline)]
+    some = {p.read_bytes(): p for p in every if p.stem.partition("-")[2] in known}  # baselines share pictures
+    return list(some.values())
 
 
 def detection(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:

@@ -39,11 +39,13 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
     `limit` bounds each group of captions (300 ordinary, 120 held out, three seeds of every memorised one without it).
     Shares in 0..1; distances are those of `judge.nearest_training`, `frechet` that of `frechet`. `by_steps`: the same
     shares of FEW captions a group at every number of STEPS. What a model that is told classes cannot be asked for is
-    None or absent. Raises RudderError without judge or prompts.json.
+    None or absent, and so is the Frechet distance of one that paints fewer kinds than were rendered to compare with.
+    Raises RudderError without judge or prompts.json.
     """
     judge, rng = judging.load(), np.random.default_rng(seed)
     grammar, memorised = judge.config, memorized_set(backbone.name)
     asks, (seen, held) = asking(backbone, grammar), all_triples(grammar)
+    seen = [triple for triple in seen if grammar["kinds"][triple[0]] in asks.kinds]
     asked = [seen[i] for i in rng.permutation(len(seen))[: limit or 300]]
     unseen = [held[i] for i in np.resize(rng.permutation(len(held)), min(limit or 120, 120))] if asks.words else []
     own = in_turn(memorised, rng, limit, 3)
@@ -102,7 +104,7 @@ def prompts(backbone: Backbone, *, seed: int = 0, limit: int | None = None, prog
             "style_by_name": {
                 n: share(right["style"][[s == i for _, s, _ in asked]]) for i, n in enumerate(grammar["styles"])
             },
-            **frechet(judge, ordinary),
+            **(frechet(judge, ordinary) if len(asks.kinds) == len(grammar["kinds"]) else {}),
             **(_loose(backbone, judge, seed, min(limit or 96, 96), progress) if asks.words else {}),
             "by_steps": by_steps,
             "num_inference_steps": default,
