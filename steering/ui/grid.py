@@ -30,6 +30,7 @@ from .pictures import SMALL, web_picture
 from .session import Session, ticket_of, unless_stopped
 from .steer import PAUSE, ROWS
 from .studio import Studio
+from .verbs import passes
 
 KEYS = ("axis", "rows", "across")
 LARGE = 256  # px of a cell's side on the page; the downloads have all of it
@@ -218,7 +219,7 @@ def _painter(studio: Studio, models: Mapping[str, str]) -> Callable[..., Iterato
     backbone, calibration = studio.backbone, studio.calibration
     together = ROWS[backbone.resolution <= SMALL]
 
-    @on_gpu
+    @on_gpu(lambda plan, **_: sum(passes(recipe, len(plan.across)) for _, recipe in plan.rows))
     def here(plan: Asked, stop: Event | None = None) -> Iterator[Any]:
         yield from run(backbone, plan.rows, plan.vectors, plan.across, axis=plan.axis, calibration=calibration,
                        together=together, stop=stop)  # fmt: skip

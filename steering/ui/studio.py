@@ -22,7 +22,6 @@ from ..files import read_json
 from ..pace import Pace, measure, reader
 from ..recipe import Window
 from ..tuning import BUDGET
-from .gpu import call_on_gpu
 from .pictures import contact_sheet, thumbnail
 from .session import ContentCache, Session
 from .verbs import Verbs, verbs_of
@@ -120,7 +119,7 @@ def open_studio(
 
 def measure_pace(studio: Studio) -> None:
     """Time a step on this machine, so that the page can tell how long a run takes before it is started."""
-    studio.pace = call_on_gpu(measure)(studio.backbone)
+    studio.pace = measure(studio.backbone)
 
 
 def vector_for(

@@ -13,12 +13,12 @@ from ..audit.scan import score_rows
 from ..concepts import ConceptVector, digest
 from ..editability import Response, response
 from ..images import gathered
-from ..inversion import Inverted, invert
+from ..inversion import ROUNDS, Inverted, invert
 from ..quality import assess
 from ..references import paint_references
 from ..sampling import Prefix, Result, Step, sample, strip
 from ..tuning import tune
-from .gpu import SECONDS, call_on_gpu, on_gpu, zero_gpu
+from .gpu import PASS, Work, call_on_gpu, on_gpu, zero_gpu
 from .session import ContentCache
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from ..scoring import Spikiness
 
 PREVIEW_EVERY = 8
+SLICE = 30.0  # seconds of a ZeroGPU slice that a search may last
+COMPARED = 16  # pictures that are painted to compare words with steering, about
+ROUND = 64  # passes of what is said of pictures without painting any: timesteps, draws and sites of a few
 REMEMBERED = 8  # vectors learned here that are kept for who learns from the same pictures again
 
 
@@ -62,22 +65,28 @@ class Verbs:
 
 def verbs_of(backbone: Backbone, budget: float) -> Verbs:
     """The verbs of a loaded model; `budget`: seconds that the search for an own set's settings may last."""
+    steps = backbone.defaults["num_inference_steps"]
     return Verbs(
         paint=_painter(backbone),
         learn=_learner(backbone, budget),
         gauges=_gauges(backbone),
-        refer=_bound(paint_references, backbone),
-        assess=_bound(assess, backbone),
+        refer=_bound(paint_references, backbone, lambda rows, *_, **__: 2 * steps * len(rows)),
+        assess=_bound(assess, backbone, lambda *_, **__: 4 * ROUND),
         invert=_inverter(backbone),
         against=_opponent(backbone),
     )
+
+
+def passes(recipe: Recipe, pictures: int) -> int:
+    """How often so many pictures of a recipe go through the network, with guidance."""
+    return 2 * recipe.num_inference_steps * pictures
 
 
 def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
     """The function that paints: one recipe's strengths as a strip, or the same with a prompt, a seed and a strength
     each as a batch; both with previews."""
 
-    @on_gpu
+    @on_gpu(lambda recipe, steering, strengths, *_, **__: passes(recipe, len(strengths)))
     def paint(
         recipe: Recipe,
         steering: Steering,
@@ -111,7 +120,7 @@ def _painter(backbone: Backbone) -> Callable[..., Iterator[Step | Result]]:
 def _inverter(backbone: Backbone) -> Callable[..., Iterator[Progress | Inverted]]:
     """`invert` on this model; what is kept of it lies in main memory."""
 
-    @on_gpu
+    @on_gpu(lambda picture, recipe, *_, **__: passes(recipe, 1) * (2 + ROUNDS))
     def inverter(*arguments: Any, **options: Any) -> Iterator[Any]:
         for item in invert(backbone, *arguments, **options):
             yield replace(item, latents=item.latents.cpu()) if isinstance(item, Inverted) else item
@@ -122,7 +131,7 @@ def _inverter(backbone: Backbone) -> Callable[..., Iterator[Progress | Inverted]
 def _opponent(backbone: Backbone) -> Callable[..., Iterator[Progress | tuple[Rival, Rival]]]:
     """`against` on this model."""
 
-    @on_gpu
+    @on_gpu(lambda recipe, *_, **__: passes(recipe, COMPARED))
     def opponent(*arguments: Any, picture: Inverted | None = None, **options: Any) -> Iterator[Any]:
         yield from against(backbone, *arguments, picture=_moved(picture, backbone), **options)
 
@@ -137,10 +146,10 @@ def _moved(picture: Inverted | None, backbone: Backbone) -> Inverted | None:
 def _learner(backbone: Backbone, budget: float) -> Callable[..., Iterator[Progress | ConceptVector]]:
     """`tune` on this model, wherever it runs; on ZeroGPU within one slice of its time. The same sets asked for in the
     same way are learned once: the last REMEMBERED vectors are kept by what they depend on."""
-    budget = min(budget, SECONDS / 2) if zero_gpu() else budget
+    budget = min(budget, SLICE) if zero_gpu() else budget
     kept = ContentCache(REMEMBERED)
 
-    @on_gpu
+    @on_gpu(lambda *_, **__: budget / PASS + ROUND)
     def learner(*arguments: Any, **options: Any) -> Iterator[Any]:
         yield from tune(backbone, *arguments, budget=budget, **options)
 
@@ -166,10 +175,10 @@ def _learner(backbone: Backbone, budget: float) -> Callable[..., Iterator[Progre
     return remembering
 
 
-def _bound(run: Callable[..., Iterator[Any]], backbone: Backbone) -> Callable[..., Iterator[Any]]:
-    """A generator function with this model as its first argument, wherever it runs."""
+def _bound(run: Callable[..., Iterator[Any]], backbone: Backbone, work: Work) -> Callable[..., Iterator[Any]]:
+    """A generator function with this model as its first argument, wherever it runs; `work`: see gpu.Work."""
 
-    @on_gpu
+    @on_gpu(work)
     def bound(*arguments: Any, **options: Any) -> Iterator[Any]:
         yield from run(backbone, *arguments, **options)
 
@@ -178,20 +187,21 @@ def _bound(run: Callable[..., Iterator[Any]], backbone: Backbone) -> Callable[..
 
 def _gauges(backbone: Backbone) -> Gauges:
     """The measuring passes on this model."""
+    steps = backbone.defaults["num_inference_steps"]
 
-    @call_on_gpu
+    @call_on_gpu(lambda *_: ROUND)
     def score(calibration: Calibration, pictures: Any) -> Spikiness:
         return calibration.score(backbone, pictures)
 
-    @call_on_gpu
+    @call_on_gpu(lambda *_: ROUND)
     def respond(vector: ConceptVector, *strip: Any) -> Response:
         return response(backbone, vector, *strip)
 
-    @call_on_gpu
+    @call_on_gpu(lambda *_: 4 * ROUND)
     def profile(calibration: Calibration, picture: Image.Image) -> dict[str, Any]:
         return calibration.profile(backbone, picture)
 
-    @call_on_gpu
+    @call_on_gpu(lambda calibration, some, *_: (2 * steps + ROUND) * len(some))
     def rows(calibration: Calibration, some: Sequence[Row], pictures: bool = False) -> list[dict[str, Any]]:
         return score_rows(backbone, calibration, some, pictures)
 

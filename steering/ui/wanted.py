@@ -25,7 +25,7 @@ from ..recipe import CONCEPTS_LIMIT, SEED_KEPT, SITES_LIMIT, STRIP_LIMIT, Recipe
 from ..sampling import Result, Step, sample, strip
 from ..words import heard
 from .calls import file_of, files_of, list_of
-from .gpu import on_gpu
+from .gpu import MOST, PASS, on_gpu
 from .panels import MOST_GUIDANCE, MOST_STEPS
 from .pictures import ONE, SMALL
 from .session import Session
@@ -60,7 +60,7 @@ def room_of(studio: Studio, menu: Sequence[Mapping[str, str]]) -> Room:
     """The room of a page's studio."""
     backbone = studio.backbone
 
-    @on_gpu
+    @on_gpu(lambda *_, **__: MOST / PASS)  # a call may be anything that the page does
     def run(make: Callable[..., Iterator[Any]], *arguments: Any, **options: Any) -> Iterator[Any]:
         yield from make(backbone, *arguments, **options)
 

@@ -118,8 +118,10 @@ def test_a_link_says_also_what_is_not_there(visit):
     seed(one, "31")
     link = one.page.url.partition("#")[2]
     assert "negative=&" in link and "sites=&" in link
-    one.page.click("#rd-advanced button >> nth=0")
-    one.page.locator("#rd-negative textarea").press_sequentially("blurry", delay=30)
+    one.page.click("#rd-advanced button:has-text('Advanced')")
+    one.page.click("#rd-negative textarea")  # waits until what unfolds has come to rest
+    one.page.wait_for_timeout(1000)  # and until Gradio, which draws what was folded away only now, takes letters in
+    one.page.fill("#rd-negative textarea", "blurry")
     one.page.wait_for_function("() => location.hash.includes('negative=blurry')")
     one.page.evaluate("(link) => { location.hash = link; }", link)
     one.page.wait_for_function("() => document.querySelector('#rd-negative textarea').value === ''")
