@@ -6,8 +6,10 @@ import datetime
 import json
 import math
 import platform
+import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +51,8 @@ def orthogonal(matrix: torch.Tensor, steps: int) -> torch.Tensor:
     return wide.T if len(matrix) > matrix.shape[1] else wide
 
 
-STALL = 120.0  # seconds: what a step takes longer was a machine that slept, and is not training
+STALL = 4  # times the usual step: what one takes longer, the machine slept or the process was held, and is not training
+RECENT = 25  # steps by which the usual one is known
 
 
 class Matrices(torch.optim.Muon):
@@ -139,6 +142,7 @@ class Run:
     def steps(self) -> Iterator[float]:
         """Yield the share of the time that has passed; set the rate before each step, save now and then."""
         saved = time.monotonic()
+        recent: deque[float] = deque(maxlen=RECENT)
         while self.share < 1:
             fall = (1 + math.cos(math.pi * self.share)) / 2
             rate = self.lr * min(1, (self.step + 1) / self.warmup) * (0.02 + 0.98 * fall)
@@ -147,7 +151,8 @@ class Run:
                     group["lr"] = rate
             began = time.monotonic()
             yield self.share
-            self.seconds += min(time.monotonic() - began, STALL)
+            recent.append(time.monotonic() - began)
+            self.seconds += min(recent[-1], STALL * statistics.median(recent))
             if time.monotonic() - saved > self.save_every:
                 self.save()
                 saved = time.monotonic()
