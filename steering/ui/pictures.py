@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import RudderError, shorten
 from ..images import Limits
+from ..inversion import distance
 from ..png import write_png
 from ..recipe import Recipe
 
@@ -49,9 +49,8 @@ def web_picture(image: Image.Image, quality: int = 88) -> str:
 
 
 def moved(image: Image.Image, unsteered: Image.Image) -> float:
-    """Mean absolute difference of two pictures over pixels and channels, in grey levels of 255."""
-    one, other = (np.asarray(picture.convert("RGB"), dtype=np.float32) for picture in (image, unsteered))
-    return float(np.abs(one - other).mean())
+    """Root mean square difference of two pictures over pixels and channels, in grey levels of 255."""
+    return 255 * distance(image, unsteered)
 
 
 def frame(
