@@ -33,6 +33,8 @@ def test_the_menu_leads_everywhere_from_everywhere():
     assert [entry["href"] for entry in menu(KEYS, "tiny-dit")] == ["../../", "", "../../m/sd/"]
     assert [entry["title"] for entry in menu(KEYS, "tiny-dit")] == ["tiny-sd", "tiny-dit", "sd"]
     assert menu({"tiny-sd": "tiny-sd"}, "tiny-sd") == []
+    twins = addresses(["one/sd", "two/sd/"])
+    assert [entry["title"] for entry in menu(twins, "one/sd")] == ["sd", "sd (2)"], "the Grid tells models by title"
 
 
 def test_what_is_offered(monkeypatch):

@@ -168,14 +168,18 @@ def addresses(models: Sequence[str]) -> dict[str, str]:
 def menu(keys: Mapping[str, str], here: str) -> list[dict[str, str]]:
     """[{"title", "href"}] of the models one can go to from the page of `here` (href "" for itself); [] for one alone.
 
-    Addresses are relative, so that they hold behind a proxy's path too.
+    Addresses are relative, so that they hold behind a proxy's path too. A second model of a name is "name (2)".
     """
     first = next(iter(keys))
     up = "" if keys[first] == here else "../../"
-    found = []
+    found, titles = [], list[str]()
     for key, model in keys.items():
+        title = model.rstrip("/").rsplit("/", 1)[-1]
+        titles.append(title)
+        if titles.count(title) > 1:
+            title = f"{title} ({titles.count(title)})"
         href = "" if model == here else (up or "./") if key == first else f"{up}{ROOT[1:]}/{key}/"
-        found.append({"title": model.rstrip("/").rsplit("/", 1)[-1], "href": href})
+        found.append({"title": title, "href": href})
     return found if len(found) > 1 else []
 
 
