@@ -24,7 +24,7 @@ STRIPS = {  # file: (column of the first paint, first and last strength as multi
 
 def strips(model: str, target: Path) -> None:
     """The two prompts of the page's first paint as strips, by the command line that the README shows."""
-    painted = read_json(folder() / "firstpaint.json")["message"]
+    painted = read_json(folder(model) / "firstpaint.json")["message"]
     usual = ConceptVector.load(library(model)[painted["concept"]].vector_path).advice["strength"]
     for name, (column, first, last) in STRIPS.items():
         recipe = Recipe.from_json(painted["columns"][column]["recipe"])

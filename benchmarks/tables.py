@@ -257,7 +257,7 @@ def tables(root: Path) -> dict[str, str]:
     every = {name: read(f"models/{name}/evaluation.json") for name in evaluated.FAMILIES}
     if any("detection" in one for one in every.values()):
         found["families"] = evaluated.families(every)
-    own, first = read("docs/own_concepts.json"), read("assets/firstpaint/search.json")
+    own, first = read("docs/own_concepts.json"), read("assets/firstpaint/tiny-sd/search.json")
     if own and own["model"] == calibration.get("fingerprint"):
         found["own"] = evaluated.own_sets(own)
     if first and first["made"]["fingerprint"] == calibration.get("fingerprint"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from steering.concepts import ConceptVector, library
+from steering.files import home, read_json
 from training.concepts import NEARLY, STILL, recommend, success, usable
 
 SHARES = st.floats(0, 1)
@@ -55,3 +58,11 @@ def test_shipped_advice_follows_from_its_own_measurement(name: str) -> None:
     )
     best = next(row for row in told["measured"] if row["strength"] == told["strength"])
     assert best["kept"] >= STILL and best["artefact"] <= 1 - STILL and best["taken"] > 0.5, "it is worth recommending"
+
+
+@pytest.mark.parametrize("path", sorted((home() / "assets" / "firstpaint").glob("*/search.json")), ids=str)
+def test_the_first_paint_shows_what_is_claimed(path: Path) -> None:
+    best = read_json(path)["chosen"]
+    assert best["passes"] and best["holds"]
+    assert (best["said"]["a"]["movement"], best["said"]["a"]["evenness"]) == ("towards", "evenly")
+    assert best["said"]["b"]["movement"] != "towards"

@@ -348,10 +348,10 @@ def test_what_ships_fits_together():
     assert [p for p in prompts if studio.backbone.unknown_words(p)] == []
     told = read_json(home() / "models" / "tiny-sd" / "evaluation.json")["made"].values()
     marks = {row["fingerprint"] for row in told}
-    marks.add(read_json(home() / "assets" / "firstpaint" / "search.json")["made"]["fingerprint"])
+    marks.add(read_json(firstpaint.folder("tiny-sd") / "search.json")["made"]["fingerprint"])
     with (home() / "assets" / "audit" / "example.jsonl").open() as example:
         marks.add(json.loads(next(example))["fingerprint"])
     assert marks == {studio.backbone.fingerprint}, "all were made with these weights"
-    folders = ("models/tiny-sd/thumbnails", "assets/concepts", "assets/calibrations", "assets/firstpaint")
+    folders = ("models/tiny-sd/thumbnails", "assets/concepts", "assets/calibrations", "assets/firstpaint/tiny-sd")
     sizes = {Image.open(path).size for name in folders for path in (home() / name).rglob("*.png")}
     assert sizes == {(studio.backbone.resolution, studio.backbone.resolution)}

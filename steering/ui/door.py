@@ -141,11 +141,11 @@ def no_place(host: str, port: int, wrong: Exception | None = None) -> str:
 
 
 def kept_message(model: str) -> dict[str, Any] | None:
-    """The stage's message kept in assets/firstpaint for this model, its frames as data URIs; None where there is none.
+    """The stage's message kept in assets/firstpaint/MODEL, its frames as data URIs; None where there is none.
 
     RudderError for a damaged file.
     """
-    path = home() / "assets" / "firstpaint" / "firstpaint.json"
+    path = home() / "assets" / "firstpaint" / Path(model).name / "firstpaint.json"
     if not path.is_file():
         return None
     kept = read_json(path)

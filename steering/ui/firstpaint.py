@@ -1,8 +1,8 @@
 """The page's first impression, chosen by measurement and painted beforehand.
 
 `python -m steering.ui.firstpaint --search` steers the model's prompts to its concepts, writes what it measured to
-assets/firstpaint/search.json and paints the best pair; without --search the pair of that table is painted again.
-Each frame in assets/firstpaint/ is a PNG that carries its recipe; firstpaint.json says how they were made.
+search.json in assets/firstpaint/MODEL and paints the best pair; without --search that table's pair is painted again.
+Each frame there is a PNG that carries its recipe; firstpaint.json says how they were made.
 Without them the page of an embedded model paints the same strips once when it starts; that of another one opens with an
 empty stage, since nobody knows how long its pictures take.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..backbones.base import Backbone
 from ..cli.console import progress
 from ..concepts import Progress
 from ..errors import RudderError, unknown
@@ -38,26 +39,26 @@ FALLBACK = {"ordinary": "a red apple on a sky background", "memorized": "a photo
 FINALISTS = 12  # pairs that are painted whole before one is chosen
 
 
-def folder() -> Path:
-    """Where the first paint lies."""
-    return home() / "assets" / "firstpaint"
+def folder(model: str) -> Path:
+    """Where a model's first paint lies."""
+    return home() / "assets" / "firstpaint" / model
 
 
-def chosen(fingerprint: str) -> dict[str, Any]:
+def chosen(backbone: Backbone) -> dict[str, Any]:
     """The pair that the committed search chose for the very model: {"concept", "ordinary", "memorized", "seed",
     "strength"}; {} where it was made for another one or not at all."""
-    path = folder() / "search.json"
+    path = folder(backbone.name) / "search.json"
     if not path.is_file():
         return {}
     kept = read_json(path)
-    return kept["chosen"] if kept["made"]["fingerprint"] == fingerprint else {}
+    return kept["chosen"] if kept["made"]["fingerprint"] == backbone.fingerprint else {}
 
 
 def default_panel(
     studio: Studio, prompts: dict[str, str] | None = None, concept: str = "", seed: int | None = None
 ) -> Panel:
     """The controls on first paint; what is left out is what the search chose, or the model's first."""
-    best = chosen(studio.backbone.fingerprint)
+    best = chosen(studio.backbone)
     firsts = {kind: entries[0]["key"] if entries else FALLBACK[kind] for kind, entries in studio.prompts.items()}
     asked = firsts | {kind: best[kind] for kind in firsts if kind in best} | (prompts or {})
     names = list(studio.concepts)
@@ -87,7 +88,8 @@ def render(studio: Studio, panel: Panel, strength: float | None = None) -> dict[
 def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator[Progress | dict[str, Any]]:
     """Measure the model's prompts x concepts and choose: Progress, then what goes into search.json.
 
-    The best pairs of the table are painted whole, and the first whose sentences say what the table says wins.
+    The best pairs of the table are painted whole, and the first whose sentences say what the table says wins; where
+    none does, the best of the table, which does not hold (`holds`).
     `limit` bounds prompts of each kind, and concepts. RudderError for a model without prompts or concepts of its own.
     """
     prompts = {kind: [entry["key"] for entry in entries][:limit] for kind, entries in studio.prompts.items()}
@@ -105,26 +107,26 @@ def search(studio: Studio, limit: int | None = None, seeds: int = 1) -> Iterator
         else:
             measured = item
     ranked = pairs(measured)
-    best: tuple[Pair, dict[str, Any]] | None = None
+    best: tuple[Pair, dict[str, Any], bool] | None = None
     for place, pair in enumerate(ranked[:FINALISTS]):
         yield Progress(place, FINALISTS, f"painting {pair.ordinary} + {pair.concept}")
         panel = default_panel(studio, {"ordinary": pair.ordinary, "memorized": pair.memorized}, pair.concept, pair.seed)
         strength = pair.factor * learned[pair.concept].advice["strength"]
         columns = render(studio, panel, strength)["columns"]
         said = {name: data["response"] for name, data in columns.items()}
-        best = best or (pair, said)
+        best = best or (pair, said, False)
         takes = (said["a"]["movement"], said["a"]["evenness"]) == ("towards", "evenly")
         verdicts = tuple(columns[name]["reading"]["verdict"] for name in "ab")
         right = studio.calibration is None or verdicts == ("ordinary", "memorised")
         if pair.passes and takes and right and said["b"]["movement"] != "towards":
-            best = (pair, said)
+            best = (pair, said, True)
             break
     assert best is not None
-    pair, said = best
+    pair, said, holds = best
     told = {name: {key: one[key] for key in ("movement", "evenness", "sentence")} for name, one in said.items()}
     strength = round(pair.factor * learned[pair.concept].advice["strength"], 6)
     yield {
-        "chosen": asdict(pair) | {"strength": strength, "said": told},
+        "chosen": asdict(pair) | {"strength": strength, "said": told, "holds": holds},
         "factors": list(FACTORS),
         "counts": {"prompts": {kind: len(some) for kind, some in prompts.items()}, "concepts": len(learned)},
         "best": [asdict(one) for one in _best_of_each(ranked)],
@@ -167,7 +169,7 @@ def save(studio: Studio, panel: Panel, target: Path, strength: float | None = No
 
 
 def _made(studio: Studio) -> dict[str, Any]:
-    """How a file of assets/firstpaint came to be."""
+    """How a file of the first paint came to be."""
     return {
         "command": " ".join(["python -m steering.ui.firstpaint", *sys.argv[1:]]),
         "model": studio.backbone.name,
@@ -178,8 +180,8 @@ def _made(studio: Studio) -> dict[str, Any]:
 
 
 def load(studio: Studio) -> dict[str, Any] | None:
-    """The message kept in assets/firstpaint, or None when it is absent or another model's."""
-    path = folder() / "firstpaint.json"
+    """The message kept for the model, or None when it is absent or of other weights."""
+    path = folder(studio.backbone.name) / "firstpaint.json"
     if not path.is_file():
         return None
     kept = read_json(path)
@@ -204,12 +206,12 @@ def first_paint(studio: Studio) -> dict[str, Any]:
     """What the stage shows before anyone touches it; nothing for a model that does not ship."""
     message = load(studio)
     if message is None and studio.concepts and studio.outline.embedded:
-        message = render(studio, default_panel(studio), chosen(studio.backbone.fingerprint).get("strength"))
+        message = render(studio, default_panel(studio), chosen(studio.backbone).get("strength"))
     return message or {}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Search, and render assets/firstpaint from the command line; 2 for a bad argument."""
+    """Search, and render the first paint from the command line; 2 for a bad argument."""
     parser = argparse.ArgumentParser(prog="python -m steering.ui.firstpaint", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny-sd")
     parser.add_argument("--search", action="store_true", help="measure prompts x concepts anew and choose")
@@ -225,6 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
     prompts = {kind: value for kind in FALLBACK if (value := getattr(asked, kind)) is not None}
     try:
         studio = open_studio(asked.model, device="cpu")
+        target = folder(studio.backbone.name)
         if asked.search:
             found: dict[str, Any] = {}
             with progress("searching") as report:
@@ -233,15 +236,17 @@ def main(arguments: list[str] | None = None) -> int:
                         report(item.done, item.total, item.message)
                     else:
                         found = item
-            write_search(studio, found, folder())
-            print(f"wrote {folder() / 'search.json'}: {found['chosen']['ordinary']} + {found['chosen']['concept']}")
+            write_search(studio, found, target)
+            print(f"wrote {target / 'search.json'}: {found['chosen']['ordinary']} + {found['chosen']['concept']}")
+            if not found["chosen"]["holds"]:
+                print("No pair shows what is claimed, painted whole: look at what is shown.", file=sys.stderr)
         by_hand = bool(prompts or asked.concept)
-        strength = None if by_hand else chosen(studio.backbone.fingerprint).get("strength")
-        save(studio, default_panel(studio, prompts, asked.concept, asked.seed), folder(), strength)
+        strength = None if by_hand else chosen(studio.backbone).get("strength")
+        save(studio, default_panel(studio, prompts, asked.concept, asked.seed), target, strength)
     except RudderError as wrong:
         print(wrong, file=sys.stderr)
         return 2
-    print(f"wrote {folder()}")
+    print(f"wrote {target}")
     return 0
 
 
