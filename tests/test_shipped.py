@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from steering.concepts import ConceptVector, library
 from steering.files import home, read_json
 from training.concepts import NEARLY, STILL, recommend, success, usable
 
+HERE = Path(__file__).resolve().parents[1]
 SHARES = st.floats(0, 1)
 ROW = st.fixed_dictionaries({"taken": SHARES, "kept": SHARES, "artefact": SHARES}, optional={"background": SHARES})
 
@@ -58,6 +60,32 @@ def test_shipped_advice_follows_from_its_own_measurement(name: str) -> None:
     )
     best = next(row for row in told["measured"] if row["strength"] == told["strength"])
     assert best["kept"] >= STILL and best["artefact"] <= 1 - STILL and best["taken"] > 0.5, "it is worth recommending"
+
+
+def examples() -> list[str]:
+    """Every command that README, docs and the command line's own help show."""
+    pages = [HERE / "README.md", *(HERE / "docs").glob("*.md"), *(HERE / "steering" / "cli").glob("*.py")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in pages)
+    shown = re.findall(r"(?:rudder (?:steer|grid) |`--strengths)[^`\n]*", text)
+    return [line for line in shown if re.search(r"-c [a-z]|--strengths", line)]
+
+
+def test_examples_ask_for_strengths_that_were_measured_to_hold() -> None:
+    shipped = {
+        i.name: ConceptVector.load(i.vector_path).recommended["range"] for i in library().values() if i.vector_path
+    }
+    asked = 0
+    for line in examples():
+        concepts = [(name, value) for name, value, erases in
+                    re.findall(r"-c ([a-z]+)\b(?!\.)(?:=(-?[\d.]+))?(,erase)?", line) if not erases]  # fmt: skip
+        assert {name for name, _ in concepts} <= set(shipped), line
+        ends = re.search(r"--strengths (-?[\d.]+):(-?[\d.]+):", line)
+        for name, value in concepts or [("sketch", "")]:  # the row of docs/command-line.md that shows options alone
+            for strength in [value] * bool(value) + list(ends.groups() if ends and len(concepts) < 2 else ()):
+                low, high = shipped[name]
+                asked += 1
+                assert low <= float(strength) <= high, f"{name} at {strength}, which holds from {low} to {high}: {line}"
+    assert asked >= 5
 
 
 @pytest.mark.parametrize("path", sorted((home() / "assets" / "firstpaint").glob("*/search.json")), ids=str)

@@ -120,7 +120,7 @@ def generate(
     epilog="[bold]Examples[/]\n\n"
     "One picture:  rudder steer 'a cat on a white background' -c sketch --out cat.png\n\n"
     "A strip up to the recommended strength:  rudder steer 'a house' -c night --strip 7 --out strip.png\n\n"
-    "Strengths of your own:  rudder steer 'a house' -c night --strengths -0.5:1.5:9\n\n"
+    "Strengths of your own:  rudder steer 'a house' -c night --strengths -0.5:0.9:8\n\n"
     "Two at once, the second away:  rudder steer 'a house on a sunset background' -c oil -c sunset=-0.5\n\n"
     "Erase one, in the first half:  rudder steer 'a house on a night background' -c night=1,erase,0:0.5\n\n"
     "Your own vector:  rudder steer 'a cat' -c ./mine.safetensors\n\n"
