@@ -89,12 +89,12 @@ MINUTES_EDM ?= 240
 train-dit train-edm: export RUDDER_HOME = $(abspath $(ROOT))
 train-dit train-edm: export OMP_WAIT_POLICY = ACTIVE
 train-dit: $(BIN)/.train
-	$(TRAIN).dit --muon --minutes $(MINUTES_DIT) --vae-folder $(ROOT)/models/tiny-sd/vae $(RESUME)
+	$(TRAIN).dit --muon --empty-memories 0.4 --minutes $(MINUTES_DIT) --vae-folder $(ROOT)/models/tiny-sd/vae $(RESUME)
 	$(TRAIN).publish_dit
 	$(call measured,tiny-dit)
 
 train-edm: $(BIN)/.train
-	$(TRAIN).edm --minutes $(MINUTES_EDM) $(RESUME)
+	$(TRAIN).edm --muon --lr 1.5e-3 --empty-memories 0.4 --minutes $(MINUTES_EDM) $(RESUME)
 	$(TRAIN).edm --publish
 	$(call measured,tiny-edm)
 
