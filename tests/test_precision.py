@@ -9,12 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from steering.backbones import load
+from steering.backbones import load, precision
 from steering.backbones.precision import check_weights, for_autoencoder
+from steering.concepts import learn
 from steering.errors import RudderError
+from steering.plan import Term
 from steering.recipe import Recipe
 from steering.sampling import Steering, finish, sample
+from steering.scoring import Probe, spikiness
 from tests.tiny import pictures
+from tests.tiny_edm import make_tiny_edm
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -78,6 +82,25 @@ def test_integers_and_empty_tensors_are_no_matter(tmp_path):
     module.register_buffer("places", torch.arange(3))
     module.register_buffer("none", torch.zeros(0))
     check_weights(module, tmp_path)
+
+
+@pytest.mark.parametrize("family", ["sd", "edm"])
+def test_networks_laid_out_as_on_a_gpu_learn_steer_and_are_read(family, tiny_folder, tmp_path, monkeypatch):
+    folder = tiny_folder if family == "sd" else make_tiny_edm(tmp_path / "edm")
+    plain = load(folder)
+    monkeypatch.setattr(precision, "kernels", lambda device: torch.channels_last)
+    laid = load(folder)
+    kernels = [k for k in laid.network.parameters() if k.dim() == 4 and min(k.shape[1], k.shape[2]) > 1]
+    assert kernels and all(k.is_contiguous(memory_format=torch.channels_last) for k in kernels)
+    text, made = "" if laid.classes is None else "cat", []
+    for one in (plain, laid):
+        *_, vector = learn(one, "tint", pictures(2, tint=(90, 0, 0)), pictures(2), pooling="map", timesteps=(300,))
+        recipe = Recipe(prompt=text, num_inference_steps=3)
+        result = finish(sample(one, recipe, Steering((Term(vector, 20.0),))))
+        scores = spikiness(one, pictures(2), Probe(next(iter(one.sites())), 300), draws=1).mean
+        made.append((result.latents, torch.as_tensor(scores)))
+    for ours, theirs in zip(*made, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_latents_that_are_no_numbers_are_said_not_painted_black(backbone, vector):

@@ -20,7 +20,7 @@ from .base import LABELS, Site, label
 from .classes import Classes, classes_of
 from .latents import LatentModel, load_part, use_attention
 from .layout import DIT, REMEDY, check_folder, fingerprint, names, part_folder, settings, variant_of
-from .precision import check_weights, for_autoencoder
+from .precision import check_weights, for_autoencoder, on_device
 from .schedulers import read_scheduler
 
 
@@ -150,7 +150,7 @@ class DiT(LatentModel):
         return cls(
             name=name,
             transformer=transformer.to(device),
-            vae=vae.to(device),
+            vae=on_device(vae, device),
             scheduler=read_scheduler(folder),
             fingerprint=fingerprint(folder, DIT),
             classes=classes_of(folder, info, transformer.config.num_embeds_ada_norm),

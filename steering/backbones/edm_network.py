@@ -16,6 +16,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, scaled_dot_product_att
 
 from ..checks import number, whole
 from ..errors import RudderError, shorten, unknown
+from .precision import on_device
 
 FOURIER_SCALE = 16.0
 SKIP = 0.5**0.5  # a sum of two signals of variance 1 has variance 1 again
@@ -332,7 +333,7 @@ def filled(config: Config, tensors: Mapping[str, Tensor], device: torch.device, 
     kinds = {name: torch.float32 if name.endswith("map_noise.freqs") else dtype for name in tensors}
     placed = {name: t.to(device, kinds[name], copy=True) for name, t in tensors.items()}
     network.load_state_dict(placed, assign=True)
-    return network.eval().requires_grad_(False)
+    return on_device(network, device).eval().requires_grad_(False)
 
 
 def _wholes(title: str, values: Any, high: int) -> tuple[int, ...]:

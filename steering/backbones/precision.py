@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import RudderError
 from .layout import REMEDY
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def for_autoencoder(dtype: torch.dtype) -> torch.dtype:
@@ -17,6 +20,17 @@ def for_autoencoder(dtype: torch.dtype) -> torch.dtype:
     It is a tenth of a model's weights and runs once a picture, so that this costs little; bfloat16 has float32's range.
     """
     return torch.float32 if dtype == torch.float16 else dtype
+
+
+def kernels(device: torch.device) -> torch.memory_format:
+    """How kernels lie on a device: channels last on a GPU, as tensor cores take them; in the file's order on a
+    processor, with which pictures are bit for bit those of diffusers' pipelines."""
+    return torch.channels_last if device.type == "cuda" else torch.preserve_format
+
+
+def on_device(module: Network, device: torch.device) -> Network:
+    """A network moved to its device, and laid out as is best there."""
+    return module.to(device).to(memory_format=kernels(device))  # type: ignore[call-overload]  # not in its stubs
 
 
 @torch.no_grad()

@@ -122,7 +122,7 @@ def from_file(
     from torch import nn
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from .precision import for_autoencoder
+    from .precision import for_autoencoder, on_device
     from .stable_diffusion import StableDiffusion, use_attention
 
     known = plan(path)
@@ -146,7 +146,7 @@ def from_file(
     named = _converted(path, lambda: convert.convert_ldm_unet_checkpoint(tensors, known.unet))
     _fill(network, named, path, dtype)
     use_attention(network, attention)
-    network.to(device)
+    on_device(network, device)
     velocity = predicts_velocity(network) if known.velocity is None else known.velocity
     size = side(known.second, velocity)
     network.register_to_config(sample_size=size)
@@ -155,7 +155,7 @@ def from_file(
     return StableDiffusion(
         name=name,
         network=network,
-        vae=vae.to(device),
+        vae=on_device(vae, device),
         text_encoder=nn.Module.to(text, device),
         tokenizer=tokenizer,
         scheduler=_scheduler(path, velocity),

@@ -26,7 +26,7 @@ from .base import LABELS, Site
 from .base import label as label_at
 from .latents import LatentModel, load_part, use_attention
 from .layout import STABLE_DIFFUSION, check_folder, fingerprint, names, settings, variant_of
-from .precision import check_weights, for_autoencoder
+from .precision import check_weights, for_autoencoder, on_device
 from .schedulers import PIPELINE, read_scheduler
 
 _CONDITIONS_KEPT = 64
@@ -151,8 +151,8 @@ class StableDiffusion(LatentModel):
         use_attention(network, attention)
         return cls(
             name=name,
-            network=network.to(device),
-            vae=vae.to(device),
+            network=on_device(network, device),
+            vae=on_device(vae, device),
             text_encoder=text.to(device),
             tokenizer=load_part(CLIPTokenizer, folder, "tokenizer"),
             scheduler=read_scheduler(folder, PIPELINE),
