@@ -40,6 +40,10 @@ HEADLINES = (
     ("prompts", ("object", "pictures whose object is recognised", ">= 97%", "{:.1%}")),
     ("steering", ("style_taken_ordinary", "ordinary pictures that take a style", ">= 95%", "{:.1%}")),
     ("steering", ("style_taken_memorized", "the most repeated memories that take it", "<= 10%", "{:.1%}")),
+    ("steering", ("by_examples.success.1", "a style learned from 10 pictures a side: take it", "", "{:.1%}")),
+    ("words", ("by_way.steering.taken", "at equal change, asked for by a vector: take the style", "", "{:.1%}")),
+    ("words", ("by_way.prompt.taken", "at equal change, asked for by words: take the style", "", "{:.1%}")),
+    ("own", ("take", "made-up concepts of one's own that take", ">= 80%", "{:.1%}")),
     ("detection", ("auroc", "memorised pictures told by spikiness, AUROC", ">= .995", "{:.3f}")),
     ("detection", ("tpr_at_1fpr", "the same, TPR at 1 % FPR", ">= .95", "{:.3f}")),
     ("domain", ("verdict", "foreign pictures that get a verdict all the same", "<= 2%", "{:.1%}")),
@@ -221,7 +225,7 @@ def headline(told: dict[str, Any]) -> str:
     for measurement, (key, title, aim, form) in HEADLINES:
         value: Any = told.get(measurement)
         for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+            value = value.get(part) if isinstance(value, dict) else value[int(part)] if value else None
         if value is not None:
             lines.append(f"| {title} | {form.format(value)} | {aim} |")
     return "\n".join(lines)
@@ -264,7 +268,8 @@ def tables(root: Path) -> dict[str, str]:
         found["firstpaint"] = evaluated.first_paint(first)
     rows = [row for row in reach.get("foreign", {}).values()]
     kept = {"verdict": sum(row["verdict"] for row in rows) / len(rows)} if rows else {}
-    shown = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept})
+    shown = headline({**measured, "speed": bench, "dae": {**toy, **race}, "scan": scanned, "domain": kept,
+                      "own": own if "own" in found else {}})  # fmt: skip
     found["headline"] = shown + evaluated.quick(measured, "prompts")
     return found
 
