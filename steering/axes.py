@@ -61,6 +61,11 @@ def rows_of(axis: str, told: str, recipe: Recipe, vectors: Mapping[str, ConceptV
 
     RudderError for an unknown axis, a value that it does not have, or too many rows.
     """
+    return tuple((part, _row(axis, part, recipe, vectors, backbone)) for part in labels_of(axis, told))
+
+
+def labels_of(axis: str, told: str) -> tuple[str, ...]:
+    """The rows' labels, as `rows_of` reads them; RudderError for an unknown axis, seeds that are none, or too many."""
     if axis not in DOWN:
         raise unknown("axis", axis, DOWN)
     told = text("The list of rows", told, TOLD_LIMIT)
@@ -71,7 +76,7 @@ def rows_of(axis: str, told: str, recipe: Recipe, vectors: Mapping[str, ConceptV
     parts = list(dict.fromkeys(parts))
     if not 0 < len(parts) <= ROWS_LIMIT:
         raise RudderError(f"The grid has {len(parts)} rows: give between 1 and {ROWS_LIMIT}.")
-    return tuple((part, _row(axis, part, recipe, vectors, backbone)) for part in parts)
+    return tuple(parts)
 
 
 def _row(axis: str, part: str, recipe: Recipe, vectors: Mapping[str, ConceptVector], backbone: Backbone) -> Recipe:

@@ -16,7 +16,7 @@ from .calibration import Calibration
 from .checks import strength
 from .concepts import Progress
 from .errors import RudderError, shorten
-from .inversion import distance
+from .inversion import ROUNDS, Inverted, distance
 from .pace import Pace
 from .plan import Steering
 from .recipe import STRIP_LIMIT, Recipe
@@ -32,12 +32,13 @@ Rows = Sequence[tuple[str, Recipe]]
 @dataclass(frozen=True, eq=False)
 class Cell:
     """One picture of a grid: the recipe that paints it again, its distance (RMS, 0..1) from the row's unsteered one,
-    and its spikiness where there is a calibration."""
+    its spikiness where there is a calibration, and the recipe of its row, whose strengths the column's multiplies."""
 
     image: Image.Image
     recipe: Recipe
     distance: float
     spikiness: float | None = None
+    row: Recipe | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,21 +77,26 @@ def grid(
     *,
     axis: str = "",
     calibration: Calibration | None = None,
+    pictures: Sequence[Inverted] = (),
     together: int = TOGETHER,
     stop: threading.Event | None = None,
 ) -> Iterator[Progress | Painted | Grid]:
     """Paint every row's recipe at every strength (times the recipe's own), and score each picture.
 
     Rows that differ in prompt or seed alone are painted together, at most `together` pictures at once; steps before the
-    window, and unsteered pictures, are shared wherever they are the same. Yields Progress, each Painted cell, then the
-    Grid. Raises RudderError for a grid of no or too many cells, Cancelled once `stop` is set.
+    window, and unsteered pictures, are shared wherever they are the same. `pictures`, one a row: pictures of one's own
+    to begin with, each inverted for its row's recipe, which holds its mark. Yields Progress, each Painted cell, then
+    the Grid. Raises RudderError for a grid of no or too many cells, or of pictures and rows that are not equally many;
+    Cancelled once `stop` is set.
     """
     across = tuple(strength("the grid", value) for value in strengths)
     check_size(len(rows), len(across))
+    if pictures and len(pictures) != len(rows):
+        raise RudderError(f"{len(pictures)} pictures are given for {len(rows)} rows: give one each.")
     factors = (0.0, *(value for value in across if value))  # distances are taken from the unsteered picture
     total, before = sum(work(recipe, len(factors)) for _, recipe in rows), 0.0
-    made = _Made(Bench(backbone, vectors, calibration), across)
-    for some in _batches(rows, len(factors), together):
+    made = _Made(Bench(backbone, vectors, calibration), across, pictures)
+    for some in _batches(rows, len(factors), together, pictures):
         part = sum(work(rows[row][1], len(factors)) for row in some)
         jobs = [(row, factor) for row in some for factor in factors if factor or not made.plain(rows[row][1])]
         chunks = [jobs[k : k + together] for k in range(0, len(jobs), together)]
@@ -114,14 +120,16 @@ def across_models(
     strengths: Sequence[float],
     *,
     home: str = "",
+    ready: bool = False,
     together: int = TOGETHER,
     stop: threading.Event | None = None,
 ) -> Iterator[Progress | Painted | Grid]:
     """`grid` with a model a row, opened one after the other by `opened(recipe.model)` and let go of afterwards.
 
     `home`: the name of the model that the recipes were made for, which takes them as they stand; each other one takes
-    its own steps and guidance scale and, of each concept, the recommended strength, window and sites. Raises as `grid`,
-    and for a concept that a model has no vector of.
+    its own steps and guidance scale and, of each concept, the recommended strength, window and sites. `ready`: every
+    recipe was made for its own model, and is taken as it stands. Raises as `grid`, and for a concept that a model has
+    no vector of.
     """
     check_size(len(rows), len(strengths))
     total, across = SHARES * len(rows), tuple(strengths)
@@ -129,8 +137,9 @@ def across_models(
     for row, (label, recipe) in enumerate(rows):
         yield Progress(SHARES * row, total, f"opening {shorten(label, 60)}")
         bench = opened(recipe.model)
-        same = bench.backbone.name == home
-        mine = replace(recipe, model=home) if same else settled(recipe, bench)
+        mine = recipe
+        if not ready:
+            mine = replace(recipe, model=home) if bench.backbone.name == home else settled(recipe, bench)
         for item in grid(bench.backbone, [(label, mine)], bench.vectors, strengths, calibration=bench.calibration,
                          together=together, stop=stop):  # fmt: skip
             if isinstance(item, Progress):
@@ -164,10 +173,31 @@ def check_size(rows: int, columns: int, most: int = CELLS_LIMIT) -> None:
         )
 
 
+def so_far(
+    cells: Mapping[tuple[int, int], Cell], across: Sequence[float], axis: str, labels: Sequence[str]
+) -> Grid | None:
+    """What a grid that was broken off holds, of its cells by (row, column): the rows that are whole; without any, of
+    the first row that has some its columns; None without a cell."""
+    columns = [*range(len(across))]
+    rows = [row for row in range(len(labels)) if all((row, column) in cells for column in columns)]
+    if not rows and cells:
+        rows = [min(row for row, _ in cells)]
+        columns = [column for column in columns if (rows[0], column) in cells]
+    made = [[cells[row, column] for column in columns] for row in rows]
+    return Grid(made, tuple(across[k] for k in columns), axis, tuple(labels[k] for k in rows)) if rows else None
+
+
 def work(recipe: Recipe, count: int) -> float:
-    """Steps of one picture that a row of `count` strengths costs: those before the window once, the others each."""
-    start = recipe.window.steps(recipe.num_inference_steps).start
-    return start + count * (recipe.num_inference_steps - start)
+    """Steps of one picture that a row of `count` strengths costs: those before the window once, the others each, and
+    with a mask for an unsteered picture beside them."""
+    windows = [use.window or recipe.window for use in recipe.uses] or [recipe.window]
+    start = min(window.steps(recipe.num_inference_steps).start for window in windows)
+    return start + (count + bool(recipe.mask)) * (recipe.num_inference_steps - start)
+
+
+def inverting(recipe: Recipe, way: str) -> float:
+    """Steps of one picture that it costs to invert a picture of one's own, and to paint it once for its error."""
+    return recipe.num_inference_steps * ((ROUNDS if way == "ddim" else 1) + 1)
 
 
 def seconds(rows: Rows, count: int, pace: Pace, draws: int = 0) -> float:
@@ -176,12 +206,14 @@ def seconds(rows: Rows, count: int, pace: Pace, draws: int = 0) -> float:
     return pace.together * sum(work(recipe, count + 1) + count * draws / 2 for _, recipe in rows)
 
 
-def _batches(rows: Rows, count: int, together: int) -> list[list[int]]:
-    """Neighbouring rows that differ in prompt and seed alone, as many as fit one batch, by their places."""
+def _batches(rows: Rows, count: int, together: int, pictures: Sequence[Inverted]) -> list[list[int]]:
+    """Neighbouring rows that differ in prompt and seed alone, and begin with one inverted picture if with any, as many
+    as fit one batch, by their places."""
     found: list[list[int]] = []
     for row, (_, recipe) in enumerate(rows):
         first = rows[found[-1][0]][1] if found else None
         like = first is not None and replace(recipe, prompt=first.prompt, seed=first.seed) == first
+        like = like and (not pictures or pictures[row] is pictures[found[-1][0]])
         if like and (len(found[-1]) + 1) * count <= together:
             found[-1].append(row)
         else:
@@ -195,6 +227,7 @@ class _Made:
 
     bench: Bench
     across: tuple[float, ...]
+    pictures: Sequence[Inverted] = ()
     cells: dict[tuple[int, int], Cell] = field(default_factory=dict)
     prefixes: dict[tuple[Any, ...], Prefix] = field(default_factory=dict)
     unsteered: dict[tuple[Any, ...], tuple[Image.Image, float | None]] = field(default_factory=dict)
@@ -221,6 +254,7 @@ class _Made:
             seeds=[one.seed for one in recipes],
             factors=[factor for _, factor in jobs],
             prefix=Prefix.join(had) if len(had) == len(jobs) else None,
+            picture=self.pictures[jobs[0][0]] if self.pictures else None,
             stop=stop,
         ):
             if isinstance(item, Step):
@@ -248,7 +282,7 @@ class _Made:
         plain = self.plain(recipe)
         assert plain is not None
         column = self.across.index(factor)
-        cell = self.cells[row, column] = Cell(image, _scaled(recipe, factor), distance(plain[0], image), score)
+        cell = self.cells[row, column] = Cell(image, _scaled(recipe, factor), distance(plain[0], image), score, recipe)
         return Painted(row, column, cell)
 
     def _scores(self, latents: Tensor) -> list[float | None]:
@@ -260,7 +294,8 @@ class _Made:
 
 def _start(recipe: Recipe) -> tuple[Any, ...]:
     """What an unsteered picture depends on, within one model."""
-    return (recipe.prompt, recipe.negative_prompt, recipe.seed, recipe.num_inference_steps, recipe.guidance_scale)
+    return (recipe.prompt, recipe.negative_prompt, recipe.seed, recipe.num_inference_steps, recipe.guidance_scale,
+            recipe.picture)  # fmt: skip
 
 
 def _scaled(recipe: Recipe, factor: float) -> Recipe:

@@ -18,6 +18,7 @@ from ..recipe import OPERATORS, STRIP_LIMIT, Recipe, Use, Window
 from ..vectors import told
 from ..words import unread, untaught
 from .console import ended, say
+from .options import Invert
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..backbones.registry import Outline
     from ..concepts import ConceptVector
     from ..inversion import Inverted
+
+ODD = 0.02  # by which a mask's proportions may differ from its picture's
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def backbone_for(model: str | None, device: str = "cpu", dtype: str | None = Non
 
 
 def request(
-    source: Path | None,
+    source: Path | Recipe | None,
     model: str | None,
     prompt: str | None,
     seed: int | None,
@@ -73,7 +76,8 @@ def request(
     guidance: float | None,
     negative: str | None,
 ) -> Recipe:
-    """The recipe of `source` if given, else the model's own settings, with what is not None put in."""
+    """The recipe of `source`, a file's or itself, if given, else the model's own settings, with what is not None put
+    in."""
     given: dict[str, Any] = {
         "prompt": prompt,
         "seed": seed,
@@ -82,7 +86,7 @@ def request(
         "negative_prompt": negative,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    base = read_recipe(source) if source else Recipe(**given)
+    base = source if isinstance(source, Recipe) else read_recipe(source) if source else Recipe(**given)
     own = model_named(model or base.model).defaults if source is None else {}
     return replace(base, model=model or base.model, **{**own, **given})
 
@@ -98,12 +102,15 @@ class Asked:
     sites: tuple[str, ...] | None = None
 
 
-def concepts_asked(given: Sequence[str], recipe: Recipe) -> list[Asked]:
-    """What each "name", "name=strength" or "name=strength,operator,start:end" asks for; without any, the recipe's."""
+def concepts_asked(
+    given: Sequence[str], recipe: Recipe, window: str | None = None, sites: Sequence[str] | None = None
+) -> list[Asked]:
+    """What each "name", "name=strength" or "name=strength,operator,start:end" asks for; without any, the recipe's, none
+    with a window or sites of its own where these are given for all."""
     if not given:
         uses = recipe.uses or (Use(),) * len(recipe.concepts)
         return [
-            Asked(name, value, use.operator, use.window, use.sites)
+            Asked(name, value, use.operator, None if window else use.window, None if sites else use.sites)
             for (name, value), use in zip(recipe.concepts, uses, strict=True)
         ]
     return [_asked(text) for text in given]
@@ -316,6 +323,31 @@ def own_picture(path: Path) -> Image.Image:
     from ..images import open_images
 
     return open_images(path)[0]
+
+
+def masked(path: Path, picture: Image.Image | None = None) -> str:
+    """A mask file as a recipe carries it. RudderError for one that cannot be read, and for one that is neither square,
+    as what a model paints, nor of the proportions of the picture of one's own whose middle it sees."""
+    from PIL import Image
+
+    from ..masks import mask_of
+
+    text = mask_of(path)
+    with Image.open(path) as mask:
+        w, h = mask.size
+    across, down = picture.size if picture else (1, 1)
+    if w != h and abs(w * down - h * across) > ODD * w * down:
+        due = f"the picture has {across}x{down}" if picture else "what the model paints is square"
+        raise RudderError(
+            f"{shorten(path.name)} has {w}x{h} pixels, and {due}: paint the mask on a copy of the picture, or crop it "
+            "to a square."
+        )
+    return text
+
+
+def way_of(asked: Invert | None, recipe: Recipe) -> str:
+    """How a picture of one's own is inverted: as asked, else as the recipe had one inverted, else edit-friendly."""
+    return asked.value if asked else recipe.picture.split(" ")[0] or Invert.edit_friendly.value
 
 
 def inverted(backbone: Backbone, picture: Image.Image, recipe: Recipe, way: str) -> Inverted:

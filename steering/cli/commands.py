@@ -27,6 +27,7 @@ from .arguments import (
     concepts_asked,
     film,
     inverted,
+    masked,
     model_named,
     numbered,
     own_picture,
@@ -38,6 +39,7 @@ from .arguments import (
     terms,
     unnamed,
     warned,
+    way_of,
 )
 from .concept import app as concept_app
 from .console import emit, say, watched
@@ -46,20 +48,25 @@ from .models import app as models_app
 from .options import (
     Address,
     Attention,
+    Concept,
     Device,
     Dtype,
     From,
     Guidance,
-    Halves,
-    Invert,
+    Half,
+    Inversion,
     Json,
     Kernels,
+    Mask,
     Model,
     Negative,
     Out,
+    Picture,
     Prompt,
     Seed,
+    Sites,
     Steps,
+    Window,
 )
 
 if TYPE_CHECKING:
@@ -129,14 +136,7 @@ def generate(
 )
 def steer(
     prompt: Prompt = None,
-    concept: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--concept",
-            "-c",
-            help="name=strength or file.safetensors=strength, then ,norm or ,erase and ,start:end; repeat.",
-        ),
-    ] = None,
+    concept: Concept = None,
     strengths: Annotated[
         str | None,
         typer.Option(
@@ -152,23 +152,12 @@ def steer(
     steps: Steps = None,
     guidance: Guidance = None,
     negative: Negative = None,
-    window: Annotated[
-        str | None,
-        typer.Option(help="start:end as fractions of the schedule (the concept's own, else 0.5:0.95)."),
-    ] = None,
-    site: Annotated[
-        list[str] | None, typer.Option("--site", help="Only this site of the vectors; repeat for several.")
-    ] = None,
-    halves: Annotated[
-        Halves | None, typer.Option(help="Which half of guidance to steer (the concept's own, else both).")
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--image", help="Begin with a picture of yours, inverted, in place of the seed.")
-    ] = None,
-    invert: Annotated[Invert, typer.Option(help="How it is inverted.")] = Invert.edit_friendly,
-    mask: Annotated[
-        Path | None, typer.Option("--mask", help="Change the picture within the white, or painted, part of this one.")
-    ] = None,
+    window: Window = None,
+    site: Sites = None,
+    halves: Half = None,
+    picture: Picture = None,
+    invert: Inversion = None,
+    mask: Mask = None,
     words: Annotated[
         str | None,
         typer.Option(
@@ -209,11 +198,8 @@ def steer(
     scale = whole("The enlargement", scale, 1, SCALE_LIMIT)
     recipe = replace(recipe, strip=Strip(factors, scale) if factors else None)
     given = own_picture(picture) if picture else None
-    if mask:
-        from ..masks import mask_of
-
-        recipe = replace(recipe, mask=mask_of(mask))
-    asked = concepts_asked(concept or [], recipe)
+    recipe = replace(recipe, mask=masked(mask, given)) if mask else recipe
+    asked = concepts_asked(concept or [], recipe, window, site)
     if not asked:
         raise RudderError(
             "No concept is given: add --concept name=strength (`rudder concept list` shows the names), "
@@ -231,7 +217,7 @@ def steer(
     vectors = {term.name: term.vector(backbone) for term in meant}
     own = {term.name: vectors[term.name] for term in meant if term.own}
     steering = Steering.from_recipe(recipe, vectors)
-    begun = inverted(backbone, given, recipe, invert.value) if given else None
+    begun = inverted(backbone, given, recipe, way_of(invert, recipe)) if given else None
     recipe = replace(recipe, picture=begun.mark) if begun else recipe
     started = perf_counter()
     if factors is None:

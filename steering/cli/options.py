@@ -37,6 +37,31 @@ From = Annotated[
     Path | None,
     typer.Option("--from", help="A picture that Rudder made: its recipe is used, options given here override it."),
 ]
+FromGrid = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", help="A grid that Rudder made, its grid.json, zip or sheet: painted again but for what is given here."
+    ),
+]
+Concept = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--concept",
+        "-c",
+        help="name=strength or file.safetensors=strength, then ,norm or ,erase and ,start:end; repeat.",
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option("--window", help="start:end as fractions of the schedule (the concept's own, else 0.5:0.95)."),
+]
+Sites = Annotated[list[str] | None, typer.Option("--site", help="Only this site of the vectors; repeat for several.")]
+Picture = Annotated[
+    Path | None, typer.Option("--image", help="Begin with a picture of yours, inverted, in place of the seed.")
+]
+Mask = Annotated[
+    Path | None, typer.Option("--mask", help="Change the picture within the white, or painted, part of this one.")
+]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")]
 Dtype = Annotated[
     Number | None,
@@ -76,6 +101,11 @@ class Halves(StrEnum):
     opposite = "opposite"
 
 
+Half = Annotated[
+    Halves | None, typer.Option("--halves", help="Which half of guidance to steer (the concept's own, else both).")
+]
+
+
 class Down(StrEnum):
     seed = "seed"
     prompt = "prompt"
@@ -88,6 +118,11 @@ class Down(StrEnum):
 class Invert(StrEnum):
     ddim = "ddim"
     edit_friendly = "edit_friendly"
+
+
+Inversion = Annotated[
+    Invert | None, typer.Option("--invert", help="How it is inverted (edit_friendly, or as --from has it).")
+]
 
 
 class What(StrEnum):
