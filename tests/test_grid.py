@@ -19,6 +19,7 @@ from steering.concepts import ConceptVector, Progress, learn
 from steering.errors import Cancelled, RudderError
 from steering.exports import animation, archive, sheet
 from steering.grid import Bench, Grid, Painted, across_models, grid, seconds, work
+from steering.masks import mask_text
 from steering.pace import Pace
 from steering.plan import Steering
 from steering.png import read_png
@@ -172,6 +173,8 @@ def test_the_bound_the_time_and_the_stop(backbone, vector):
     with pytest.raises(RudderError, match="32 x 17 cells"):
         next(grid(backbone, rows, {"red": vector}, numbers("0..1 [17]", "It", 64)))
     assert work(RECIPE, 9) == 4 + 9 * 4, "four steps before the window once, four after its start for each"
+    assert work(replace(RECIPE, uses=(Use(window=Window(0.25, 1)),)), 9) == 2 + 9 * 6, "a concept's own window"
+    assert work(replace(RECIPE, mask=mask_text(Image.new("L", (8, 8), 255))), 9) == 4 + 10 * 4, "and what stays outside"
     assert seconds(rows[:2], 9, Pace(1.0, 0.5)) == 0.5 * 2 * (4 + 10 * 4)
     stop = threading.Event()
     run = grid(backbone, rows[:2], {"red": vector}, [1.0], stop=stop)
@@ -219,6 +222,11 @@ def test_animations_go_there_and_back(small):
     with Image.open(BytesIO(animation(small, 1, "webp", 1))) as moving:
         moving.seek(2)
         assert np.array_equal(np.asarray(moving.convert("RGB")), np.asarray(small.cells[1][2].image))
+    with Image.open(BytesIO(animation(small, 1, "gif"))) as moving:
+        assert moving.size == (128, 128), "four times, where there is room"
+    assert exports.enlarged(4, 5, (512, 512)) == 3 and exports.enlarged(9, 5, (1024, 1024)) == 1
+    with pytest.raises(RudderError, match="enlarge less"):
+        exports.enlarged(16, 5, (1200, 1200))
     with pytest.raises(RudderError, match="kind of animation"):
         animation(small, 0, "avi")
     with pytest.raises(RudderError, match="enlarge less"):
