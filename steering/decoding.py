@@ -10,18 +10,19 @@ from io import BytesIO
 from pathlib import PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageCms, JpegImagePlugin
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
 from .bare import PROFILE_LIMIT, Bare, bare, turned
 from .errors import RudderError, shorten
+from .formats import NAMELESS, SPOKEN, formats_of
+from .rarer import plain
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PSD")
-SPOKEN = "PNG, JPEG, WebP, AVIF, TIFF, GIF or BMP"
 ENLARGED_MOST, ENLARGED_PIXELS = 16, 16_777_216  # times that a download may be enlarged, and its pixels
 _AT_READING = 4  # times as many pixels may a JPEG in one scan have, which is scaled while it is read
 _EACH = 4  # bytes that a pixel takes, and that a JPEG in several scans may hold for each pixel
 _SCANS, _SCANNED = 20, 100_000_000  # scans that any JPEG may have, and bytes held up to which it may have more
 _SHARE = {"WEBP": 0.36, "AVIF": 0.5, "JPEG2000": 0.24}  # of the pixels, where decoders hold more than the picture
+_SLOW = {"qoi": 0.03, "dds_rgb": 0.03}  # and of decoders of Pillow's that go pixel by pixel in Python
 _BAND = 4_000_000  # pixels reduced at once
 _COLOURS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # of ICC profiles, and Pillow's modes
 _TURNS = {
@@ -63,11 +64,13 @@ def no_picture(name: str) -> NoPicture:
 def decode_image(name: str, data: bytes, limits: Limits = LIMITS) -> Image.Image:
     """One picture's bytes to RGB within the limits; RudderError naming the file otherwise.
 
-    Of several pictures in a file the first is taken. Metadata is never a reason to refuse one, damaged pixels are.
+    Of several pictures in a file the first is taken, of an icon's the largest. Metadata is never a reason to refuse
+    one, damaged pixels are.
     """
+    formats = formats_of(name)
     name = shorten(PurePosixPath(name.replace("\\", "/")).name or "picture")
     try:
-        return _decoded(bare(data), name, limits)
+        return _decoded(bare(plain(data)), name, formats, limits)
     except RudderError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -108,12 +111,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return _coloured(image, profile)
 
 
-def _decoded(found: Bare, name: str, limits: Limits) -> Image.Image:
+def _decoded(found: Bare, name: str, formats: tuple[str, ...], limits: Limits) -> Image.Image:
     if found.held > limits.pixels * _EACH or found.scans > max(_SCANS, _SCANNED * _SCANS // max(found.held, 1)):
         raise RudderError(f"{name} is a progressive JPEG too large to be opened: save it as a plain one.")
-    with _opened(found) as image:
+    with _opened(found, formats) as image:
         most = limits.pixels * _AT_READING if image.format == "JPEG" and not found.held else limits.pixels
-        most = int(most * _SHARE.get(image.format or "", 1))
+        codec = image.tile[0][0] if image.tile else ""
+        most = int(most * _SHARE.get(image.format or "", 1) * _SLOW.get(codec, 1))
         if image.width * image.height > most:
             raise RudderError(
                 f"{name} has {image.width} x {image.height} pixels: scale it down to at most {most:,} in all."
@@ -122,6 +126,8 @@ def _decoded(found: Bare, name: str, limits: Limits) -> Image.Image:
             image.draft(None, (limits.side, limits.side))
         image.load()
         turn = turned(image.info["exif"]) if image.format == "AVIF" and "exif" in image.info else found.turn
+        if image.format == NAMELESS and image.mode == "RGBA" and not found.data[17] & 15:
+            image.putalpha(255)  # four bytes a pixel, of which the header says that the last means nothing
         if found.profile:
             image.info["icc_profile"] = found.profile
         if found.marked and image.width * image.height <= ENLARGED_PIXELS:
@@ -133,11 +139,11 @@ def _decoded(found: Bare, name: str, limits: Limits) -> Image.Image:
     return rgb.transpose(_TURNS[turn]) if turn in _TURNS else rgb
 
 
-def _opened(found: Bare) -> Image.Image:
+def _opened(found: Bare, formats: tuple[str, ...]) -> ImageFile.ImageFile:
     """The file's first picture, its pixels not yet read."""
     if found.data.startswith(b"\xff\xd8"):  # as a JPEG alone: the others of an MPO are never looked at
         return JpegImagePlugin.JpegImageFile(BytesIO(found.data))
-    return Image.open(BytesIO(found.data), formats=FORMATS)
+    return Image.open(BytesIO(found.data), formats=formats)
 
 
 def _reduced(image: Image.Image, side: int) -> Image.Image:

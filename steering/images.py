@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from .archives import STARTS, members
-from .decoding import LIMITS, SPOKEN, Limits, NoPicture, decode_image, no_picture, original, to_rgb
+from .decoding import LIMITS, Limits, NoPicture, decode_image, no_picture, original, to_rgb
 from .errors import Cancelled, RudderError, remark, shorten
+from .formats import SPOKEN, endings, unread_endings
 
 __all__ = ["Limits", "OnDisk", "decode_image", "files_of", "gathered", "is_clutter", "named_images", "open_images",
            "original", "to_rgb"]  # fmt: skip
@@ -27,11 +28,6 @@ ENOUGH = 0.5  # of a set's pictures that must be readable
 Source = str | os.PathLike[str] | BinaryIO | tuple[str, bytes]
 Pictures = Source | Image.Image | Iterable[Source | Image.Image]
 _LISTED = 3  # names in a sentence
-_READ = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".webp", ".avif", ".bmp", ".dib", ".gif",
-         ".tif", ".tiff", ".jp2", ".j2k", ".psd"}  # fmt: skip
-_UNREAD = {".heic", ".heif", ".hif", ".jxl", ".svg", ".svgz", ".eps", ".ai", ".ico", ".tga", ".exr", ".hdr", ".xcf",
-           ".kra", ".psb", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".ppm", ".pgm",
-           ".pcx", ".dds", ".wmf", ".emf"}  # fmt: skip
 _PACKED = {".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".cbz"}
 _NO_PICTURES = {".txt", ".caption", ".captions", ".tags", ".json", ".jsonl", ".csv", ".tsv", ".md", ".rst", ".html",
                 ".htm", ".xml", ".xmp", ".aae", ".thm", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".db",
@@ -100,13 +96,13 @@ def named_images(
             if len(data) > limits.file_bytes:
                 raise RudderError(f"{name} has over {_mb(limits.file_bytes)}: scale it down or leave it out.")
             if total <= limits.total_bytes:
-                good.append((name, decode_image(name, data, limits)))
+                good.append((name, decode_image(path, data, limits)))
         except RudderError as error:
-            kind = _ending(name)
-            if isinstance(error, NoPicture) and kind not in _READ | _UNREAD | _PACKED:
+            kind, foreign = _ending(path), unread_endings() | _PACKED
+            if isinstance(error, NoPicture) and kind not in endings() | foreign:
                 odd.append((name, error))
             else:
-                bad.append(no_picture(name) if kind in _UNREAD | _PACKED else error)
+                bad.append(no_picture(name) if kind in foreign else error)
         if total > limits.total_bytes:
             raise RudderError(f"The pictures have over {_mb(limits.total_bytes)} in all: choose fewer or smaller ones.")
     if not good and not bad and odd:

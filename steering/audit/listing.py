@@ -22,6 +22,7 @@ from ..archives import METHODS, meant
 from ..checks import text
 from ..errors import RudderError, printable, shorten
 from ..files import open_regular
+from ..formats import endings, unread_endings
 from ..images import Limits, decode_image, to_rgb
 from . import columns, places, remote, tables
 
@@ -89,9 +90,10 @@ def open_row(row: Row) -> Image.Image:
     """The row's picture as RGB within the limits; RudderError names what is wrong with it."""
     if row.error:
         raise RudderError(row.error)
-    name = shorten(row.member or (Path(row.path).name if row.path else row.id))
+    full = row.member or (Path(row.path).name if row.path else row.id)
+    name = shorten(full)
     if row.data is not None:
-        return decode_image(name, row.data, LIMITS)
+        return decode_image(full, row.data, LIMITS)
     if row.path is None:
         raise RudderError(f"{name} names no picture: give it a path.")
     try:
@@ -101,7 +103,7 @@ def open_row(row: Row) -> Image.Image:
         raise RudderError(f"{name} cannot be read ({reason}): check the file.") from error
     if data is None or len(data) > LIMITS.file_bytes:
         raise RudderError(f"{name} has over {LIMITS.file_bytes // 2**20} MB: scale it down.")
-    return decode_image(name, data, LIMITS)
+    return decode_image(full, data, LIMITS)
 
 
 def _content(row: Row, most: int) -> bytes | None:
@@ -229,7 +231,7 @@ def _records(path: Path, ending: str, notes: list[str] | None) -> Iterator[table
         return tables.table(path, notes)
     if ending in JSON:
         return tables.json_records(path, notes)
-    return tables.plain_text(path, tuple(places.endings() | places.FURTHER), notes)
+    return tables.plain_text(path, tuple(endings() | unread_endings()), notes)
 
 
 def _in_store(address: str, notes: list[str] | None) -> Iterator[Row]:

@@ -12,22 +12,15 @@ import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from ..decoding import FORMATS
 from ..errors import RudderError, shorten
 from ..files import open_regular
+from ..formats import FORMATS, endings, unread_endings
 from ..images import is_clutter
 
-# Pictures as well, but of kinds that `decoding.FORMATS` lacks: of phones and cameras, of design tools, of old.
-FURTHER = {
-    ".heic", ".heif", ".hif", ".avif", ".avifs", ".jxl", ".jp2", ".j2k", ".mpo", ".svg", ".psd", ".xcf", ".tga", ".ico",
-    ".icns", ".dds", ".pcx", ".dib", ".qoi", ".exr", ".hdr", ".pbm", ".pgm", ".ppm", ".pnm",
-    ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
-}  # fmt: skip
 HIDDEN = re.compile(r"(^|[/\\])\.[^./\\]")
 KEPT = 4  # archives whose directory is kept
 UPLOADED_DIRECTORY = 4 * 2**20  # bytes of the directory of a zip that somebody else sent
@@ -53,13 +46,6 @@ class Left:
         return [f"{self.title}: left out what is no picture: {', '.join(told)}."] if told else []
 
 
-@cache
-def endings() -> frozenset[str]:
-    """The endings of the files whose pictures are read: those that Pillow knows for `decoding.FORMATS`."""
-    known = (ending for ending, form in Image.registered_extensions().items() if form in FORMATS)
-    return frozenset(known) | {".mpo", ".jif"}  # which begin as JPEGs do
-
-
 def is_picture(name: str) -> bool:
     """Whether a file's name says that it is a picture that can be read."""
     return PurePosixPath(name).suffix.lower() in endings()
@@ -68,7 +54,7 @@ def is_picture(name: str) -> bool:
 def unread(name: str) -> str | None:
     """Why a picture is none that can be read, by its name; None for one that can, and for what is no picture."""
     ending = PurePosixPath(name).suffix.lower()
-    if ending in FURTHER and ending not in endings():
+    if ending in unread_endings():
         return (
             f"{shorten(PurePosixPath(name).name)} is a picture in a format that Rudder does not read: save it as PNG."
         )
