@@ -50,10 +50,8 @@ HEADLINES = (
     ("editability", ("spearman", "spikiness against movement per strength, Spearman", "<= -.8", "{:+.2f}")),
     ("speed", ("steered_over_plain", "steered run against the plain pipeline", "<= 1.03", "{:.3f} x")),
     ("speed", ("released_over_full", "moved slider against a full run", "<= 0.55", "{:.3f} x")),
-    ("speed", ("strip9_over_nine_runs", "strip of nine against nine full runs", "<= 0.35", "{:.3f} x")),
     ("scan", ("faster", "audit against one picture and one hook at a time", ">= 2 times", "{:.1f} times")),
     ("dae", ("memorization.min_column_cosine", "toy: stored columns, least cosine with a picture", ">= .99", "{:.4g}")),
-    ("dae", ("dae.times_faster", "toy: training against the notebook's", ">= 20 times", "{:.0f} times")),
 )  # fmt: skip
 
 
