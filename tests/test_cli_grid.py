@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -68,6 +69,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     advice = {"strength": 4.0, "window": [0.0, 1.0], "sites": list(vector.sites)}
     vector.replace(recommended=advice).save(concept / "tiny-sd.safetensors")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once() -> Iterator[None]:
+    """The model is read once for all runs here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steering.backbones.registry.load", cache(load))
+        yield
 
 
 @pytest.fixture(scope="module")
