@@ -199,6 +199,18 @@ def shipped(backbone: Backbone) -> Calibration | None:
     return made if made.fingerprint == backbone.fingerprint else None
 
 
+def of_model(backbone: Backbone, given: Sequence[Calibration]) -> Calibration | None:
+    """Of calibrations of one's own the one for this very model, else the one that ships, else None. RudderError for one
+    that was made for other weights of the same name."""
+    for one in given:
+        if one.fingerprint == backbone.fingerprint:
+            return one
+    for one in given:
+        if one.model == backbone.name:
+            one.check(backbone)
+    return shipped(backbone)
+
+
 def calibrate(
     backbone: Backbone,
     samples: Sequence[Sample],

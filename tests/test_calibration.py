@@ -14,11 +14,12 @@ from PIL import Image
 
 from steering.audit.samples import samples
 from steering.backbones import Backbone
-from steering.calibration import Calibration, calibrate
+from steering.calibration import Calibration, calibrate, of_model
 from steering.concepts import Progress
 from steering.errors import RudderError
 from steering.roc import auroc, interval, threshold_at, tpr_at_fpr
 from steering.samples import Sample, halves
+from steering.ui.studio import open_studio
 from tests.tiny import pictures
 
 SITE = "up_blocks.1.resnets.1.nonlinearity"
@@ -159,6 +160,18 @@ def test_files_that_lie(made: Calibration, backbone: Backbone, tmp_path, change:
     (tmp_path / "c.json").write_text(json.dumps(values))
     with pytest.raises(RudderError, match=says):
         Calibration.load(tmp_path / "c.json", backbone)
+
+
+def test_one_of_ones_own_is_the_models_by_its_weights(
+    made: Calibration, backbone: Backbone, tiny_folder, tmp_path
+) -> None:
+    other = replace(made, model="another", fingerprint="0" * 16)
+    assert of_model(backbone, [other]) is None and of_model(backbone, [other, made]) is made
+    with pytest.raises(RudderError, match="was made for"):
+        of_model(backbone, [replace(other, model=backbone.name)])
+    with pytest.raises(RudderError, match="was made for"):
+        open_studio(str(tiny_folder), device="cpu", calibrations=[replace(other, model=backbone.name)])
+    assert open_studio(str(tiny_folder), device="cpu", calibrations=[made]).calibration is made
 
 
 def test_one_group_alone_is_refused(backbone: Backbone) -> None:

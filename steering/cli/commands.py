@@ -258,6 +258,10 @@ def page(
         Path | None,
         typer.Option(help="A folder in which concepts made on the page are kept, and found again (none: they go)."),
     ] = None,
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of `rudder calibrate` for one of the models; repeat it for several."),
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or auto (auto).")] = None,
     dtype: Dtype = None,
     attention: Annotated[Kernels | None, typer.Option("--attention", help="sdpa or xformers (sdpa).")] = None,
@@ -280,9 +284,8 @@ def page(
         "--library": None if library is None else str(library),
     }  # fmt: skip
     options = [part for key, value in given.items() if value is not None for part in (key, str(value))]
-    options += [
-        part for key, some in (("--model", model), ("--name", name)) for one in some or () for part in (key, one)
-    ]
+    several: dict[str, Sequence[Any] | None] = {"--model": model, "--name": name, "--calibration": calibration}
+    options += [part for key, some in several.items() for one in some or () for part in (key, str(one))]
     options += [*(["--mcp"] if mcp else []), *(["--compile"] if compile else [])]
     from ..ui.serve import serve
 

@@ -30,7 +30,7 @@ ALONE = {
 }
 UNCALIBRATED = (
     "This model has no calibration, so a score would mean nothing. Make one with `rudder calibrate` from "
-    "pictures known to be memorised and pictures known not to be."
+    "pictures known to be memorised and pictures known not to be, and start the page with `--calibration`."
 )
 
 

@@ -71,6 +71,11 @@ def serve(arguments: list[str] | None = None) -> None:
         default=os.environ.get("RUDDER_LIBRARY"),
         help="a folder in which own concepts are kept: only where nobody else has access",
     )
+    parser.add_argument(
+        "--calibration",
+        action="append",
+        help="a file of `rudder calibrate` for one of the models; repeat it (RUDDER_CALIBRATIONS)",
+    )
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     warnings.simplefilter("ignore", Remark)  # visitors are told on the page; their words are for no log
@@ -92,6 +97,7 @@ def serve(arguments: list[str] | None = None) -> None:
     door.say("Starting: reading the libraries")
     from starlette.middleware import Middleware
 
+    from ..calibration import Calibration
     from .calls import answers
     from .documents import add_routes
     from .firstpaint import first_paint, warm
@@ -107,6 +113,7 @@ def serve(arguments: list[str] | None = None) -> None:
 
     fetch_nothing()
     keys, first = addresses(models), models[0]
+    calibrations: list[Calibration] = []
 
     def opened(model: str, say: Callable[[str], None]) -> tuple[gr.Blocks, Studio, dict[str, Any]]:
         kind = {"dtype": asked.dtype or None, "attention": asked.attention, "compile": asked.compile}
@@ -117,8 +124,10 @@ def serve(arguments: list[str] | None = None) -> None:
             replica = partial(load, model, **kind)
             return Replicas(replica, many, asked.device, asked.search_seconds, asked.address).verbs(here)
 
-        studio = open_studio(model, asked.device, say, asked.search_seconds, **kind,
+        studio = open_studio(model, asked.device, say, asked.search_seconds, **kind, calibrations=calibrations,
                              elsewhere=elsewhere if many > 1 else None)  # fmt: skip
+        for one in calibrations if len(keys) == 1 else ():
+            one.check(studio.backbone)
         if asked.library:
             studio.library = open_library(asked.library, studio.backbone)
             for sentence in studio.library.shelf.left:
@@ -130,6 +139,7 @@ def serve(arguments: list[str] | None = None) -> None:
         return page_of(studio, painted, shown, models), studio, painted
 
     try:
+        calibrations += map(Calibration.load, _listed(asked.calibration, "RUDDER_CALIBRATIONS"))
         page, studio, painted = opened(models[0], door.say)
         look = launch_look() | {"mcp_server": asked.mcp}
     except RudderError as wrong:

@@ -15,7 +15,7 @@ from PIL import Image
 from ..backbones.base import Backbone
 from ..backbones.layout import sizes
 from ..backbones.registry import DEFAULT, Outline, load, outline, prompts_in
-from ..calibration import Calibration, shipped
+from ..calibration import Calibration, of_model
 from ..concepts import ConceptVector, Progress, library, read_under
 from ..errors import unknown
 from ..files import read_json
@@ -80,10 +80,12 @@ def open_studio(
     attention: str = "sdpa",
     compile: bool | None = None,
     elsewhere: Callable[[Verbs], Verbs] | None = None,
+    calibrations: Sequence[Calibration] = (),
 ) -> Studio:
     """Load a model with its concepts and prompts; `say` is told what is being done, `search_seconds` is the time that
     `tune` may take for a set that is learned here. `elsewhere` turns the verbs of the model here into those of a model
-    that runs in replicas, too. Raises RudderError as `load` does.
+    that runs in replicas, too. `calibrations`: of one's own (see calibration.of_model). Raises RudderError as `load`
+    does, and for a calibration of other weights.
 
     A model that does not ship gets those concepts alone that were learned for it, and its own prompts or none.
     """
@@ -110,7 +112,7 @@ def open_studio(
         concepts=concepts,
         prompts=_prompts(folder),
         **vars(verbs),
-        calibration=shipped(backbone),
+        calibration=of_model(backbone, calibrations),
         groups=_groups(known),
         training=_training(known),
         onset=_onset(known),
