@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .backbones.base import Backbone
 from .checks import text, whole
 from .concepts import Progress
-from .engines import Batch, Here, engine_for, paint
+from .engines import Batch, Engine, Here, engine_for, paint
 from .errors import Cancelled, RudderError, shorten
 from .files import as_json, read_json
 from .images import OnDisk
@@ -74,12 +74,14 @@ def paint_references(
     steps: int | None = None,
     guidance: float | None = None,
     batch_size: int | None = None,
+    engine: Engine | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[Progress | OnDisk]:
     """Paint a picture for each prompt and seed into a folder: Progress, then the pictures in the order of `rows`.
 
     Unsteered, at the model's own steps and guidance unless given; each is a PNG that carries its recipe. What the
     folder has already is not painted again, so that an interrupted run goes on; no more than a batch is held in memory.
+    `engine` paints the batches, in place of the one in use (`engines.using`).
     RudderError for a folder that belongs to another model or other settings; Cancelled once `stop` is set.
     """
     recipe = Recipe(
@@ -97,7 +99,7 @@ def paint_references(
     done = total - len(todo)
     batches = (todo[start : start + at_once] for start in range(0, len(todo), at_once))
     jobs = (Batch(recipe, [row[0] for _, row in some], [row[1] for _, row in some]) for some in batches)
-    engine = engine_for(backbone)
+    engine = engine or engine_for(backbone)
     work = partial(paint, stop=stop) if isinstance(engine, Here) else paint  # an event reaches no other process
     for batch, (images, _) in engine.map(work, jobs):
         if stop is not None and stop.is_set():

@@ -13,12 +13,13 @@ from PIL import Image
 from steering.backbones.base import LABELS
 from steering.errors import Cancelled, RudderError
 from steering.exports import films
-from steering.grid import CELLS_LIMIT
+from steering.grid import CELLS_LIMIT, Bench
 from steering.pace import Pace
-from steering.ui import grid_asked
+from steering.ui import errands, grid_asked
 from steering.ui.asked import Panel
+from steering.ui.errands import opener
 from steering.ui.grid import _painter, painted, taken
-from steering.ui.grid_asked import asked, estimate, first_axis, first_rows, kinds, opener
+from steering.ui.grid_asked import asked, estimate, first_axis, first_rows, kinds
 from steering.ui.permalink import FIELDS, LIMIT, STEER, fields, steer_values
 from steering.ui.session import Session
 from steering.ui.studio import Studio, open_studio
@@ -147,12 +148,13 @@ def test_another_model_is_read_for_its_row_and_a_large_one_is_not(
 ):
     models = {"here": studio.outline.asked, "there": studio.outline.asked}
     plan = asked(studio, panel(), "model", "here", "0, 1", owner.vectors, list(models))
-    assert opener(studio, plan, models)("here").backbone is studio.backbone
+    mine = Bench(studio.backbone, plan.vectors, studio.calibration)
+    assert opener(mine, studio.outline.asked, models)("here") is mine
     theirs = str(make_tiny_sd(tmp_path / "other"))
-    assert opener(studio, plan, {"there": theirs})("there").vectors == {}, "nothing was learned for it"
-    monkeypatch.setattr(grid_asked, "MODEL_BYTES", 10)
+    assert opener(mine, studio.outline.asked, {"there": theirs})("there").vectors == {}, "nothing was learned for it"
+    monkeypatch.setattr(errands, "MODEL_BYTES", 10)
     with pytest.raises(RudderError, match="too large"):
-        opener(studio, plan, {"there": theirs})("there")
+        opener(mine, studio.outline.asked, {"there": theirs})("there")
     with pytest.raises(RudderError, match="model on this page"):
         asked(studio, panel(), "model", "/etc", "0, 1", owner.vectors, list(models))
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from steering.backbones import load
 from steering.errors import Cancelled, RudderError
+from steering.grid import Grid, Painted
+from steering.images import OnDisk
 from steering.plan import Steering, Term
 from steering.recipe import Recipe, Window
 from steering.sampling import Prefix, Result, Step, finish
 from steering.ui import replicas
+from steering.ui.errands import frames
+from steering.ui.grid import _painter
+from steering.ui.grid_asked import Asked
 from steering.ui.replicas import Replicas, count_of
 from steering.ui.verbs import verbs_of
 
@@ -108,6 +115,96 @@ def test_stop_reaches_a_replica(both, backbone, steering):
     with pytest.raises(Cancelled, match="Stopped"):
         list(run)
     assert time.monotonic() - started < 2
+
+
+def errands(there, vector, folder: Path, steps: int = 8) -> dict:
+    """What the page has done beside painting and learning, by kind: each takes a `stop`."""
+    recipe = replace(RECIPE, num_inference_steps=steps, concepts=(("red", 1.0),))
+    rows, vectors = (("late", recipe), ("early", replace(recipe, window=Window(0.25, 1.0)))), {"red": vector}
+    page = SimpleNamespace(**vars(there), backbone=SimpleNamespace(resolution=16), calibration=None,
+                           outline=SimpleNamespace(asked="here"))  # fmt: skip
+    painter = _painter(page, {"this": "here"})
+    models = (("this", replace(recipe, model="this")),)
+    return {
+        "grid": partial(painter, Asked(rows, (0.0, 1.0), "window", vectors)),
+        "models": partial(painter, Asked(models, (0.0, 1.0), "model", vectors)),
+        "references": partial(there.refer, [("a cat", 1), ("a dog", 2)], folder, steps=steps, batch_size=1),
+        "call": partial(there.run, frames, recipe, Steering.from_recipe(recipe, vectors), [0.0, 1.0]),
+    }
+
+
+KINDS = ("grid", "models", "references", "call")
+
+
+def pictures_of(kind: str, items: list) -> list:
+    """What came of it, whole and once."""
+    last = items[-1]
+    if kind == "references":
+        assert isinstance(last, OnDisk)
+        return list(last)
+    if kind == "call":
+        return last[0]
+    assert isinstance(last, Grid)
+    cells = [item for item in items if isinstance(item, Painted)]
+    assert len(cells) == len({(cell.row, cell.column) for cell in cells}) == sum(map(len, last.cells))
+    return [cell.image for row in last.cells for cell in row]
+
+
+def kill(both) -> None:
+    """Kill the replica that is at work, as soon as one is."""
+    while not (busy := [one for one in both.members if one.busy]):
+        time.sleep(0.01)
+    os.kill(both.ray.get(busy[0].actor.ready.remote()), signal.SIGKILL)
+
+
+def alone(*_, **__):
+    raise AssertionError("the page's own model is asked")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_grids_references_and_calls_are_done_by_a_replica(both, backbone, vector, tmp_path, monkeypatch, kind):
+    here = verbs_of(backbone, 1.0)
+    expected = pictures_of(kind, list(errands(here, vector, tmp_path / "here")[kind](stop=None)))
+    monkeypatch.setattr(type(backbone), "denoise", alone)
+    items = list(errands(both.verbs(here), vector, tmp_path / "there")[kind](stop=None))
+    assert len(items) > 2, "with progress"
+    assert near(pictures_of(kind, items), expected)
+
+
+@pytest.mark.parametrize("kind", ["grid", "references"])
+def test_they_are_done_again_where_a_replica_dies(both, backbone, vector, tmp_path, kind, caplog):
+    run = errands(both.verbs(verbs_of(backbone, 1.0)), vector, tmp_path, 100)[kind](stop=None)
+    items = [next(run)]
+    while kind == "grid" and not isinstance(items[-1], Painted):
+        items.append(next(run))
+    killer = threading.Thread(target=kill, args=[both])
+    killer.start()
+    items += run
+    killer.join()
+    assert "replaced" in caplog.text
+    assert len(pictures_of(kind, items)) == (4 if kind == "grid" else 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_reaches_them_too(both, backbone, vector, tmp_path, kind):
+    stop = threading.Event()
+    run = errands(both.verbs(verbs_of(backbone, 1.0)), vector, tmp_path, 500)[kind](stop=stop)
+    next(run)
+    threading.Timer(0.3, stop.set).start()  # also while nothing comes: references tell of whole batches alone
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        list(run)
+    assert time.monotonic() - started < 2 and not any(one.busy for one in both.members)
+
+
+def test_a_replica_needs_nothing_of_the_page(both, backbone):
+    def loaded(backbone, stop=None):
+        import steering.ui.errands  # noqa: F401  whatever it imports
+
+        yield os.getpid(), "gradio" in sys.modules
+
+    ((pid, gradio_there),) = both.verbs(verbs_of(backbone, 1.0)).run(loaded)
+    assert pid in both.ray.get([one.loaded for one in both.members]) and not gradio_there
 
 
 def test_gauges_and_errors_come_through(both, backbone, steering):

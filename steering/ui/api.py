@@ -23,7 +23,6 @@ from ..concepts import ConceptVector, Progress
 from ..errors import RudderError
 from ..exports import archive, fitted, sheet
 from ..grid import Grid, work
-from ..grid import grid as painted_grid
 from ..plan import Steering
 from ..png import write_png
 from ..recipe import Recipe
@@ -32,13 +31,14 @@ from .api_concepts import combine, concepts, learn, learn_from_prompts
 from .audit import LIMITS as SCANNED
 from .audit import audit
 from .calls import Verb, Work, files_of, offer, sent
+from .errands import compared, frames
 from .grid_asked import within
 from .pictures import file_name
 from .reading import UNCALIBRATED, reading
 from .session import Session, size_of
 from .studio import Studio
 from .temporary import scratch
-from .wanted import Room, across, compared, ended, frames, in_time, masked, picture_of, plain, room_of, row_of, wanted
+from .wanted import Room, across, ended, in_time, masked, picture_of, plain, row_of, wanted
 
 Halves = Literal["both", "conditional", "opposite"]
 Down = Literal["", "seed", "prompt", "concept", "window", "sites"]
@@ -59,7 +59,8 @@ def generate(
     """Paint one picture, unsteered."""
     recipe = plain(room, prompt, seed, steps, guidance, negative_prompt)
     with scratch() as name:
-        (image,), recipe, said = yield from ended(room.run(frames, recipe, Steering(window=recipe.window), [0.0]))
+        unsteered = Steering(window=recipe.window)
+        (image,), recipe, said = yield from ended(room.studio.run(frames, recipe, unsteered, [0.0]))
         yield _picture(Path(name), image, recipe), _told(recipe, said)
 
 
@@ -86,7 +87,7 @@ def steer(
         own = None if picture is None else picture_of("picture", picture, folder)
         ready = yield from wanted(room, recipe, concepts, vectors, folder, window, sites, halves)
         steering = Steering.from_recipe(ready.recipe, ready.vectors)
-        (image,), recipe, said = yield from ended(room.run(frames, ready.recipe, steering, [1.0], own, invert))
+        (image,), recipe, said = yield from ended(room.studio.run(frames, ready.recipe, steering, [1.0], own, invert))
         yield _picture(folder, image, recipe, ready.own), _told(recipe, said)
 
 
@@ -117,7 +118,7 @@ def strip(
         ready = yield from wanted(room, recipe, concepts, vectors, folder, window, sites, halves)
         in_time(room, work(ready.recipe, len(factors)))
         steering = Steering.from_recipe(ready.recipe, ready.vectors)
-        images, recipe, said = yield from ended(room.run(frames, ready.recipe, steering, factors, own, invert))
+        images, recipe, said = yield from ended(room.studio.run(frames, ready.recipe, steering, factors, own, invert))
         row = row_of(recipe, asked, factors, images)
         carried = ready.own if len(row.cells[0]) * sum(map(size_of, ready.own.values())) <= CARRIED else {}
         shown = [_picture(folder, one.image, one.recipe, carried, f"{k:02d}-") for k, one in enumerate(row.cells[0])]
@@ -156,7 +157,7 @@ def grid(
         within(room.studio, len(each), len(asked))
         in_time(room, sum(work(one, len(asked) + 1) for _, one in each))
         options = {"axis": down, "calibration": room.studio.calibration}
-        item: Grid = yield from ended(room.run(painted_grid, each, ready.vectors, asked, **options))
+        item: Grid = yield from ended(room.studio.grid(each, ready.vectors, asked, **options))
         packed = folder / "grid.zip"
         packed.write_bytes(archive(item, ready.own))
         tables = {
@@ -190,7 +191,7 @@ def words(
         ready = yield from wanted(room, recipe, concepts, vectors, folder, window, sites, halves)
         in_time(room, work_of(ready.recipe.num_inference_steps))
         steering = Steering.from_recipe(ready.recipe, ready.vectors)
-        steered, rivals, said = yield from ended(room.run(compared, ready.recipe, steering, words))
+        steered, rivals, said = yield from ended(room.studio.run(compared, ready.recipe, steering, words))
         ways = {one.way: {"amount": one.amount, "change": one.change, "wanted": one.wanted,
                           "matched": one.matched, "sentence": one.sentence} for one in rivals}  # fmt: skip
         shown = [_bare(folder, one.image, f"words-{one.way}.png") for one in rivals]
@@ -244,7 +245,7 @@ def models(room: Room) -> Work:
 
 def wire(studio: Studio, menu: Sequence[Mapping[str, str]], painters: int) -> None:
     """Add every verb to the page around; `painters`: how many runs paint at once."""
-    room, told = room_of(studio, menu), dict[str, Any]
+    room, told = Room(studio, menu), dict[str, Any]
     painting: tuple[str, int] = ("painting", painters)
     for verb in (
         Verb(generate, (FileData, told), *painting),

@@ -17,7 +17,7 @@ from ..images import OnDisk, open_images
 from ..pace import PAGE_SECONDS
 from ..quality import doubts, quality_of
 from ..recipe import SEED_KEPT
-from ..references import evened, paint_references
+from ..references import evened
 from ..references import provenance as painted_as
 from ..references import rows_of as reference_rows
 from .calls import Work, files_of, list_of, sent
@@ -68,7 +68,7 @@ def learn_from_prompts(
     in_time(room, 2 * count * room.studio.backbone.defaults["num_inference_steps"], 4 * PAGE_SECONDS)
     with scratch() as place:
         folder = Path(place)
-        painted: OnDisk = yield from ended(room.run(paint_references, rows[0] + rows[1], folder / "references"))
+        painted: OnDisk = yield from ended(room.studio.refer(rows[0] + rows[1], folder / "references"))
         sets = OnDisk(painted.paths[:count]), OnDisk(painted.paths[count:])
         words = tuple(side[0] if len(side) == 1 else "" for side in sides)
         made = {side: painted_as(some, room.studio.backbone)

@@ -17,20 +17,18 @@ from ..axes import TOLD_LIMIT
 from ..checks import text
 from ..concepts import Progress
 from ..errors import Cancelled, RudderError, shorten, unknown
-from ..grid import Grid, Painted, across_models
-from ..grid import grid as run
+from ..grid import Grid, Painted
 from ..words import heard
 from . import notices
 from .asked import Panel, mapping
-from .gpu import on_gpu
-from .grid_asked import ACROSS, Asked, asked, estimate, first_axis, first_rows, kinds, names, opener, vectors_for
+from .errands import by_models
+from .grid_asked import ACROSS, Asked, asked, estimate, first_axis, first_rows, kinds, names, vectors_for
 from .panels import Controls, panel_from
 from .permalink import Part, link
-from .pictures import SMALL, web_picture
+from .pictures import ROWS, SMALL, web_picture
 from .session import Session, ticket_of, unless_stopped
-from .steer import PAUSE, ROWS
+from .steer import PAUSE
 from .studio import Studio
-from .verbs import passes
 
 KEYS = ("axis", "rows", "across")
 LARGE = 256  # px of a cell's side on the page; the downloads have all of it
@@ -215,21 +213,23 @@ def _place(owner: Session, name: str, kind: str) -> Path:
 
 
 def _painter(studio: Studio, models: Mapping[str, str]) -> Callable[..., Iterator[Any]]:
-    """The function that paints a grid, wherever the model runs."""
-    backbone, calibration = studio.backbone, studio.calibration
-    together = ROWS[backbone.resolution <= SMALL]
-
-    @on_gpu(lambda plan, **_: sum(passes(recipe, len(plan.across)) for _, recipe in plan.rows))
-    def here(plan: Asked, stop: Event | None = None) -> Iterator[Any]:
-        yield from run(backbone, plan.rows, plan.vectors, plan.across, axis=plan.axis, calibration=calibration,
-                       together=together, stop=stop)  # fmt: skip
+    """The function that paints a grid, wherever the model runs; each cell comes once."""
+    options: dict[str, Any] = {"calibration": studio.calibration}
 
     def paint(plan: Asked, stop: Event) -> Iterator[Any]:
-        if plan.axis != "model":
-            yield from here(plan, stop=stop)
-            return
-        opened = opener(studio, plan, models)
-        yield from across_models(plan.rows, opened, plan.across, home=backbone.name, together=together, stop=stop)
+        given = plan.rows, plan.vectors, plan.across
+        if plan.axis == "model":
+            run = studio.run(by_models, *given, studio.outline.asked, dict(models), stop=stop, **options)
+        else:
+            together = ROWS[studio.backbone.resolution <= SMALL]
+            run = studio.grid(*given, axis=plan.axis, together=together, stop=stop, **options)
+        there: set[tuple[int, int]] = set()
+        for item in run:
+            if isinstance(item, Painted):
+                if (item.row, item.column) in there:  # a replica has died, and another one paints all of it again
+                    continue
+                there.add((item.row, item.column))
+            yield item
 
     return paint
 

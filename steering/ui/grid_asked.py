@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
 
 from ..axes import DOWN, TOLD_LIMIT, groups, numbers, rows_of
-from ..backbones.layout import sizes
-from ..backbones.registry import load, outline
-from ..calibration import shipped
 from ..checks import text
-from ..concepts import ConceptVector, Progress, library
+from ..concepts import ConceptVector, Progress
 from ..errors import RudderError, shorten, unknown
-from ..grid import Bench, check_size, seconds
+from ..grid import check_size, seconds
 from ..pace import PAGE_SECONDS, about
 from ..recipe import STRIP_LIMIT, Recipe
 from .asked import Panel, recipe_of
@@ -24,7 +21,6 @@ from .studio import Studio, vector_for, vectors_of
 
 CELLS = 120
 PIXELS = 40_000_000  # of all cells together
-MODEL_BYTES = 4 * 2**30  # of another model that is read for its row
 FEW = 4  # rows to begin with
 ACROSS = "0..1 [5]"
 WINDOWS = "0.05:0.4, 0.3:0.7, 0.5:0.95"
@@ -181,24 +177,3 @@ def based(panel: Panel, axis: str) -> str:
     }
     shared = [part for kind, part in parts.items() if kind != axis] + [f"{panel.steps:g} steps"]
     return f"All cells share {', '.join(shared)}: the Steer tab's settings."
-
-
-def opener(studio: Studio, wanted: Asked, places: Mapping[str, str]) -> Callable[[str], Bench]:
-    """What opens a row's model: this page's own is at hand, another one is read, with its shipped vectors of the
-    concepts. `places`: what each model of the page is loaded by. RudderError for one too large to be read beside it."""
-
-    def opened(name: str) -> Bench:
-        if places[name] == studio.outline.asked:
-            return Bench(studio.backbone, wanted.vectors, studio.calibration)
-        known = outline(places[name])
-        if known.folder is None or sum(sizes(known.folder, known.family).values()) > MODEL_BYTES:
-            raise RudderError(
-                f"{shorten(name)} is too large to be read beside this model: leave it out, or use `rudder grid --down "
-                "model` on the command line."
-            )
-        backbone = load(places[name], device=studio.backbone.device)
-        paths = {one: info.vector_path for one, info in library(backbone.name).items() if one in wanted.vectors}
-        vectors = {one: ConceptVector.load(path, backbone) for one, path in paths.items() if path}
-        return Bench(backbone, vectors, shipped(backbone))
-
-    return opened

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TILE = 64  # of a sheet of examples
 ONE = Limits(files=1, file_bytes=20 * 2**20, total_bytes=20 * 2**20)  # a visitor's one picture
 SMALL = 128  # up to this many pixels a side, every frame of a strip travels as its own finished PNG
+ROWS = {True: 24, False: 8}  # pictures of a strip painted at once: small ones, large ones
 
 
 @dataclass(frozen=True)

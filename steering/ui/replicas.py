@@ -3,6 +3,7 @@
 Plain actors, not Ray Serve: nothing but this page calls them, it chooses among them itself (by where a prefix lies),
 and Serve would bring a proxy, a controller and forty packages for that. What a window starts from stays in the replica
 that made it; the page keeps its key alone. A replica that dies is replaced, and what it was asked is asked of another.
+Files are written by the page, since a replica may be on another machine.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ KEPT = 512  # samples whose start of the window a replica, or the page, remember
 TRIES = 3  # replicas that one request may find dead
 CALLS = 8  # at once in one replica: their forward passes take turns
 LIMIT = 64
+LOOK_EVERY = 0.2  # seconds between two looks at whether a run was stopped, while nothing comes of it
 
 
 def count_of(asked: str, device: str = "auto", address: str | None = None) -> int:
@@ -155,13 +157,19 @@ class Replicas:
             self.ray.kill(self.members.pop().actor)
 
     def verbs(self, here: Verbs) -> Verbs:
-        """What a studio has the model do, done by the replicas; what writes files here, by the model here."""
-        gauges = Gauges(*(partial(self._measure, verb) for verb in ("score", "respond", "profile", "rows")))
-        run = {verb: partial(self._run, verb) for verb in ("paint", "learn", "assess", "invert", "against")}
-        return replace(here, gauges=gauges, at_once=len(self.members), **run)
+        """What a studio has the model do, done by the replicas; references, which are files, are painted by them and
+        written by `here`."""
 
-    def _run(self, verb: str, *arguments: Any, **options: Any) -> Iterator[Any]:
-        """A run's items, from the first one again where its replica dies; Cancelled once `stop` is set."""
+        def refer(*arguments: Any, stop: threading.Event | None = None, **options: Any) -> Iterator[Any]:
+            return here.refer(*arguments, engine=_Hands(self, stop), stop=stop, **options)
+
+        gauges = Gauges(*(partial(self._measure, gauge.name) for gauge in fields(Gauges)))
+        run: dict[str, Any] = {verb.name: partial(self.run, verb.name) for verb in fields(Verbs)}
+        return replace(here, **run | {"gauges": gauges, "refer": refer, "at_once": len(self.members)})
+
+    def run(self, verb: str, *arguments: Any, **options: Any) -> Iterator[Any]:
+        """A run's items, from the first one again where its replica dies. Once `stop` is set it is told to the replica,
+        and nothing more comes but its Cancelled."""
         if verb == "paint" and len(arguments) > 3:
             arguments, options = arguments[:3], options | {"prefix": arguments[3]}
         if self._far:
@@ -173,15 +181,17 @@ class Replicas:
                 items = member.actor.run.options(num_returns="streaming").remote(call, verb, arguments, options)
                 over = False
                 try:
-                    for item in items:
-                        if stop is not None and stop.is_set():
-                            raise Cancelled("Stopped: press Generate to start again.")
+                    for item in self._awaited(items, stop, partial(member.actor.stop.remote, call)):
                         found = self.ray.get(item)
+                        if stop is not None and stop.is_set():
+                            continue
                         if isinstance(found, Result):
                             for place in range(len(found.prefix.latents)):
                                 self._places.put(found.prefix.of(place).key, member)
                         yield found
                     over = True
+                    if stop is not None and stop.is_set():
+                        raise Cancelled("Stopped: press Generate to start again.")
                     return
                 except self.ray.exceptions.RayTaskError as error:
                     over = True
@@ -193,6 +203,20 @@ class Replicas:
                     if not over:  # nobody listens any more
                         member.actor.stop.remote(call)
         raise self._given_up()
+
+    def _awaited(self, items: Any, stop: threading.Event | None, halt: Callable[[], Any]) -> Iterator[Any]:
+        """A stream's references as they come; `halt` is called once `stop` is set, however long nothing comes."""
+        halted = False
+        while True:
+            there, _ = self.ray.wait([items], timeout=LOOK_EVERY)
+            if stop is not None and stop.is_set() and not halted:
+                halted = True
+                halt()
+            if there:
+                try:
+                    yield next(items)
+                except StopIteration:
+                    return
 
     def _measure(self, verb: str, *arguments: Any, **options: Any) -> Any:
         for _ in range(TRIES):
@@ -237,3 +261,22 @@ class Replicas:
         return RudderError(
             f"{TRIES} replicas died over this request, perhaps for want of memory: ask for less at once, or try later."
         )
+
+
+@dataclass(frozen=True)
+class _Hands:
+    """An Engine of the replicas for one run: one job after the other, by a `work` that takes the `stop`, too."""
+
+    replicas: Replicas
+    stop: threading.Event | None
+    workers: int = 1
+    most: int = 1
+
+    def map(self, work: Callable[..., Any], jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        for job in jobs:
+            (result,) = self.replicas.run("run", _once, work, job, stop=self.stop)
+            yield job, result
+
+
+def _once(backbone: Backbone, work: Callable[..., Any], job: Any, stop: threading.Event | None = None) -> Iterator[Any]:
+    yield work(backbone, job, stop=stop)

@@ -19,7 +19,7 @@ from ..plan import Steering, Term
 from ..recipe import Recipe
 from ..sampling import Prefix, Result, Step, finish
 from .asked import Panel, concept_of, first_strength, mapping, prefix_key, recipe_of, strip_of, title_of
-from .pictures import SMALL, frame, web_picture
+from .pictures import ROWS, SMALL, frame, web_picture
 from .reading import answer, profile, reading
 from .restore import bounded
 from .session import Session, ticket_of, unless_stopped
@@ -27,7 +27,6 @@ from .studio import Studio, positions, refinements, vector_for
 
 COLUMNS = ("a", "b")
 PAUSE = 0.12  # seconds between two progress messages
-ROWS = {True: 24, False: 8}  # pictures of a strip painted at once: small ones, large ones
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,14 @@ from ..against import Rival, against
 from ..audit.scan import score_rows
 from ..concepts import ConceptVector, digest
 from ..editability import Response, response
+from ..grid import grid
 from ..images import gathered
 from ..inversion import ROUNDS, Inverted, invert
 from ..quality import assess
 from ..references import paint_references
 from ..sampling import Prefix, Result, Step, sample, strip
 from ..tuning import tune
-from .gpu import PASS, Work, call_on_gpu, on_gpu, zero_gpu
+from .gpu import MOST, PASS, Work, call_on_gpu, on_gpu, zero_gpu
 from .session import ContentCache
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Verbs:
     assess: Callable[..., Iterator[Any]]  # measures how good a vector is, as `quality.assess` does
     invert: Callable[..., Iterator[Progress | Inverted]]
     against: Callable[..., Iterator[Progress | tuple[Rival, Rival]]]
+    grid: Callable[..., Iterator[Any]]  # as `grid.grid`
+    run: Callable[..., Iterator[Any]]  # what any other generator function of a model yields, its first argument
     at_once: int = 1
 
 
@@ -74,6 +77,8 @@ def verbs_of(backbone: Backbone, budget: float) -> Verbs:
         assess=_bound(assess, backbone, lambda *_, **__: 4 * ROUND),
         invert=_inverter(backbone),
         against=_opponent(backbone),
+        grid=_bound(grid, backbone, lambda rows, _, across, **__: sum(passes(one, len(across)) for _, one in rows)),
+        run=_bound(_called, backbone, lambda *_, **__: MOST / PASS),  # a call by program may be anything
     )
 
 
@@ -173,6 +178,11 @@ def _learner(backbone: Backbone, budget: float) -> Callable[..., Iterator[Progre
             yield item
 
     return remembering
+
+
+def _called(backbone: Backbone, errand: Callable[..., Iterator[Any]], *arguments: Any, **options: Any) -> Iterator[Any]:
+    """What `errand(backbone, ...)` yields."""
+    yield from errand(backbone, *arguments, **options)
 
 
 def _bound(run: Callable[..., Iterator[Any]], backbone: Backbone, work: Work) -> Callable[..., Iterator[Any]]:

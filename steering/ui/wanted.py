@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
 
-from ..against import Rival, against
 from ..axes import numbers
-from ..backbones.base import Backbone
 from ..checks import number, strength, text, whole
 from ..concepts import ConceptVector, Progress
 from ..errors import RudderError, shorten
 from ..grid import Cell, Grid
 from ..images import open_images
-from ..inversion import distance, invert, told
+from ..inversion import distance
 from ..masks import mask_of
 from ..pace import PAGE_SECONDS, about
-from ..plan import Steering
 from ..recipe import CONCEPTS_LIMIT, SEED_KEPT, SITES_LIMIT, STRIP_LIMIT, Recipe, Use, Window
-from ..sampling import Result, Step, sample, strip
-from ..words import heard
 from .calls import file_of, files_of, list_of
-from .gpu import MOST, PASS, on_gpu
 from .panels import MOST_GUIDANCE, MOST_STEPS
-from .pictures import ONE, SMALL
+from .pictures import ONE
 from .session import Session
-from .steer import ROWS
 from .studio import Studio, vector_for
 
 T = TypeVar("T")
@@ -39,12 +32,10 @@ USE = '{"name": "sketch", "strength": 1.0}, and if you like "operator", "window"
 
 @dataclass(frozen=True)
 class Room:
-    """What all calls share: the studio, where other models' pages are, and `run(make, ...)`, which runs the generator
-    function `make(backbone, ...)` wherever the model runs."""
+    """What all calls share: the studio, and where other models' pages are."""
 
     studio: Studio
     menu: Sequence[Mapping[str, str]]
-    run: Callable[..., Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -54,17 +45,6 @@ class Wanted:
     recipe: Recipe
     vectors: dict[str, ConceptVector]
     own: dict[str, ConceptVector]
-
-
-def room_of(studio: Studio, menu: Sequence[Mapping[str, str]]) -> Room:
-    """The room of a page's studio."""
-    backbone = studio.backbone
-
-    @on_gpu(lambda *_, **__: MOST / PASS)  # a call may be anything that the page does
-    def run(make: Callable[..., Iterator[Any]], *arguments: Any, **options: Any) -> Iterator[Any]:
-        yield from make(backbone, *arguments, **options)
-
-    return Room(studio, menu, run)
 
 
 def plain(room: Room, prompt: Any, seed: Any, steps: Any, guidance: Any, negative_prompt: Any) -> Recipe:
@@ -172,55 +152,6 @@ def picture_of(title: str, given: Any, folder: Path) -> Image.Image:
 def masked(recipe: Recipe, mask: Any, folder: Path) -> Recipe:
     """The recipe with a mask from a file of the call, if there is one."""
     return recipe if mask is None else replace(recipe, mask=mask_of(Path(file_of("mask", mask, folder))))
-
-
-def frames(
-    backbone: Backbone, recipe: Recipe, steering: Steering, factors: Sequence[float],
-    own: Image.Image | None = None, way: str = "edit_friendly", stop: Any = None,
-) -> Iterator[Progress | tuple[list[Image.Image], Recipe, list[str]]]:  # fmt: skip
-    """A picture a factor, as the page paints strips: Progress, then pictures, the recipe, and what is to be said.
-
-    `own`: begin with this picture, inverted by `way`. Raises as `strip` and `invert`.
-    """
-    begun, prefix = None, None
-    said: list[str] = []
-    images: list[Image.Image] = []
-    if own is not None:
-        for item in invert(backbone, own, recipe, way, stop=stop):
-            if isinstance(item, Progress):
-                yield item
-            else:
-                begun = item
-        assert begun is not None
-        recipe, said = replace(recipe, picture=begun.mark), [told(begun)]
-    at_once = ROWS[backbone.resolution <= SMALL]
-    for start in range(0, len(factors), at_once):
-        some = factors[start : start + at_once]
-        for step in strip(backbone, recipe, steering, some, prefix=prefix, stop=stop, picture=begun):
-            if isinstance(step, Step):
-                yield Progress(step.index, step.total, f"painting {start + 1} to {start + len(some)} of {len(factors)}")
-            elif isinstance(step, Result):
-                images, prefix = images + step.images, step.prefix
-    yield images, recipe, said + heard(backbone, [recipe.prompt], [recipe.negative_prompt])
-
-
-def compared(
-    backbone: Backbone, recipe: Recipe, steering: Steering, words: Any, stop: Any = None
-) -> Iterator[Progress | tuple[Image.Image, tuple[Rival, Rival], list[str]]]:
-    """The steered picture and what words make of its run: Progress, then both, and what is to be said. Raises as
-    `against`."""
-    steered = None
-    for step in sample(backbone, recipe, steering, stop=stop):
-        if isinstance(step, Step):
-            yield Progress(step.index, step.total, "painting the steered picture")
-        else:
-            (steered,) = step.images
-    assert steered is not None
-    for item in against(backbone, recipe, steering, words, steered=steered, stop=stop):
-        if isinstance(item, Progress):
-            yield item
-        else:
-            yield steered, item, heard(backbone, [recipe.prompt, words], [recipe.negative_prompt])
 
 
 def row_of(recipe: Recipe, strengths: Sequence[float], factors: Sequence[float], images: Sequence[Image.Image]) -> Grid:
