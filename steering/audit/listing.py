@@ -7,12 +7,11 @@ Rows come one by one, so that a list may be as long as it likes. What is wrong w
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from ..checks import text
 from ..errors import RudderError, printable, shorten
 from ..files import open_regular
 from ..formats import endings, unread_endings
-from ..images import Limits, decode_image, to_rgb
-from . import columns, places, remote, tables
+from ..images import Limits, decode_image
+from . import columns, hub, places, remote, tables
 
 LIMITS = Limits()
 HUB = "hf:"
@@ -93,7 +92,7 @@ def open_row(row: Row) -> Image.Image:
     full = row.member or (Path(row.path).name if row.path else row.id)
     name = shorten(full)
     if row.data is not None:
-        return decode_image(full, row.data, LIMITS)
+        return decode_image(full, _bounded(name, row.data), LIMITS)
     if row.path is None:
         raise RudderError(f"{name} names no picture: give it a path.")
     try:
@@ -101,9 +100,14 @@ def open_row(row: Row) -> Image.Image:
     except Exception as error:  # zipfile and the file system raise a dozen kinds; each becomes one sentence
         reason = getattr(error, "strerror", None) or shorten(error)  # without the place, which may be a server's
         raise RudderError(f"{name} cannot be read ({reason}): check the file.") from error
+    return decode_image(full, _bounded(name, data), LIMITS)
+
+
+def _bounded(name: str, data: bytes | None) -> bytes:
+    """The bytes of a picture; RudderError for None, as `_content` tells too many, and for too many."""
     if data is None or len(data) > LIMITS.file_bytes:
         raise RudderError(f"{name} has over {LIMITS.file_bytes // 2**20} MB: scale it down.")
-    return decode_image(full, data, LIMITS)
+    return data
 
 
 def _content(row: Row, most: int) -> bytes | None:
@@ -281,55 +285,17 @@ def _zip(path: Path, uploaded: bool, notes: list[str] | None) -> Iterator[Row]:
 
 
 def _dataset(name: str) -> Iterator[Row]:
-    """Rows of a Hugging Face dataset, streamed; its image column is found by its feature."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise RudderError("Hugging Face data sets need the datasets package: pip install datasets.") from error
-    repository, _, rest = name.partition(":")
-    split, _, column = rest.partition(":")
-    try:
-        if Path(repository).is_dir() and (Path(repository) / "state.json").is_file():
-            found = datasets.load_from_disk(repository)
-        else:
-            found = datasets.load_dataset(repository, split=split or "train", streaming=True)
-    except Exception as error:  # the library raises many kinds; all mean that the set cannot be read
-        raise RudderError(f"The data set {shorten(name)} cannot be read ({shorten(error)}): check its name.") from error
-    column = column or next(
-        (key for key, kind in (found.features or {}).items() if isinstance(kind, datasets.Image)), ""
-    )
-    if not column:
-        raise RudderError(f"{shorten(name)} has no image column: name one as hf:NAME:SPLIT:COLUMN.")
-    several = iter(found)
-    for index in itertools.count():
-        try:
-            values = next(several)
-        except StopIteration:
-            return
-        except Exception as error:  # a network's or a decoder's, of many kinds
-            raise RudderError(
-                f"The data set {shorten(name)} cannot be read further than row {index} ({shorten(error)}): start the "
-                "scan again."
-            ) from error
-        told = columns.told({key: value for key, value in values.items() if key != column})
-        row = Row(_name(told.get("id", index)), label=_label(told))
-        try:
-            row = replace(row, data=_bytes(values[column]))
-        except Exception as error:  # a row without its picture, or one that Pillow cannot read
-            row = replace(row, error=f"row {index + 1} holds no picture ({shorten(error)})")
-        yield row
-
-
-def _bytes(image: Any) -> bytes:
-    file = BytesIO()
-    to_rgb(image).save(file, format="PNG")
-    return file.getvalue()
+    """The rows of a data set of the hub; one that is damaged says so, and its pictures are decoded by `open_row`."""
+    for index, entry in enumerate(hub.entries(name)):
+        stamp = None if entry.data is None else f"{zlib.crc32(entry.data):08x}"
+        yield Row(_named(entry.told, index, entry.error), entry.path, data=entry.data, label=_label(entry.told),
+                  error=entry.error, stamp=stamp)  # fmt: skip
 
 
 def _entry(record: tables.Record, index: int, at: str) -> Row:
     """One row of the list `at` a path or an address; relative paths start at its folder."""
     told = columns.told(record.values)
-    name = _name(told.get("id", told.get("path", index)))
+    name = _named(told, index, record.error)
     label = _label(told)
     if record.error:
         return Row(name, label=label, error=record.error)
@@ -363,6 +329,11 @@ def _name(value: object) -> str:
     if len(name) <= ID_LIMIT:
         return name
     return f"{name[: ID_LIMIT - 9]}…{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _named(told: Mapping[str, Any], index: int, error: str | None) -> str:
+    """A row's id, else its path, else its number from 0; one that cannot be read takes no other's id from it."""
+    return _name(told.get("id", told.get("path", f"row {index + 1}" if error else index)))
 
 
 def _label(told: Mapping[str, Any]) -> str | None:
