@@ -104,6 +104,27 @@ def test_trays_take_files_and_zips_once_each_and_let_go(studio: Studio, tmp_path
         trays.told(session, "attic")
 
 
+def test_what_was_cleared_comes_back_until_the_next_is_cleared(studio: Studio, tmp_path: Path):
+    session, there = Session(), lambda: set(trays.tray_of(session, "concept").pictures().paths)
+    filled(studio, session, "concept", saved(tmp_path, 3))
+    first = there()
+    trays.clear(session, "concept")
+    trays.clear(session, "concept")
+    assert not there() and trays.told(session, "concept")["cleared"] == 3, "clearing nothing loses nothing"
+    filled(studio, session, "concept", saved(tmp_path, 2, "q", seed=9))
+    second = there()
+    trays.take_back(session, "concept")
+    assert there() == first and all(path.is_file() for path in first | second)
+    trays.take_back(session, "concept")
+    assert there() == second, "and what came in between is not lost either"
+    trays.clear(session, "concept")
+    assert not any(path.is_file() for path in first) and all(path.is_file() for path in second)
+    trays.swap(session)
+    trays.take_back(session, "baseline")
+    with pytest.raises(RudderError, match="No pictures were cleared"):
+        trays.take_back(session, "concept")
+
+
 def test_bad_uploads_are_said_and_what_is_good_stays(studio: Studio, tmp_path: Path, monkeypatch):
     session, paths = Session(), saved(tmp_path, 2)
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -230,8 +251,15 @@ def test_names_sums_and_farewells(studio: Studio, vector, tmp_path: Path):
         with pytest.raises(RudderError, match=says):
             library.rename(studio, session, "sum", name)
     assert Path(vector_file(session, "sum")).is_file()
+    gone = session.vectors["sum"]
+    library.forget(session, "sum", chosen=True)
+    assert "sum" not in session.vectors and session.held() > 0
+    assert library.take_back(studio, session) == ("sum", True) and session.vectors["sum"] is gone
     library.forget(session, "sum")
-    assert "sum" not in session.vectors
+    library.forget(session, "red 2")
+    assert library.take_back(studio, session) == ("red 2", False)
+    with pytest.raises(RudderError, match="No concept was deleted"):
+        library.take_back(studio, session)
     with pytest.raises(RudderError, match="none of your concepts"):
         library.forget(session, "sum")
     with pytest.raises(RudderError, match="no pictures here"):
@@ -244,6 +272,9 @@ def test_who_runs_it_at_home_finds_everything_again(studio: Studio, vector, tmp_
     library.keep(studio, first, vector, sheet=Image.new("RGB", (128, 128), "red"))
     library.keep(studio, first, vector.replace(name="gone"))
     library.rename(studio, first, "red", "rouge")
+    library.forget(first, "rouge")
+    assert not list(tmp_path.glob("rouge*"))
+    library.take_back(studio, first)
     library.forget(first, "gone")
     assert set(copy.deepcopy(first).vectors) == {"rouge"}, "another tab has it at once"
     again = Session(library.open_library(tmp_path, studio.backbone))

@@ -7,10 +7,12 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
+from steering.backbones import layout
 from steering.calibration import Calibration, calibrate
 from steering.concepts import Progress, library
 from steering.editability import joined, lesson
@@ -20,14 +22,17 @@ from steering.masks import mask_text
 from steering.png import read_png
 from steering.recipe import Recipe, Use
 from steering.samples import Sample
-from steering.ui import firstpaint, restore, trays
+from steering.ui import compose, firstpaint, grid, permalink, restore, trays
+from steering.ui import door as doors
 from steering.ui.asked import Panel, concept_of
+from steering.ui.library import rename
+from steering.ui.marks import mark_of, mark_of_shipped
 from steering.ui.own_set import add_vector, learn_trays, told_of, vector_file
 from steering.ui.panels import MOST_STEPS
 from steering.ui.session import ContentCache, Session, ticket_of
 from steering.ui.steer import generate, profiled, release
 from steering.ui.studio import Concept, Studio, open_studio, positions, refinements, vector_for
-from tests.tiny import pictures
+from tests.tiny import make_tiny_sd, pictures
 
 
 @pytest.fixture(scope="module")
@@ -305,6 +310,74 @@ def test_a_strip_is_refined_without_repeating_itself(ends: tuple):
     assert sorted([*sum(stages, []), 0.0, strip[-1]]) == sorted({*strip}) + ([0.0] if strip[-1] == 0 else [])
     coarse = np.diff(sorted({*stages[0], 0.0, strip[-1]}))
     assert len(stages) == 3 and len(stages[0]) < len(stages[2]) and coarse.max() <= 4.1 * np.diff(strip).max()
+
+
+@pytest.fixture
+def linked_to(studio: Studio, owner: Session):
+    """What Steer, Compose and Grid make of a link to a concept: (its name here or None, what is said)."""
+    mine = owner.vectors["red"]
+
+    def steer(marks: str) -> tuple[object, str]:
+        values, said = permalink.steer_values(studio, owner, {"concept": "red", **({"marks": marks} if marks else {})})
+        name = values[permalink.STEER.index("concept")]
+        return (name if isinstance(name, str) else None), said
+
+    def bench(marks: str) -> tuple[object, str]:
+        recipe = Recipe(model=studio.backbone.name, concepts=(("red", 0.5),))
+        told = {"bench": json.dumps({"recipe": json.loads(recipe.to_json())}), "marks": marks}
+        message, said = compose.linked(studio, owner, told)
+        return next((name for name, _ in message["state"]["recipe"]["concepts"]), None), said
+
+    def rows(marks: str) -> tuple[object, str]:
+        with gr.Blocks():
+            part = grid.grid_part(studio, grid.grid_panel(studio, panel(), []), [])
+        values, said = part.read(owner, {"axis": "concept", "rows": "red, red", "marks": marks})
+        return values[1].split(", ")[0] or None, said
+
+    return mine, (steer, bench, rows)
+
+
+def test_a_link_means_the_very_concept_and_not_its_name(studio: Studio, owner: Session, linked_to):
+    mine, tabs = linked_to
+    line = f"{mark_of(mine)} red"
+    assert [tab(line) for tab in tabs] == [("red", "")] * 3
+    assert [tab("") for tab in tabs] == [("red", "")] * 3, "links of before marks"
+    assert mark_of(mine.replace(name="x", recommended={})) == mark_of(mine), "a name or a measurement changes nothing"
+
+    rename(studio, owner, "red", "rouge")
+    assert [tab(line) for tab in tabs] == [("rouge", "")] * 3, "it is found by its new name"
+    owner.keep((mine * -1).replace(name="red"), {}, set())
+    assert [tab(line) for tab in tabs] == [("rouge", "")] * 3, "and another of its old name is not taken for it"
+    del owner.vectors["rouge"]
+    for tab in tabs:
+        name, said = tab(line)
+        assert name is None and "'red' of this link is not the one that has this name here" in said
+    del owner.vectors["red"]
+    for tab in tabs:
+        name, said = tab(line)
+        assert name is None and "uploads do not travel" in said
+    with pytest.raises(RudderError, match="marks its concepts"):
+        tabs[0]("red 12")
+
+
+def test_a_shipped_set_is_marked_by_its_pictures_until_it_ships_a_vector(vector, tmp_path: Path):
+    path = tmp_path / "a.png"
+    pictures(1)[0].save(path)
+    one = Concept("red", "Red", "", "", "", "", (path,))
+    assert mark_of_shipped(one) == mark_of_shipped(replace(one, title="Rouge"))
+    assert mark_of_shipped(one) != mark_of_shipped(replace(one, prompt="a red thing"))
+    assert mark_of_shipped(replace(one, vector=vector)) == mark_of(vector)
+
+
+def test_the_door_shows_what_these_weights_painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model = make_tiny_sd(tmp_path / "models" / "tiny-sd")
+    kept = tmp_path / "assets" / "firstpaint" / "tiny-sd" / "firstpaint.json"
+    kept.parent.mkdir(parents=True)
+    monkeypatch.setenv("RUDDER_HOME", str(tmp_path))
+    for fingerprint, there in ((layout.fingerprint(model, layout.STABLE_DIFFUSION), True), ("0" * 16, False)):
+        made = {"model": "tiny-sd", "fingerprint": fingerprint}
+        kept.write_text(json.dumps({"made": made, "message": {"columns": {}}}))
+        assert (doors.kept_message("tiny-sd") is not None) == there
 
 
 def test_cache_forgets_the_least_used():

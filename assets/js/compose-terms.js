@@ -173,6 +173,11 @@ window.RudderTerms = (() => {
 
     return {
       concepts(list) { concepts = list; if (terms.every((term) => list.some((one) => one.name === term.name))) draw(); },
+      renamed(old, name) {
+        concepts = concepts.map((one) => (one.name === old ? { ...one, name, title: `${name} (yours)` } : one));
+        for (const term of terms) if (term.name === old) term.name = name;
+        draw();
+      },
       set(list) { terms = list; draw(); },
       add() {
         const unused = concepts.find((one) => !terms.some((term) => term.name === one.name)) || concepts[0];

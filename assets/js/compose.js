@@ -100,10 +100,7 @@ window.RudderCompose = (() => {
       return [JSON.stringify({ recipe: { ...recipe, picture }, way, words }), own];
     }
 
-    function lacks() {
-      if (state.own) return "your own picture: it does not travel in a link, so send it";
-      return terms.told().some((term) => concepts.find((one) => one.name === term.name)?.own) ? RudderLink.OWN : "";
-    }
+    const lacks = () => (state.own ? "your own picture: it does not travel in a link, so send it" : "");
 
     const fields = { ".rd-bench-prompt": "prompt", ".rd-bench-seed": "seed", ".rd-bench-steps": "num_inference_steps",
       ".rd-bench-guidance": "guidance_scale", ".rd-bench-negative": "negative_prompt", ".rd-bench-halves": "halves" };
@@ -357,6 +354,10 @@ window.RudderCompose = (() => {
       root.classList.toggle("is-due", true);
     } });
     find(".rd-copy").addEventListener("click", () => RudderLink.copy());
+    document.addEventListener("rudder-renamed", ({ detail: { old, name } }) => {
+      terms.renamed(old, name);
+      RudderLink.changed("compose", values());
+    });
     watch("value", () => apply(props.value));
     root.dataset.ready = "yes";
   }

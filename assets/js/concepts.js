@@ -1,7 +1,13 @@
 /* The Concepts tab: cards that unfold, trays of pictures to leave out with a click, and what learning says. */
 window.RudderConcepts = (() => {
   const STATES = { takes: "is-good", works: "is-good", weak: "is-doubtful", cannot: "is-bad", untried: "" };
+  const WAYS = { pictures: "Pictures", prompts: "Two prompts", combine: "Combine", file: "File" };
+  const MOVE = 1500; // milliseconds that the maker gets to reach the way that a link asks for
   let opened = "";
+  let redraw = () => {};
+  let chosen = "pictures";  // the way to make a concept that was looked at last
+  let aim = null;           // the one that is being gone to
+  const held = {};          // what the address keeps: the way that is open, "" for none, and the unfolded card
 
   function make(tag, className, text) {
     const node = document.createElement(tag);
@@ -34,17 +40,72 @@ window.RudderConcepts = (() => {
     setTimeout(() => unfold(name), 120);
   }
 
-  function unfold(way) {
-    const maker = document.querySelector("#rd-maker");
-    const head = maker?.querySelector(":scope > button.label-wrap");
-    if (head && !head.classList.contains("open")) head.click();
-    maker?.scrollIntoView({ block: "start" });
+  function unfold(way, scroll = true) {
+    const head = fold();
+    if (head && !isOpen()) head.click();
+    if (scroll) document.querySelector("#rd-maker")?.scrollIntoView({ block: "start" });
     if (way) setTimeout(() => tabNamed(way)?.click(), 120);
   }
 
+  const fold = () => document.querySelector("#rd-maker > button.label-wrap");
+  const isOpen = () => Boolean(fold()?.classList.contains("open"));
+
   /* What belongs to the way that is chosen: trays and name for sets alone. */
   function way(name) {
-    document.querySelector("#rd-maker-row")?.setAttribute("data-way", name);
+    chosen = name;
+    lay();
+    if (isOpen()) keep("way", name);
+  }
+
+  const lay = () => document.querySelector("#rd-maker-row")?.setAttribute("data-way", chosen);
+
+  /* The maker was unfolded or folded away. */
+  function folds(open) {
+    if (open) setTimeout(lay);
+    keep("way", open ? chosen : "");
+  }
+
+  /* What is kept is set here, by what a visitor does, and from outside, by a link or by going back. */
+  function holds(name, { props, watch }) {
+    held[name] = props;
+    const show = { way: showWay, card: showCard }[name];
+    watch("value", () => show(props.value || ""));
+    if (props.value) show(props.value);
+  }
+
+  function keep(name, value) {
+    if (name === "way" && aim !== null) {  // on its way there it passes others
+      if (value !== aim) return;
+      aim = null;
+    }
+    if (held[name] && held[name].value !== value) held[name].value = value;
+  }
+
+  function showWay(value) {
+    if (value === (isOpen() ? chosen : "")) return;
+    aim = value;
+    setTimeout(() => { aim = null; }, MOVE);
+    if (value) unfold(chosen === value ? "" : WAYS[value], false);
+    else fold()?.click();
+  }
+
+  function showCard(value) {
+    if (opened === value) return;
+    opened = value;
+    redraw();
+    if (value) document.querySelector(`.rd-concept[data-key="${CSS.escape(value)}"]`)?.scrollIntoView({ block: "nearest" });
+  }
+
+  function openCard(key) {
+    opened = key;
+    keep("card", key);
+  }
+
+  /* Pictures are what a link of this tab lacks. */
+  function copying(element) {
+    const brought = () => document.querySelector("#rd-maker-sets .rd-shot");
+    RudderLink.lacking("concepts", () => (brought() ? "the pictures of the two sets: they do not travel" : ""));
+    element.querySelector(".rd-concepts-copy").addEventListener("click", () => RudderLink.copy());
   }
 
   /* Steering with a concept: the other tab, and Generate, which the server presses. */
@@ -81,6 +142,7 @@ window.RudderConcepts = (() => {
   function tray({ element, props, trigger, watch }) {
     const root = element.querySelector(".rd-tray");
     const out = new Set();
+    let follow = "";
 
     function count(line) {
       const { shots } = props.value;
@@ -93,14 +155,21 @@ window.RudderConcepts = (() => {
     }
 
     function draw() {
-      const { side, shots, out: gone, text } = props.value;
+      const { side, shots, out: gone, text, cleared } = props.value;
       out.clear();
       gone.forEach((key) => out.add(key));
       const head = make("header");
       const title = side === "concept" ? "Shows it" : "Doesn’t";
       const line = make("span", "rd-tray-count");
       head.append(make("h3", "", title), line);
-      if (shots.length) head.append(button("rd-quiet", "Clear", () => trigger("clear", { side }), `Clear: ${title}`));
+      if (cleared) {
+        head.append(button("rd-quiet rd-unclear", `Undo: ${cleared} back`, () => trigger("undo", { side }),
+          `Undo: bring back the ${cleared} cleared away: ${title}`));
+      }
+      if (shots.length) {
+        head.append(button("rd-quiet rd-clear", "Clear", () => { follow = ".rd-unclear"; trigger("clear", { side }); },
+          `Clear: ${title}`));
+      }
       if (side === "concept") {
         head.append(button("rd-quiet", "Swap", () => trigger("swap", { side }), "Swap the two sets"));
       }
@@ -126,6 +195,8 @@ window.RudderConcepts = (() => {
       root.replaceChildren(head, grid, make("p", "rd-tray-said", text));
       root.classList.toggle("is-empty", !shots.length);
       count(line);
+      if (follow) root.querySelector(follow)?.focus();  // the button that was pressed is gone
+      follow = "";
     }
     draw();
     watch("value", draw);
@@ -133,6 +204,7 @@ window.RudderConcepts = (() => {
 
   function cards({ element, props, trigger, watch }) {
     const root = element.querySelector(".rd-concept-cards");
+    let follow = "", last = "";
 
     function figure(list, [term, words]) {
       list.append(make("dt", "", term), make("dd", "", words));
@@ -156,7 +228,7 @@ window.RudderConcepts = (() => {
       const doubt = make("p", "rd-doubt", item.doubts[0] || "");
       const row = make("div", "rd-concept-row");
       const more = button("rd-quiet rd-concept-more", "Details", () => {
-        opened = opened === item.key ? "" : item.key;
+        openCard(opened === item.key ? "" : item.key);
         draw();
         root.querySelector(`[data-key="${CSS.escape(item.key)}"] .rd-concept-more`)?.focus();
       }, `Details of ${item.title}`);
@@ -251,24 +323,39 @@ window.RudderConcepts = (() => {
       }));
       if (item.sites.length) bar.append(button("rd-quiet rd-fetch", "Download", () => trigger("fetch", { key: item.key })));
       if (item.own) {
-        const remove = button("rd-quiet rd-remove", "Delete", () => {
-          if (remove.dataset.sure) { opened = ""; trigger("remove", { key: item.key }); return; }
-          remove.dataset.sure = "yes";
-          remove.textContent = "Delete for good?";
-          setTimeout(() => { delete remove.dataset.sure; remove.textContent = "Delete"; }, 4000);
-        });
-        bar.append(remove);
+        bar.append(button("rd-quiet rd-remove", "Delete", () => {
+          openCard("");
+          follow = ".rd-gone button";
+          trigger("remove", { key: item.key });
+        }, `Delete ${item.title}`));
       }
       return bar;
     }
 
-    function draw() {
-      root.replaceChildren(...((props.value || {}).cards || []).map(card));
+    /* What was deleted last can be taken back, until the next is. */
+    function undo(name) {
+      const line = make("div", "rd-gone");
+      const words = make("p", "", `“${name}” is deleted.`);
+      words.setAttribute("role", "status");
+      line.append(words, button("rd-quiet", "Undo", () => trigger("undo"), `Undo: bring ${name} back`));
+      return line;
     }
 
+    function draw() {
+      const { cards: items = [], gone } = props.value || {};
+      root.replaceChildren(...(gone ? [undo(gone)] : []), ...items.map(card));
+      if (!follow || !root.querySelector(follow)) return;
+      root.querySelector(follow).focus();
+      follow = "";
+    }
+
+    redraw = draw;
     draw();
     watch("value", () => {
-      if (props.value.open) opened = props.value.open;
+      const { open, renamed = [] } = props.value;
+      if (renamed.length && renamed.join("\n") !== last) RudderLink.renamed(...renamed);
+      last = renamed.join("\n");
+      if (open) openCard(open);
       draw();
     });
   }
@@ -281,5 +368,5 @@ window.RudderConcepts = (() => {
     }, 150);
   }
 
-  return { link, open, way, progress, stopped, tray, cards, save };
+  return { link, open, way, folds, holds, copying, progress, stopped, tray, cards, save };
 })();

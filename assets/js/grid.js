@@ -132,7 +132,8 @@ window.RudderGrid = (() => {
       words.append(make("b", "", cell.distance.toFixed(3)));
       if (cell.spikiness !== null) words.append(make("span", "", `s ${cell.spikiness.toFixed(3)}`));
       button.append(image, words);
-      button.addEventListener("click", () => { stop(); RudderLink.go(cell.recipe); });
+      const marks = RudderMarks.of(cell.recipe.concepts.map(([name]) => name));  // as it is painted: names may change
+      button.addEventListener("click", () => { stop(); RudderLink.go(cell.recipe, marks); });
       place.replaceChildren(button);
     }
 

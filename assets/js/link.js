@@ -3,10 +3,9 @@
 window.RudderLink = (() => {
   const REST = 350;  // milliseconds in which changes count as one
   const MOST = 200;  // steps of undo
-  const NONE = ["a", "b", "negative", "sites"];  // where nothing is a value as well
+  const NONE = ["a", "b", "negative", "sites", "way", "even", "card"];  // where nothing is a value as well
   const LAB = "lab"; // keeps its own link (lab-figure.js)
-  const OWN = "your own concept: uploads do not travel in a link, so send the vector file";
-  const parts = {}, waiting = {}, late = {}, labels = {}, speakers = {};
+  const parts = {}, waiting = {}, late = {}, labels = {}, speakers = {}, absent = {};
   const shown = { tab: "steer", painted: true };
   let asked = null;  // a link that waits for its tab
 
@@ -36,12 +35,15 @@ window.RudderLink = (() => {
     } else if (asked?.tab === name) open(asked);
   }
 
-  /* A tab whose script keeps its own state: it tells of changes as `changed` does, `restore` takes values back, and
-     `lacks` says what of them a link cannot carry. */
+  /* A tab whose script keeps its own state: it tells of changes as `changed` does, and `restore` takes values back. */
   function speaks(name, values, { restore, lacks }) {
-    speakers[name] = { restore, lacks };
+    speakers[name] = { restore };
+    lacking(name, lacks);
     begin(name, values);
   }
+
+  /* `lacks` says what of a tab, beside concepts of one's own, a link cannot carry; "" for nothing. */
+  function lacking(name, lacks) { absent[name] = lacks; }
 
   /* What is shown was painted with the controls as they are. */
   function done(name) {
@@ -93,7 +95,8 @@ window.RudderLink = (() => {
   }
 
   function remember(how, address) {
-    const state = Object.fromEntries(Object.values(parts).map((part) => [part.name, part.now]));
+    const marked = (part) => part.now && { ...part.now, marks: RudderMarks.of(RudderMarks.names(part, part.now.values)) };
+    const state = Object.fromEntries(Object.values(parts).map((part) => [part.name, marked(part)]));
     history[how]({ rudder: { tab: shown.tab, parts: state, painted: shown.painted } }, "",
       address || location.pathname + location.search);
   }
@@ -102,12 +105,17 @@ window.RudderLink = (() => {
   function hash(tab = shown.tab) {
     if (!parts[tab]) return tab === "steer" ? "" : `#${tab}`;
     const query = new URLSearchParams({ model: parts[tab].model });
-    for (const part of parts[tab].held.map((name) => parts[name]).filter((one) => one?.now)) {
+    for (const part of shownParts(tab)) {
       part.keys.forEach((key, at) => put(query, key, part.now.values[at]));
       for (const [column, value] of Object.entries(part.now.strengths)) query.set(`s${column}`, String(value));
     }
+    const marks = RudderMarks.told(RudderMarks.of(namesIn(tab)));
+    if (marks) query.set("marks", marks);
     return `#${tab}?${query}`;
   }
+
+  const shownParts = (tab) => parts[tab].held.map((name) => parts[name]).filter((one) => one?.now);
+  const namesIn = (tab) => [...new Set(shownParts(tab).flatMap((part) => RudderMarks.names(part, part.now.values)))];
 
   function put(query, key, value) {
     if (typeof value === "boolean") query.set(key, value ? "1" : "0");
@@ -146,13 +154,13 @@ window.RudderLink = (() => {
     for (const name of parts[tab].held) parts[name].trigger("open", { query, paint: paint && name === "steer" });
   }
 
-  /* On from a recipe, such as a grid's cell. */
-  function go(recipe) {
+  /* On from a recipe, such as a grid's cell; `marks`: those of its concepts when it was painted. */
+  function go(recipe, marks = {}) {
     const [[concept, strength]] = recipe.concepts;
     const query = new URLSearchParams({ model: recipe.model, a: recipe.prompt, compare: "0", concept, seed: recipe.seed,
       steps: recipe.num_inference_steps, guidance: recipe.guidance_scale, negative: recipe.negative_prompt,
       from: recipe.window.start, until: recipe.window.end, sites: (recipe.sites || []).join(","), halves: recipe.halves,
-      keep: "1", sa: strength, sb: strength });
+      keep: "1", sa: strength, sb: strength, marks: RudderMarks.told(marks) });
     flush();
     if (recipe.model !== parts.steer.model) {
       if (!follow(recipe.model, `#steer?${query}`)) Rudder.notify({ text: `This page has no model ${recipe.model}.` });
@@ -216,10 +224,11 @@ window.RudderLink = (() => {
     if (!told) { arrive(location.hash); return; }
     select(told.tab);
     if (told.tab !== LAB) shown.tab = told.tab;
-    for (const [name, state] of Object.entries(told.parts)) {
+    for (const [name, kept] of Object.entries(told.parts)) {
       const part = parts[name];
       clearTimeout(part?.timer);
-      if (!part || !state || same(state, part.now)) continue;
+      const state = part && kept && recalled(part, kept);
+      if (!state || same(state, part.now)) continue;
       part.past = [...part.past, part.now].slice(-MOST);
       part.future = [];
       set(part, state);
@@ -229,6 +238,30 @@ window.RudderLink = (() => {
     }
     shown.painted = told.painted;
   });
+
+  /* A state of the history, its concepts by the names they have now. */
+  function recalled(part, { marks = {}, ...state }) {
+    return { ...state, values: RudderMarks.mapped(part, state.values, (name) => RudderPickers.named(name, marks[name])) };
+  }
+
+  /* A concept got another name: nothing of this is a change of the controls. */
+  function renamed(old, name) {
+    const to = (one) => (one === old ? name : one);
+    for (const part of Object.values(parts)) {
+      if (!part.now) continue;
+      const values = (some) => RudderMarks.mapped(part, some, to);
+      const state = (one) => ({ ...one, values: values(one.values) });
+      const text = (kept) => kept && JSON.stringify(values(JSON.parse(kept)));
+      const had = part.now;
+      Object.assign(part, { now: state(had), values: values(part.values), past: part.past.map(state),
+        future: part.future.map(state), painted: text(part.painted), adopted: text(part.adopted) });
+      if (speakers[part.name] || same(had, part.now)) continue;
+      part.next = part.now;
+      part.trigger("put");
+    }
+    document.dispatchEvent(new CustomEvent("rudder-renamed", { detail: { old, name } }));
+    setTimeout(() => remember("replaceState", hash()), REST);  // once the lists of concepts know it, too
+  }
 
   /* The pictures of a state of the past are painted again; what is remembered of it stays. */
   function again(part, state) {
@@ -289,13 +322,22 @@ window.RudderLink = (() => {
   function copy() {
     flush();
     remember("replaceState", hash());
-    const own = document.querySelector("#rd-concept .rd-pick:has(:checked) small");
-    const lacks = speakers[shown.tab] ? speakers[shown.tab].lacks() : own ? OWN : "";
     const told = (text) => Rudder.notify({ text, kind: "note" });
+    const lacks = lacksOf(shown.tab);
     const rest = lacks ? ` It brings back all but ${lacks} along.` : " It brings all of this back.";
     (navigator.clipboard?.writeText(location.href) || Promise.reject(new Error("no clipboard")))
       .then(() => told(`Link copied.${rest}`), () => told(`The link is in the address bar: copy it from there.${rest}`));
   }
 
-  return { OWN, mount, begin, changed, speaks, done, tab, go, copy, values: (name) => parts[name].next.values };
+  /* What of a tab a link does not carry. */
+  function lacksOf(tab) {
+    const said = absent[tab]?.();
+    if (said) return said;
+    const own = parts[tab] ? namesIn(tab).filter(RudderPickers.isOwn) : [];
+    if (!own.length) return "";
+    const [what, files] = own.length > 1 ? ["concepts", "files"] : ["concept", "file"];
+    return `your own ${what} (${own.join(", ")}): uploads do not travel in a link, so send the vector ${files}`;
+  }
+
+  return { mount, begin, changed, speaks, lacking, done, tab, go, copy, renamed, values: (name) => parts[name].next.values };
 })();

@@ -3,6 +3,7 @@ window.RudderPickers = (() => {
   let serial = 0;
   let starts = {};
   let frames = {};
+  let known = {};
 
   function make(tag, className, text) {
     const node = document.createElement(tag);
@@ -75,6 +76,7 @@ window.RudderPickers = (() => {
       const items = props.items || [];
       starts = Object.fromEntries(items.map((item) => [item.key, item.start]));
       frames = Object.fromEntries(items.map((item) => [item.key, item.frames]));
+      known = Object.fromEntries(items.map((item) => [item.key, item]));
       document.querySelector("#rd-bare")?.toggleAttribute("hidden", items.length > 0);
       group(root, name, items, props.value, (item) => {
         const face = item.face ? make("img") : make("span", "rd-face", item.title.slice(0, 1));
@@ -95,7 +97,7 @@ window.RudderPickers = (() => {
   }
 
   /* What is known of the prompt in a box: only the model's own lists know anything. */
-  function known({ element, props, watch }) {
+  function said({ element, props, watch }) {
     const line = element.querySelector(".rd-known");
     const say = () => {
       const prompt = props.value || "";
@@ -124,5 +126,15 @@ window.RudderPickers = (() => {
   /* How many pictures the strip of a concept has; 0 where that is not known. */
   const framesOf = (name) => frames[name] || 0;
 
-  return { prompts, concepts, known, startOf, framesOf };
+  /* What tells a concept from others of its name, "" for one that is not here; and whether it is the visitor's own. */
+  const markOf = (name) => known[name]?.mark || "";
+  const isOwn = (name) => Boolean(known[name]?.own);
+
+  /* What the concept of a mark is called now: names may change. */
+  function named(name, mark) {
+    if (!mark || markOf(name) === mark) return name;
+    return Object.keys(known).find((one) => known[one].mark === mark) || name;
+  }
+
+  return { prompts, concepts, known: said, startOf, framesOf, markOf, isOwn, named };
 })();

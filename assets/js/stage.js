@@ -418,6 +418,14 @@ window.RudderStage = (() => {
 
     root.dataset.phase = "idle";
     Rudder.attach({ generate, stop, lost, steer });
+    /* A concept got another name: the pictures on show go on with it. */
+    document.addEventListener("rudder-renamed", ({ detail: { old, name } }) => {
+      const to = (one) => (one === old ? name : one);
+      if (state.concept) state.concept = to(state.concept);
+      for (const { data } of Object.values(columns)) {
+        if (data) data.recipe = { ...data.recipe, concepts: data.recipe.concepts.map(([one, strength]) => [to(one), strength]) };
+      }
+    });
     Rudder.watchDrops(root, "#rd-open");
     Rudder.watchDrops(root.querySelector(".rd-readings"), "#rd-score");
     apply(props.value);

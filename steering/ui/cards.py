@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,6 +45,13 @@ def cards(studio: Studio, session: Session) -> list[dict[str, Any]]:
             "measurable": not own and bool(studio.concepts[name].example_files),
         })  # fmt: skip
     return found
+
+
+def told_of(studio: Studio, session: Session, opened: str = "", renamed: Sequence[str] = ()) -> dict[str, Any]:
+    """The cards as the browser takes them: which to unfold ("": as they are), what was just `renamed` (old, new), and
+    the concept that was deleted last, for as long as it can be taken back."""
+    gone = session.gone.vector.name if session.gone else ""
+    return {"cards": cards(studio, session), "open": opened, "gone": gone, "renamed": list(renamed)}
 
 
 def judged(

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ..concepts import ConceptVector
-from ..errors import RudderError, shorten, unknown
+from ..errors import RudderError, unknown
 from ..images import open_images
 from ..keeping import read_recipe, read_vectors
 from ..pace import timed
@@ -21,7 +21,7 @@ from .asked import mapping, sent_by
 from .compose_asked import AGAIN, MOST_TERMS, job_of, keep_picture, state_of
 from .compose_run import paint
 from .panels import MOST_GUIDANCE, MOST_STEPS
-from .permalink import LOST, Part, link
+from .permalink import Part, link, placed
 from .pictures import ONE, web_picture
 from .reading import reading
 from .restore import bounded, known_as
@@ -131,32 +131,31 @@ def compose_part(studio: Studio, made: Compose) -> Part:
     def read(owner: Session, told: Mapping[str, str]) -> tuple[list[Any], str]:
         if "bench" not in told:
             return [gr.skip()], ""
-        message, lost = linked(studio, owner, told["bench"])
+        message, lost = linked(studio, owner, told)
         return [message], lost
 
     return Part(made.link, "compose", (made.bench,), read, speaks=True)
 
 
-def linked(studio: Studio, session: Session, told: str) -> tuple[dict[str, Any], str]:
-    """What a link says of the workbench, {"recipe", "way", "words"} as JSON, as the workbench's message; and a sentence
-    where concepts of it are not here, without which it is restored.
+def linked(studio: Studio, session: Session, told: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """What a link says of the workbench, its "bench" of {"recipe", "way", "words"} as JSON, as the workbench's message;
+    and a sentence where concepts of it are not here, without which it is restored.
 
     Raises RudderError for what is no such thing, or another model.
     """
     try:
-        state = mapping(json.loads(told))
+        state = mapping(json.loads(told["bench"]))
         recipe = Recipe.from_json(mapping(state.get("recipe")))
     except (ValueError, RecursionError) as error:
         raise RudderError("This link is damaged: copy it again where it was made.") from error
-    known = [*studio.concepts, *session.vectors]
-    lost = [name for name, _ in recipe.concepts if name not in known]
-    here = [place for place, (name, _) in enumerate(recipe.concepts) if name in known]
+    found, lost = placed(studio, session, [name for name, _ in recipe.concepts], told)
+    here = [place for place, (name, _) in enumerate(recipe.concepts) if name in found]
     uses = tuple(recipe.uses[place] for place in here if place < len(recipe.uses))
-    recipe = replace(recipe, concepts=tuple(recipe.concepts[place] for place in here), uses=uses)
+    named = tuple((found[recipe.concepts[place][0]], recipe.concepts[place][1]) for place in here)
+    recipe = replace(recipe, concepts=named, uses=uses)
     job = job_of(studio, session, {**state, "own": "", "recipe": json.loads(replace(recipe, picture="").to_json())})
     message = _brought_back(studio, session, replace(job.recipe, picture=recipe.picture), {})
-    said = LOST.format(name=" and ".join(repr(shorten(name, 40)) for name in lost)) if lost else ""
-    return {**message, "state": {**message["state"], "way": job.way, "words": job.words}}, said
+    return {**message, "state": {**message["state"], "way": job.way, "words": job.words}}, lost
 
 
 def _brought_back(studio: Studio, session: Session, recipe: Recipe, names: Mapping[str, str]) -> dict[str, Any]:

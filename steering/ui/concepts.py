@@ -1,12 +1,10 @@
-"""The Concepts tab: cards of all concepts, and the ways to make one's own: pictures, two prompts, a sum, a file."""
+"""The Concepts tab at work: trays fill, sets are learned, and every list of concepts follows."""
 
 from __future__ import annotations
 
-import html
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,153 +15,17 @@ from ..concepts import Progress
 from ..errors import Cancelled, RudderError
 from . import notices, trays
 from .asked import sent_by
-from .cards import cards, choices, combine, measure
-from .library import forget, rename
+from .cards import choices, combine, measure
+from .cards import told_of as cards_told
+from .concepts_panel import Tab
+from .library import forget, rename, take_back
 from .own_set import add_vector, learn_trays, told_of, vector_file
-from .panels import Asked, Controls, asked_by, concept_items
+from .panels import Controls, concept_items
 from .session import Session
 from .steer import PAUSE
 from .studio import Studio, start_of, vectors_of
 
-WORDS = """
-<div class="rd-lede">
-  <h2>What can it be steered towards?</h2>
-  <p>A concept is what a set of pictures has in common, as the model sees it. Take one that is here, put two together,
-  or make your own from pictures or from two prompts.</p>
-</div>
-"""
-CARDS = '<div class="rd-concept-cards"></div>'
-CARDS_SCRIPT = """
-RudderConcepts.cards({ element, props, trigger, watch });
-// it triggers 'steer', 'rename', 'remove', 'fetch', 'measure' and 'blend'
-"""
-TRAY = '<section class="rd-tray"></section>'
-TRAY_SCRIPT = """
-RudderConcepts.tray({ element, props, trigger, watch });
-// it triggers 'prune', 'clear' and 'swap'
-"""
-PROGRESS = """<div class="rd-learning" role="status"><i class="rd-bar"><i></i></i><p></p>
-<button type="button" class="rd-go" hidden>Steer with it</button></div>"""
-PROGRESS_SCRIPT = """
-RudderConcepts.progress({ element, props, trigger, watch });
-// it triggers 'steer'
-"""
 WAITING = "() => ({ text: 'Waiting for its turn', busy: true, done: 0, total: 1 })"
-
-
-@dataclass
-class Tab:
-    """The components of the tab that are listened to or written to."""
-
-    uploads: dict[str, gr.File]
-    trays: dict[str, gr.HTML]
-    caption: gr.Textbox
-    prompts: tuple[Asked, Asked]
-    count: gr.Slider
-    even: gr.Textbox
-    paint: gr.Button
-    one: gr.Dropdown
-    way: gr.Radio
-    other: gr.Dropdown
-    called: gr.Textbox
-    combine: gr.Button
-    vector: gr.UploadButton
-    name: gr.Textbox
-    learn: gr.Button
-    stop: gr.Button
-    progress: gr.HTML
-    cards: gr.HTML
-    file: gr.DownloadButton
-
-
-def concepts_panel(studio: Studio, session: Session) -> Tab:
-    """The tab's contents, for a visitor who begins with `session`."""
-    gr.HTML(WORDS)
-    if session.library and session.library.shelf.left:
-        gr.HTML(f"<p class='rd-hint'>{html.escape(' '.join(session.library.shelf.left[:6]))}</p>")
-    drop: dict[str, Any] = {"file_count": "multiple", "height": 96}
-    uploads, shown = {}, {}
-    with gr.Accordion("Make a concept", open=not studio.concepts, elem_id="rd-maker", elem_classes="rd-card"):
-        with gr.Row(elem_id="rd-maker-row"):
-            with gr.Column(elem_id="rd-maker-ways", min_width=280), gr.Tabs(elem_id="rd-ways"):
-                with gr.Tab("Pictures", id="pictures") as pictures:
-                    gr.HTML("<p class='rd-hint'>Pictures that share one thing, and, if you can, the same kind of "
-                            "pictures without it. Files or a zip, up to 500 pictures.</p>")  # fmt: skip
-                    uploads["concept"] = gr.File(label="They show it", elem_id="rd-own-pictures", **drop)
-                    uploads["baseline"] = gr.File(
-                        label="They don’t (optional, but better)", elem_id="rd-own-baseline", **drop
-                    )
-                    caption = gr.Textbox(
-                        label="What they show (optional)",
-                        placeholder="a prompt that fits all of them",
-                        max_lines=1,
-                        elem_id="rd-own-caption",
-                        visible=studio.backbone.classes is None,
-                    )
-                asks = studio.backbone.classes is None or studio.backbone.classes.count > 0
-                with gr.Tab("Two prompts", id="prompts", visible=asks) as two:
-                    word = "prompt" if studio.backbone.classes is None else "class"
-                    gr.HTML("<p class='rd-hint'>The model paints both sets itself, at the same seeds: what differs is "
-                            f"the {word} alone.</p>")  # fmt: skip
-                    prompts = (
-                        asked_by(studio, "", f"A {word} that shows it", "rd-two-a"),
-                        asked_by(studio, "", "The same without it", "rd-two-b"),
-                    )
-                    count = gr.Slider(
-                        *trays.COUNT, 24, step=1, label="Pictures of each", elem_id="rd-two-count", buttons=[]
-                    )
-                    even = gr.Textbox(
-                        label="Keep even on both sides (optional)",
-                        placeholder="man, woman; indoors, outdoors",
-                        info="Alternatives with commas, groups with semicolons: so they do not leak in.",
-                        max_lines=1,
-                        elem_id="rd-two-even",
-                        visible=studio.backbone.classes is None,
-                    )
-                    paint = gr.Button("Paint both sets", elem_id="rd-two-paint")
-                with gr.Tab("Combine", id="combine") as sums:
-                    known = choices(studio, session)
-                    one = gr.Dropdown(known, value=None, label="a", elem_id="rd-sum-a")
-                    way = gr.Radio(
-                        [(label, key) for key, label in WAYS.items()], value="plus", label="How", elem_id="rd-sum-way"
-                    )
-                    other = gr.Dropdown(known, value=None, label="b", elem_id="rd-sum-b")
-                    called = gr.Textbox(label="Name (optional)", max_lines=1, elem_id="rd-sum-name")
-                    blend = gr.Button("Combine", variant="primary", elem_id="rd-sum", elem_classes="rd-primary")
-                with gr.Tab("File", id="file") as file:
-                    gr.HTML("<p class='rd-hint'>A vector that was saved here or by another Rudder (.safetensors), for "
-                            "this very model.</p>")  # fmt: skip
-                    vector = gr.UploadButton("Open vector", file_types=[".safetensors"], elem_id="rd-open-vector")
-            with gr.Column(elem_id="rd-maker-sets", min_width=280):
-                for side in trays.SIDES:
-                    shown[side] = gr.HTML(
-                        {"side": side, "shots": [], "out": [], "text": ""},
-                        html_template=TRAY,
-                        js_on_load=TRAY_SCRIPT,
-                        elem_id=f"rd-tray-{side}",
-                        least=trays.LEAST,
-                        most=trays.MOST,
-                    )
-                with gr.Row(elem_id="rd-learn-row"):
-                    name = gr.Textbox(
-                        label="Name", placeholder="my style", max_lines=1, elem_id="rd-own-name", min_width=120
-                    )
-                    learn = gr.Button(
-                        "Learn", variant="primary", elem_id="rd-learn", elem_classes="rd-primary", min_width=110
-                    )
-        for tab, key in ((pictures, "sets"), (two, "sets"), (sums, "sum"), (file, "file")):
-            tab.select(None, None, None, js=f"() => RudderConcepts.way('{key}')", api_visibility="private")
-    with gr.Row(elem_id="rd-concepts-bar"):
-        progress = gr.HTML({}, html_template=PROGRESS, js_on_load=PROGRESS_SCRIPT, elem_id="rd-learning")
-        stop = gr.Button("Stop", variant="secondary", elem_id="rd-learn-stop", min_width=90)
-    grid = gr.HTML(
-        {"cards": cards(studio, session)}, html_template=CARDS, js_on_load=CARDS_SCRIPT, elem_id="rd-concept-grid"
-    )
-    download = gr.DownloadButton("The vector", elem_id="rd-concept-file")
-    return Tab(
-        uploads, shown, caption, prompts, count, even, paint, one, way, other, called, blend, vector, name, learn, stop,
-        progress, grid, download,
-    )  # fmt: skip
 
 
 def wire(
@@ -174,6 +36,7 @@ def wire(
     lists = _lists(tab, controls)
     chosen = [*lists, controls.start, controls.end, controls.halves]
     nothing = [gr.skip()] * len(chosen)
+    as_they_are = nothing[len(lists) :]
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     working: dict[str, Any] = {**hidden, "concurrency_id": "learning", "concurrency_limit": 1}
     at_once: dict[str, Any] = {**hidden, "queue": False, "trigger_mode": "multiple"}
@@ -218,9 +81,9 @@ def wire(
             else:
                 yield (busy(item),)
 
-    def on_paint(owner: Session, one: str, other: str, count: Any, even: str) -> Iterator[Any]:
+    def on_paint(owner: Session, one: str, other: str, count: Any, even: str, seed: Any) -> Iterator[Any]:
         last = -1
-        for item in trays.paint(studio, owner, (one or "", other or ""), count, even):
+        for item in trays.paint(studio, owner, (one or "", other or ""), count, even, seed):
             yield (busy(item), *both(owner)) if item.done != last else (busy(item),)
             last = item.done
         yield ({"text": "Painted: leave out what does not fit with a click, name it, and learn.", "busy": False},
@@ -244,7 +107,7 @@ def wire(
         def run(owner: Session) -> Iterator[Any]:
             for item in measure(studio, owner, name):
                 yield (busy(item),)
-            yield {"text": "", "busy": False}, gr.HTML(value={"cards": cards(studio, owner), "open": name})
+            yield {"text": "", "busy": False}, gr.HTML(value=cards_told(studio, owner, name))
 
         yield from streamed(run, 1)(owner)
 
@@ -280,18 +143,28 @@ def wire(
             sent = sent_by(event)
             old = str(sent.get("key"))
             name = rename(studio, owner, old, sent.get("name"))
-            return [*redrawn(owner, name if selected == old else selected, name), gr.skip()]
+            renamed = (old, name) if name != old else ()
+            return [*redrawn(owner, name if selected == old else selected, name, renamed), gr.skip()]
 
         return notices.attempt(action, lambda told: [*[gr.skip()] * len(lists), told])
 
     def on_remove(event: gr.EventData, owner: Session, selected: Any) -> Any:
         def action() -> list[Any]:
             name = str(sent_by(event).get("key"))
-            forget(owner, name)
+            forget(owner, name, chosen=selected == name)
             if selected != name:
-                return [*redrawn(owner, selected), *[gr.skip()] * (len(nothing) - len(lists)), gr.skip()]
+                return [*redrawn(owner, selected), *as_they_are, gr.skip()]
             left = next(iter(studio.concepts), next(iter(owner.vectors), ""))
             return [*picked(owner, left), gr.skip()]
+
+        return notices.attempt(action, lambda told: [*nothing, told])
+
+    def on_undo(owner: Session, selected: Any) -> Any:
+        def action() -> list[Any]:
+            name, was_chosen = take_back(studio, owner)
+            if was_chosen:
+                return [*picked(owner, name, name), gr.skip()]
+            return [*redrawn(owner, selected, name), *as_they_are, gr.skip()]
 
         return notices.attempt(action, lambda told: [*nothing, told])
 
@@ -322,6 +195,16 @@ def wire(
 
         return clear
 
+    def on_unclear(side: str) -> Callable[..., Any]:
+        def unclear(owner: Session) -> Any:
+            def action() -> list[Any]:
+                trays.take_back(owner, side)
+                return [trays.told(owner, side), gr.skip()]
+
+            return notices.attempt(action, lambda told: [gr.skip(), told])
+
+        return unclear
+
     def on_swap(owner: Session) -> list[Any]:
         trays.swap(owner)
         return both(owner)
@@ -337,7 +220,7 @@ def wire(
             streamed(on_fill(side), 3), [session, upload], [tab.progress, upload, *sides, notice], **hidden
         ))  # fmt: skip
     for listener, run, inputs, outputs in (
-        (tab.paint.click, on_paint, [session, *tab.prompts, tab.count, tab.even], sides),
+        (tab.paint.click, on_paint, [session, *tab.prompts, tab.count, tab.even, tab.seed], sides),
         (tab.learn.click, on_learn, [session, tab.name, tab.caption], chosen),
     ):
         listener(None, None, tab.progress, js=WAITING, api_visibility="private")
@@ -348,6 +231,7 @@ def wire(
     for side, tray in tab.trays.items():
         tray.prune(on_prune(side), session, None, **at_once)
         tray.clear(on_clear(side), session, tray, **at_once)
+        tray.undo(on_unclear(side), session, [tray, notice], **at_once)
         tray.swap(on_swap, session, sides, **at_once)
     tab.vector.upload(on_vector, [session, tab.vector], [tab.progress, *chosen, notice], **hidden)
     tab.combine.click(on_combine, [session, tab.one, tab.way, tab.other, tab.called],
@@ -357,6 +241,7 @@ def wire(
         source.steer(on_steer, session, steered, **hidden)
     tab.cards.rename(on_rename, [session, controls.concept], [*lists, notice], **hidden)
     tab.cards.remove(on_remove, [session, controls.concept], [*chosen, notice], **hidden)
+    tab.cards.undo(on_undo, [session, controls.concept], [*chosen, notice], **hidden)
     tab.cards.blend(on_blend, None, tab.one, **hidden)
     fetched = tab.cards.fetch(on_fetch, session, [tab.file, notice], **hidden)
     fetched.success(None, None, None, js="() => RudderConcepts.save()", api_visibility="private")
@@ -376,9 +261,11 @@ def _lists(tab: Tab, controls: Controls) -> list[Any]:
     return [tab.cards, controls.concept, tab.one, tab.other]
 
 
-def _redrawn(studio: Studio, owner: Session, selected: Any = None, opened: str = "") -> list[Any]:
+def _redrawn(
+    studio: Studio, owner: Session, selected: Any = None, opened: str = "", renamed: Sequence[str] = ()
+) -> list[Any]:
     """Values for `_lists`; `selected` is the concept that the picker is to show as chosen."""
     known = choices(studio, owner)
     items = {"items": concept_items(studio, owner)} | ({} if selected is None else {"value": selected})
-    return [gr.HTML(value={"cards": cards(studio, owner), "open": opened}), gr.HTML(**items),
+    return [gr.HTML(value=cards_told(studio, owner, opened, renamed)), gr.HTML(**items),
             gr.Dropdown(choices=known), gr.Dropdown(choices=known)]  # fmt: skip

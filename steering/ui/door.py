@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..backbones.layout import fingerprint
+from ..backbones.registry import outline
 from ..errors import RudderError
 from ..files import home, read_json
 from .address import SLASH
@@ -141,7 +143,8 @@ def no_place(host: str, port: int, wrong: Exception | None = None) -> str:
 
 
 def kept_message(model: str) -> dict[str, Any] | None:
-    """The stage's message kept in assets/firstpaint/MODEL, its frames as data URIs; None where there is none.
+    """The stage's message kept in assets/firstpaint/MODEL, its frames as data URIs; None where there is none, or it was
+    painted with other weights.
 
     RudderError for a damaged file.
     """
@@ -150,7 +153,7 @@ def kept_message(model: str) -> dict[str, Any] | None:
         return None
     kept = read_json(path)
     try:
-        if kept["made"]["model"] != model:
+        if kept["made"]["fingerprint"] != _fingerprint(model):
             return None
         message = kept["message"]
         for data in message["columns"].values():
@@ -160,6 +163,15 @@ def kept_message(model: str) -> dict[str, Any] | None:
     except (KeyError, TypeError, OSError) as wrong:
         raise RudderError(f"{path} is damaged: make it again with `python -m steering.ui.firstpaint`.") from wrong
     return message
+
+
+def _fingerprint(model: str) -> str | None:
+    """That of the model's weights; None where they cannot be had, which whoever loads them is about to say."""
+    try:
+        known = outline(model)
+        return fingerprint(known.folder, known.family) if known.folder else None
+    except (RudderError, OSError):
+        return None
 
 
 def _page(words: str, painted: dict[str, Any] | None) -> str:

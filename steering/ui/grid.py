@@ -24,7 +24,7 @@ from .asked import Panel, mapping
 from .errands import by_models
 from .grid_asked import ACROSS, Asked, asked, estimate, first_axis, first_rows, kinds, names, vectors_for
 from .panels import Controls, panel_from
-from .permalink import Part, link
+from .permalink import Part, link, placed
 from .pictures import ROWS, SMALL, web_picture
 from .session import Session, ticket_of, unless_stopped
 from .steer import PAUSE
@@ -95,7 +95,12 @@ def grid_part(studio: Studio, tab: GridTab, models: Sequence[str]) -> Part:
             raise unknown("kind of rows", told["axis"], known)
         for key, title in (("rows", "The link's list of rows"), ("across", "The link's row of strengths")):
             text(title, told.get(key, ""), TOLD_LIMIT)
-        return [told.get(key, gr.skip()) for key in KEYS], ""
+        values, lost = {key: told.get(key, gr.skip()) for key in KEYS}, ""
+        if told.get("axis") == "concept" and "rows" in told:
+            named = [name for part in told["rows"].split(",") if (name := part.strip())]
+            found, lost = placed(studio, owner, named, told)
+            values["rows"] = ", ".join(found[name] for name in named if name in found)
+        return list(values.values()), lost
 
     return Part(tab.link, "grid", (tab.axis, tab.rows, tab.across), read)
 

@@ -27,6 +27,16 @@ class Library:
     faces: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Gone:
+    """A concept that was deleted, with all that brings it back: its pictures, and whether it was the chosen one."""
+
+    vector: ConceptVector
+    faces: dict[str, str]
+    sheet: Image.Image | None
+    chosen: bool
+
+
 def open_library(folder: str | Path, backbone: Backbone) -> Library:
     """The library of a folder for a model; RudderError as `open_shelf`."""
     shelf = open_shelf(folder, backbone)
@@ -90,13 +100,28 @@ def rename(studio: Studio, session: Session, old: str, new: object) -> str:
     return name
 
 
-def forget(session: Session, name: str) -> None:
-    """Delete an own concept, from the library too; RudderError for one that is not the visitor's."""
-    own(session, name)
-    if session.library is not None:
-        session.library.shelf.remove(name)
-        session.library.faces.pop(name, None)
+def forget(session: Session, name: str, chosen: bool = False) -> None:
+    """Delete an own concept, from the library too; `take_back` undoes it until the next is deleted. RudderError for one
+    that is not the visitor's.
+    """
+    vector, library = own(session, name), session.library
+    gone = Gone(vector, session.faces.get(name, {}), library.shelf.sheets.get(name) if library else None, chosen)
+    if library is not None:
+        library.shelf.remove(name)
+        library.faces.pop(name, None)
     forget_here(session, name)
+    session.gone = gone
+
+
+def take_back(studio: Studio, session: Session) -> tuple[str, bool]:
+    """Keep the concept that was deleted last again; returns the name it has, another one where its own was taken
+    meanwhile, and whether it had been chosen. RudderError where there is none, and as `keep`, which loses nothing."""
+    gone = session.gone
+    if gone is None:
+        raise RudderError("No concept was deleted in this session: open its vector file if you have one.")
+    name = keep(studio, session, gone.vector, gone.faces or None, gone.sheet)
+    session.gone = None
+    return name, gone.chosen
 
 
 def forget_here(session: Session, name: str) -> None:

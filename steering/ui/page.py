@@ -12,7 +12,7 @@ from ..images import open_images
 from ..keeping import read_recipe
 from ..pace import timed
 from ..words import heard
-from . import api, audit, compose, concepts, documents, grid, lab, notices, permalink, restore
+from . import api, audit, compose, concepts, concepts_panel, documents, grid, lab, notices, permalink, restore
 from .asked import Panel, sent_by
 from .calls import Page
 from .gpu import zero_gpu
@@ -130,7 +130,7 @@ def page_of(
             with gr.Tab("Compose", id="compose") as bench_tab, gr.Column(elem_id="rd-compose-column"):
                 bench = compose.compose_panel(studio, painted)
             with gr.Tab("Concepts", id="concepts"), gr.Column(elem_id="rd-concepts"):
-                own = concepts.concepts_panel(studio, first)
+                own = concepts_panel.concepts_panel(studio, first)
             with gr.Tab("Grid", id="grid"), gr.Column(elem_id="rd-grid"):
                 grid_tab = grid.grid_panel(studio, panel, list(models))
             with gr.Tab("Audit", id="audit"), gr.Column(elem_id="rd-audit"):
@@ -158,6 +158,7 @@ def page_of(
         parts = [
             permalink.steer_part(studio, controls),
             compose.compose_part(studio, bench),
+            concepts_panel.concepts_part(studio, own),
             grid.grid_part(studio, grid_tab, list(models)),
         ]
         permalink.wire(parts, page, session, bus, notice, studio.backbone.name)

@@ -11,6 +11,7 @@ import gradio as gr
 from ..concepts import ConceptVector
 from ..errors import RudderError
 from .asked import Panel
+from .marks import mark_of, mark_of_shipped
 from .session import Session
 from .studio import Studio, positions, start_of
 
@@ -162,6 +163,7 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
                 "examples": concept.examples,
                 "baseline": concept.baseline,
                 "own": False,
+                "mark": mark_of_shipped(concept),
                 "start": start_of(concept.vector),
                 "frames": _frames(concept.vector) if concept.vector else 0,
             }
@@ -176,6 +178,7 @@ def concept_items(studio: Studio, session: Session | None = None) -> list[dict[s
                 "title": name,
                 "description": _provenance(vector),
                 "own": True,
+                "mark": mark_of(vector),
                 "face": faces.get("face", ""),
                 "examples": faces.get("examples", ""),
                 "baseline": faces.get("baseline", ""),

@@ -1,13 +1,14 @@
 """The page in its address: a link restores the controls of a tab, wherever it is opened; back, forward and undo.
 
 The browser keeps the address (assets/js/link.js) and sends one that it did not write itself here, where every value is
-checked as if a stranger had made it up. What a visitor uploaded does not travel in a link.
+checked as if a stranger had made it up. What a visitor uploaded does not travel in a link. Concepts stand in it by
+name, and under "marks" what tells each from another of that name.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,7 +18,7 @@ import gradio as gr
 from ..checks import number, strength, text, whole
 from ..errors import RudderError, shorten, unknown
 from ..recipe import HALVES, SEED_KEPT, Window
-from . import notices
+from . import marks, notices
 from .panels import MOST_GUIDANCE, MOST_STEPS, Controls
 from .session import Session
 from .studio import Studio
@@ -30,10 +31,6 @@ SCRIPT = """
 RudderLink.mount({ element, props, trigger });
 // it triggers 'put' and 'open'
 """
-LOST = (
-    "The concept {name} of this link is not here, since uploads do not travel in a link: the rest is restored; open "
-    "its vector file on the Concepts tab, or choose another concept."
-)
 
 Read = Callable[[Session, Mapping[str, str]], tuple[list[Any], str]]
 
@@ -89,7 +86,10 @@ def _wire_part(part: Part, page: gr.Blocks, session: gr.State, bus: gr.HTML, not
                     "model's page, or start the page with it."
                 )
             values, lost = part.read(owner, asked)
-            again = {**_strengths(asked), "again": os.urandom(4).hex()} if sent.get("paint") and not lost else gr.skip()
+            again: Any = gr.skip()
+            if sent.get("paint") and part.name == "steer" and not lost:
+                named = values[STEER.index("concept")] if "concept" in asked else None
+                again = {**_strengths(asked, named), "again": os.urandom(4).hex()}
             return [*values, again, notices.error(lost) if lost else gr.skip()]
 
         return notices.attempt(action, lambda told: [*[gr.skip()] * (len(components) + 1), told])
@@ -133,7 +133,7 @@ def steer_values(studio: Studio, owner: Session, told: Mapping[str, str]) -> tup
     RudderError for the first value that will not do.
     """
     window = Window(*(
-        number(f"The link's window {end}", _number(told.get(end), usual), 0.0, 1.0)
+        number(f"The link's window {end}", as_number(told.get(end), usual), 0.0, 1.0)
         for end, usual in (("from", Window().start), ("until", Window().end))
     ))  # fmt: skip
     readers: dict[str, Callable[[str], Any]] = {
@@ -141,9 +141,9 @@ def steer_values(studio: Studio, owner: Session, told: Mapping[str, str]) -> tup
         "b": lambda value: prompt(studio, value),
         "compare": truth,
         "concept": str,
-        "seed": lambda value: whole("The link's seed", _number(value), 0, SEED_KEPT),
-        "steps": lambda value: whole("The link's number of steps", _number(value), 1, MOST_STEPS),
-        "guidance": lambda value: number("The link's guidance scale", _number(value), 0.0, MOST_GUIDANCE),
+        "seed": lambda value: whole("The link's seed", as_number(value), 0, SEED_KEPT),
+        "steps": lambda value: whole("The link's number of steps", as_number(value), 1, MOST_STEPS),
+        "guidance": lambda value: number("The link's guidance scale", as_number(value), 0.0, MOST_GUIDANCE),
         "negative": lambda value: text("The link's negative prompt", value),
         "from": lambda _: window.start,
         "until": lambda _: window.end,
@@ -153,11 +153,16 @@ def steer_values(studio: Studio, owner: Session, told: Mapping[str, str]) -> tup
     }
     values = [readers[key](told[key]) if key in told else gr.skip() for key in STEER]
     _strengths(told)
-    name, lost = told.get("concept", ""), ""
-    if name and name not in studio.concepts and name not in owner.vectors:
-        values[STEER.index("concept")] = gr.skip()
-        lost = LOST.format(name=repr(shorten(name, 40)))
+    if not (name := told.get("concept", "")):
+        return values, ""
+    found, lost = placed(studio, owner, [name], told)
+    values[STEER.index("concept")] = found.get(name, gr.skip())
     return values, lost
+
+
+def placed(studio: Studio, owner: Session, names: Iterable[str], told: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """{name in the link: name here} of those that are here, and a sentence on the others, or ""."""
+    return marks.placed(studio, owner, names, marks.told(told.get("marks", "")))
 
 
 def prompt(studio: Studio, value: str) -> str:
@@ -176,13 +181,13 @@ def truth(value: str) -> bool:
     return value == "1"
 
 
-def _strengths(told: Mapping[str, str]) -> dict[str, Any]:
-    """What the stage needs to show the link's strengths; {} where it has none."""
-    found = {column: strength("the link", _number(told[f"s{column}"])) for column in "ab" if f"s{column}" in told}
-    return {"strengths": found, "concept": told.get("concept")} if found else {}
+def _strengths(told: Mapping[str, str], concept: Any = None) -> dict[str, Any]:
+    """What the stage needs to show the link's strengths of a concept; {} where it has none."""
+    found = {column: strength("the link", as_number(told[f"s{column}"])) for column in "ab" if f"s{column}" in told}
+    return {"strengths": found, "concept": concept} if found else {}
 
 
-def _number(told: str | None, usual: Any = None) -> Any:
+def as_number(told: str | None, usual: Any = None) -> Any:
     """A number from text; the text itself where it is none, for the check that follows to name."""
     if told is None:
         return usual

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..concepts import ConceptVector
     from ..grid import Grid
-    from .library import Library
+    from .library import Gone, Library
     from .trays import Tray
 
 VECTORS_LIMIT = 24
@@ -43,6 +43,12 @@ class Runs:
             for stop, older in self._running.items():
                 if older < self._newest:
                     stop.set()
+
+    def halt(self) -> None:
+        """Stop every run there is; what is asked for later begins."""
+        with self._lock:
+            for stop in self._running:
+                stop.set()
 
     @contextmanager
     def run(self, ticket: int) -> Iterator[threading.Event]:
@@ -76,7 +82,9 @@ class Session(Runs):
         self.vectors: dict[str, ConceptVector] = dict(library.shelf.vectors) if library else {}
         # concept name -> {"face", "examples", "baseline"} as data URIs
         self.faces: dict[str, dict[str, str]] = dict(library.faces) if library else {}
+        self.gone: Gone | None = None  # the concept that was deleted last, to be taken back
         self.trays: dict[str, Tray] = {}  # the pictures that are to be learned from
+        self.cleared: dict[str, Tray] = {}  # those that were cleared away last, side by side
         self.bench = Runs()  # those of the tab Compose
         self.pictures: OrderedDict[str, Image.Image] = OrderedDict()  # this visitor's own, as the model sees them
         self.lab = Runs()  # trainings of the toy laboratory
@@ -127,6 +135,19 @@ class Session(Runs):
         with self._lock:
             self._halted.discard(name)
 
+    def halt(self) -> None:
+        """Stop all that runs for this session, whatever its kind: nobody is there to see it. What it has stays."""
+        super().halt()
+        for runs in self._kinds():
+            runs.halt()
+        with self._lock:
+            for stop in self._tasks.values():
+                stop.set()
+
+    def _kinds(self) -> list[Runs]:
+        """Its kinds of runs beside those of the stage."""
+        return [one for one in vars(self).values() if isinstance(one, Runs)]
+
     def folder(self) -> Path:
         """Where this session's downloads are written; deleted together with the session."""
         with self._lock:
@@ -138,7 +159,8 @@ class Session(Runs):
     def held(self) -> int:
         """Bytes of its vectors, without those of a library, which all tabs share, and of its grid's pictures."""
         cells = [cell for row in self.grid.cells for cell in row] if self.grid else []
-        return sum(size_of(one) for _, one in self._own()) + sum(_weight(cell.image) for cell in cells)
+        vectors = [one for _, one in self._own()] + ([self.gone.vector] if self.gone else [])
+        return sum(map(size_of, vectors)) + sum(_weight(cell.image) for cell in cells)
 
     def hold(self, grid: Grid) -> None:
         """Keep a grid for its downloads, in place of the last one; RudderError past the limit of all sessions."""
@@ -158,18 +180,16 @@ class Session(Runs):
 
     def end(self) -> None:
         """Stop what still runs, and let go of vectors, files and results."""
-        self.outdate(2**53)
-        self.grids.outdate(2**53)
-        self.bench.outdate(2**53)
-        self.lab.outdate(2**53)
+        for runs in (self, *self._kinds()):
+            runs.outdate(2**53)
+        self.halt()
         with self._lock:
-            for stop in self._tasks.values():
-                stop.set()
             folder, self._folder = self._folder, None
-        self.grid = None
+        self.grid = self.gone = None
         self.vectors.clear()
         self.faces.clear()
         self.trays.clear()
+        self.cleared.clear()
         self.pictures.clear()
         if folder is not None:
             folder.cleanup()

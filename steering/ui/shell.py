@@ -9,8 +9,8 @@ ASSETS = shipped() / "assets"
 LAB = ("maths", "case", "data", "plots", "words", "panel", "picker", "sides", "figure")
 STAGE_SCRIPTS = ("page.js", "drop.js", "helm.js", "reading.js", "download.js", "large.js", "stage.js")
 SCRIPTS = (
-    *STAGE_SCRIPTS, "pickers.js", "model.js", "tips.js", "onset.js", "audit.js", "concepts.js", "link.js", "grid.js",
-    "compose-canvas.js", "compose-terms.js", "compose.js",
+    *STAGE_SCRIPTS, "pickers.js", "model.js", "tips.js", "onset.js", "audit.js", "concepts.js", "marks.js", "link.js",
+    "grid.js", "compose-canvas.js", "compose-terms.js", "compose.js",
     *(f"lab-{part}.js" for part in LAB), "lab.js",
 )  # fmt: skip
 STYLES = ("rudder.css", "lab.css", "concepts.css", "grid.css", "compose.css")

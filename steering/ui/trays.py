@@ -18,6 +18,7 @@ from ..concepts import Progress
 from ..errors import Cancelled, RudderError, shorten
 from ..images import Limits, OnDisk, named_images
 from ..pace import PAGE_SECONDS, about
+from ..recipe import SEED_KEPT
 from ..references import evened, name_of, provenance, rows_of
 from .pictures import square, thumbnail, weight
 from .session import Session
@@ -29,6 +30,7 @@ COUNT = (5, 100)  # pictures that are painted for a side
 PAINTING = 4 * PAGE_SECONDS  # for both sides, as by program
 LIMITS = Limits(files=MOST, file_bytes=20 * 2**20, total_bytes=200 * 2**20)  # of one upload
 THUMB = 56
+TRAITS = 500  # characters of the traits to keep even
 STOPPED = "Reading was stopped: what was read stays."
 NOUNS = {"concept": "that show it", "baseline": "of the baseline"}
 ONE = NOUNS | {"concept": "that shows it"}
@@ -75,6 +77,7 @@ def told(session: Session, side: str) -> dict[str, Any]:
         "shots": [{"key": shot.key, "name": shot.name, "src": shot.face} for shot in tray.shots.values()],
         "out": sorted(tray.out),
         "text": " ".join(tray.remarks),
+        "cleared": len(session.cleared[side].shots) if side in session.cleared else 0,
     }
 
 
@@ -127,9 +130,10 @@ def fill(studio: Studio, session: Session, side: str, paths: Sequence[str]) -> I
 
 
 def paint(
-    studio: Studio, session: Session, prompts: Sequence[str], count: object, traits: str, seed: int = 0
+    studio: Studio, session: Session, prompts: Sequence[str], count: object, traits: str, seed: object = 0
 ) -> Iterator[Progress]:
-    """Paint `count` pictures for each of two prompts, at the same seeds, into the two trays, which grow as it goes.
+    """Paint `count` pictures for each of two prompts, at the same seeds from `seed` on, into the two trays, which grow
+    as it goes.
 
     `traits`: groups with semicolons between them, alternatives with commas (see `references.evened`). What was painted
     before is not painted again. RudderError for prompts that are empty or the same, for trays that hold pictures of
@@ -137,15 +141,15 @@ def paint(
     """
     if any(shot.path.parent.name in SIDES for side in SIDES for shot in tray_of(session, side).shots.values()):
         raise RudderError("There are pictures of yours here, which painted ones would replace: clear both sets first.")
-    number = whole("The number of pictures", count, *COUNT)
+    number, first = whole("The number of pictures", count, *COUNT), whole("The first seed", seed, 0, SEED_KEPT - MOST)
     said = [text(f"The {title} prompt", prompt, 2000).strip()
             for title, prompt in zip(("first", "second"), prompts, strict=True)]  # fmt: skip
     if not all(said) and studio.backbone.classes is None:
         raise RudderError("Two prompts are needed: one that shows the concept, and the same without it.")
     if said[0] == said[1]:
         raise RudderError("The two prompts are the same, so nothing sets them apart: change the second one.")
-    groups = [part for part in text("The traits", traits or "", 500).split(";") if part.strip()]
-    sides = [rows_of(evened(prompt, groups), number, seed) for prompt in said]
+    groups = [part for part in text("The traits", traits or "", TRAITS).split(";") if part.strip()]
+    sides = [rows_of(evened(prompt, groups), number, first) for prompt in said]
     rows = [row for pair in zip(*sides, strict=True) for row in pair]  # in turn, so that both sheets grow
     steps = len(rows) * studio.backbone.defaults["num_inference_steps"]
     if studio.pace is not None and steps * studio.pace.together > PAINTING:
@@ -176,19 +180,35 @@ def prune(session: Session, side: str, key: str, out: bool) -> None:
 
 
 def clear(session: Session, side: str) -> None:
-    """Empty a tray; files of its own are deleted, painted ones stay for the next time."""
-    tray, other = tray_of(session, side), tray_of(session, SIDES[side == "concept"])
-    used = {shot.path for shot in other.shots.values()}
-    for shot in tray.shots.values():
-        if shot.path.parent.name in SIDES and shot.path not in used:
+    """Empty a tray; `take_back` undoes it until there is something to clear again. Then files of its own are deleted,
+    painted ones stay for the next time."""
+    tray, before = tray_of(session, side), session.cleared.get(side, Tray())
+    if not tray.shots:
+        return
+    session.cleared[side], session.trays[side] = tray, Tray()
+    here = [*session.trays.values(), *session.cleared.values()]
+    kept = {shot.path for one in here for shot in one.shots.values()}
+    for shot in before.shots.values():
+        if shot.path.parent.name in SIDES and shot.path not in kept:
             shot.path.unlink(missing_ok=True)
-    session.trays[side] = Tray()
+
+
+def take_back(session: Session, side: str) -> None:
+    """Undo `clear`: what was cleared away comes back, and what the tray got since takes its place, so that nothing is
+    lost. RudderError where there is nothing."""
+    tray, cleared = tray_of(session, side), session.cleared.pop(side, None)
+    if cleared is None:
+        raise RudderError("No pictures were cleared away here: bring them again.")
+    session.trays[side] = cleared
+    if tray.shots:
+        session.cleared[side] = tray
 
 
 def swap(session: Session) -> None:
     """Exchange what shows the concept and what does not."""
     one, other = (tray_of(session, side) for side in SIDES)
     session.trays = {"concept": other, "baseline": one}
+    session.cleared = {SIDES[side == "concept"]: tray for side, tray in session.cleared.items()}
     for tray in session.trays.values():
         tray.remarks = []
 

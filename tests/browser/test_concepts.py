@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from steering.concepts import ConceptVector
-from tests.browser.test_visitors import bring, save, set_files, tab
+from tests.browser.test_visitors import bring, learn, save, set_files, tab
 from tests.tiny import pictures
 
 
@@ -63,10 +65,7 @@ def test_bring_learn_combine_steer_download_and_open_again(visit, tmp_path):
 
     one.type("#rd-start", "0.11")
     tab(one, "Concepts")
-    remove = one.page.locator("[data-key=both] .rd-remove")
-    remove.click()
-    assert "for good?" in remove.inner_text()
-    remove.click()
+    one.page.click("[data-key=both] .rd-remove")
     one.page.wait_for_selector(".rd-concept[data-key=both]", state="detached")
     assert one.page.locator("#rd-concept input[value=both]").count() == 0
     start = "+document.querySelector('#rd-start input[type=number]').value !== 0.11"
@@ -77,7 +76,7 @@ def test_bring_learn_combine_steer_download_and_open_again(visit, tmp_path):
     tab(one, "Concepts")
     one.page.wait_for_selector(".rd-concept")
     assert one.page.locator(".rd-concept[data-key=tint]").count() == 0, "a session's own, and it is another one"
-    one.page.click("#rd-maker > button")
+    one.page.wait_for_selector("#rd-sum", state="visible"), "what was open is open again"
     tab(one, "File")
     set_files(one, "#rd-open-vector", path)
     one.page.wait_for_selector(".rd-concept[data-key=both].is-open")
@@ -150,3 +149,71 @@ def test_bad_sets_get_one_sentence_and_nothing_is_lost(visit, tmp_path):
     assert re.match("6 pictures", one.page.inner_text("#rd-tray-concept .rd-tray-count"))
     one.page.click("#rd-tray-concept button:has-text('Swap')")
     one.page.wait_for_function("document.querySelectorAll('#rd-tray-concept .rd-shot').length === 200")
+
+
+def test_what_was_deleted_or_cleared_comes_back(visit, tmp_path):
+    one = visit()
+    learn(one, tmp_path, "tint")
+    tab(one, "Concepts")
+    one.page.wait_for_selector("[data-key=tint].is-open")
+    face = one.page.get_attribute("[data-key=tint] img.rd-concept-face", "src")
+    one.page.click("[data-key=tint] .rd-remove")
+    one.page.wait_for_selector("[data-key=tint]", state="detached")
+    one.page.wait_for_selector(".rd-gone:has-text('tint')")
+    assert one.page.locator("#rd-concept input[value=tint]").count() == 0
+    one.page.wait_for_function("document.activeElement.matches('.rd-gone button')"), "the keyboard is led there"
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_selector("[data-key=tint].is-open")
+    assert one.page.get_attribute("[data-key=tint] img.rd-concept-face", "src") == face
+    assert one.page.is_checked("#rd-concept input[value=tint]"), "it was the chosen one"
+    assert not one.page.locator(".rd-gone").count()
+
+    one.page.locator("#rd-tray-concept .rd-shot").first.click()
+    shots = [shot.get_attribute("title") for shot in one.page.locator("#rd-tray-concept .rd-shot").all()]
+    one.page.click("#rd-tray-concept .rd-clear")
+    one.page.wait_for_selector("#rd-tray-concept .is-empty")
+    bring(one, tmp_path, "newer", "pictures", 2, seed=9)
+    one.page.focus("#rd-tray-concept .rd-unclear")
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_selector("#rd-tray-concept .rd-tray-count:has-text('4 pictures, 1 left out')")
+    assert [shot.get_attribute("title") for shot in one.page.locator("#rd-tray-concept .rd-shot").all()] == shots
+    assert "2 back" in one.page.inner_text("#rd-tray-concept .rd-unclear"), "nor is what came in between lost"
+    one.page.locator("#rd-tray-concept .rd-shot").first.click()
+    learned(one, "again")
+
+
+def test_a_renamed_concept_is_steered_with_as_before(visit, tmp_path):
+    one = visit()
+    learn(one, tmp_path, "tint")
+    one.generate(wait=False, steps=4)
+    one.exact()
+    one.wait()
+    tab(one, "Grid")
+    one.page.wait_for_selector(".rd-grid[data-ready=yes]")
+    one.page.fill("#rd-grid-rows textarea", "tint")
+    one.page.fill("#rd-grid-across textarea, #rd-grid-across input", "0, 1")
+    one.page.wait_for_function("new URLSearchParams(location.hash.split('?')[1]).get('rows') === 'tint'")
+    tab(one, "Concepts")
+    one.page.locator(".rd-concept[data-key=tint] .rd-concept-tools input").fill("rouge")
+    one.page.click(".rd-concept[data-key=tint] .rd-rename")
+    one.page.wait_for_selector(".rd-concept[data-key=rouge].is-open")
+    tab(one, "Steer")
+    assert one.page.is_checked("#rd-concept input[value=rouge]") and one.page.is_disabled("#rd-panel .rd-redo")
+    one.slide(0.37)
+    one.wait("running")
+    one.exact()
+    assert not one.page.is_visible(".rd-notice.is-shown"), one.notice()
+    assert one.strength() == pytest.approx(0.37, abs=0.02), "as near as the slider comes"
+    one.page.click("#rd-concept label:has(input:not(:checked)) >> nth=0")
+    one.page.click("#rd-concept label:has(input[value=rouge])")
+    one.generate(wait=False, steps=4)
+    one.exact()
+    assert one.page.is_checked("#rd-concept input[value=rouge]") and not one.page.is_visible(".rd-notice.is-shown")
+    tab(one, "Grid")
+    assert one.page.input_value("#rd-grid-rows textarea") == "rouge"
+    one.page.go_back()
+    one.page.go_back()
+    one.page.wait_for_function("location.hash.startsWith('#concepts')")
+    one.page.go_back()
+    one.page.wait_for_function("document.querySelector('#rd-grid-rows textarea')?.offsetParent")
+    assert one.page.input_value("#rd-grid-rows textarea") == "rouge", "the history knows it by its new name"

@@ -183,6 +183,79 @@ def test_the_workbench_travels_in_a_link_and_undoes(visit, app):
     one.page.wait_for_function("document.querySelector('.rd-bench-steps').value === '5'")
 
 
+def test_the_concepts_tab_travels_in_a_link_and_goes_back(visit, app):
+    one = visit(permissions=["clipboard-read", "clipboard-write"])
+    one.page.get_by_role("tab", name="Concepts").click()
+    one.page.wait_for_function("location.hash.startsWith('#concepts?model=tiny-sd')")
+    one.page.click("#rd-maker > button")
+    one.page.wait_for_function("location.hash.includes('way=pictures')")
+    one.page.get_by_role("tab", name="Two prompts").click()
+    one.page.fill("#rd-two-a textarea", "a red house & a car? #1")
+    one.page.fill("#rd-two-b textarea", "a house")
+    one.page.fill("#rd-two-even textarea, #rd-two-even input", "night, grass")
+    one.type("#rd-two-count", "9")
+    one.page.fill("#rd-two-seed input", "77")
+    one.page.press("#rd-two-seed input", "Tab")
+    card = one.page.locator(".rd-concept").nth(2).get_attribute("data-key")
+    one.page.click(f"[data-key='{card}'] .rd-concept-more")
+    said = "new URLSearchParams(location.hash.split('?')[1])"
+    one.page.wait_for_function(f"(card) => {said}.get('card') === card && {said}.get('seed') === '77'", arg=card)
+    assert one.page.evaluate(f"{said}.get('way')") == "prompts"
+    one.page.click(".rd-concepts-copy")
+    assert one.notice() == "Link copied. It brings all of this back."
+    link = one.page.evaluate("navigator.clipboard.readText()")
+    assert link == one.page.url
+
+    other = visit()
+    other.page.goto("about:blank")
+    other.page.goto(link)
+    other.page.wait_for_selector("#rd-two-a textarea", state="visible")
+    filled = "document.querySelector('#rd-two-a textarea').value === 'a red house & a car? #1'"
+    other.page.wait_for_function(filled)
+    assert other.page.input_value("#rd-two-b textarea") == "a house"
+    assert other.page.input_value("#rd-two-even textarea, #rd-two-even input") == "night, grass"
+    assert other.page.input_value("#rd-two-count input[type=number]") == "9"
+    assert other.page.input_value("#rd-two-seed input") == "77"
+    other.page.wait_for_selector(f"[data-key='{card}'].is-open")
+    assert other.page.locator(".rd-concept.is-open").count() == 1
+    other.page.wait_for_timeout(600)
+    assert other.page.evaluate("location.hash") == one.page.evaluate("location.hash"), "and nothing is made of it"
+
+    one.page.go_back()
+    one.page.wait_for_selector("#rd-two-a textarea", state="hidden")
+    assert not one.page.locator(".rd-concept.is-open").count()
+    one.page.go_back()
+    one.page.wait_for_function("document.querySelector('#rd-seed input')?.offsetParent")
+    one.page.go_forward()
+    one.page.go_forward()
+    one.page.wait_for_selector("#rd-two-a textarea", state="visible")
+    one.page.wait_for_function(filled)
+    one.page.wait_for_selector(f"[data-key='{card}'].is-open")
+    one.page.goto(f"{app}/#concepts?way=magic")
+    one.page.wait_for_function(f"() => {SAID}.includes('way to make a concept')")
+
+
+def test_a_bare_address_opens_the_concepts(visit, app):
+    one = visit()
+    one.page.goto("about:blank")
+    one.page.goto(f"{app}/#concepts")
+    one.page.wait_for_selector(".rd-concept", state="visible")
+
+
+def test_another_concept_of_that_name_is_not_painted(visit, app):
+    one = visit()
+    seed(one, "31")
+    link = one.page.url
+    assert "marks=" in link
+    name = one.page.input_value("#rd-concept input:checked")
+    run = one.run()
+    one.page.goto(f"{link.partition('marks=')[0].replace('seed=31', 'seed=32')}marks={'0' * 12}+{name}")
+    has_seed(one, "32")
+    assert "not the one that has this name here" in one.notice()
+    one.page.wait_for_timeout(500)
+    assert one.run() == run, "and nothing is painted"
+
+
 def test_links_that_lie_end_in_one_sentence(visit, app):
     one = visit()
     before = one.page.input_value(SEED)
