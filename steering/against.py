@@ -21,12 +21,13 @@ from torch import Tensor
 from .backbones.base import Backbone, Schedule
 from .checks import PROMPT_LIMIT, text
 from .concepts import Progress
-from .errors import Cancelled, RudderError
+from .errors import Cancelled, RudderError, remark
 from .inversion import distance
 from .masks import inside, weights
 from .plan import Steering
 from .recipe import Recipe
 from .sampling import condition_of, finish, initial, predictor, sample
+from .words import cut_short
 
 if TYPE_CHECKING:
     from .inversion import Inverted
@@ -101,13 +102,16 @@ def against(
 
     `steered`: the picture that `steering` paints, where it is at hand; else it is painted first. Seed, steps,
     guidance, mask and picture are the recipe's. Raises RudderError for a model that reads no prompts, for words that
-    are the recipe's own prompt, or where steering changes nothing; Cancelled once `stop` is set.
+    are the recipe's own prompt, or where steering changes nothing; Cancelled once `stop` is set. A Remark names words
+    that the model does not read.
     """
     if backbone.classes is not None:
         raise RudderError(f"{backbone.name} reads no prompts: there are no words to compare its steering with.")
     words = text("The prompt to compare with", words, PROMPT_LIMIT, empty=False).strip()
     if words == recipe.prompt.strip():
         raise RudderError("The words are the prompt itself: write what the steered picture should show.")
+    if said := cut_short(backbone, [words]):
+        remark(said)
     n = recipe.num_inference_steps
     total = n * (2 + 2 * len(ASKED))
     yield Progress(0, total, "painting what is compared")

@@ -85,22 +85,22 @@ def learn(
     `images` and `baseline`: pictures, or paths of pictures, folders and zips (see `images.gathered`).
     Each picture is noised to each timestep `draws` times, every draw seeded by (seed, picture, draw,
     timestep) whatever the batch size. Without a baseline the plain mean is kept (the paper's f = g(h + a v));
-    provenance says so, and in "remarks" what is to be known of copies and of pictures in both sets. `sites` None: the
-    model's default sites; `timesteps` None: its preset's, else TIMESTEPS. `pooling`: "mean", "max" (of the picture
-    plane) or "map" (no pooling). Yields Progress, then the ConceptVector. Raises RudderError for an empty set, sets
-    that are the same, a difference that is zero, or an unknown site or pooling.
+    provenance says so, and in "remarks" what is to be known of copies, of pictures in both sets, and of words of the
+    prompts that the model does not read; each is a Remark, too. `sites` None: the model's default sites; `timesteps`
+    None: its preset's, else TIMESTEPS. `pooling`: "mean", "max" (of the picture plane) or "map" (no pooling). Yields
+    Progress, then the ConceptVector. Raises RudderError for an empty set, sets that are the same, a difference that is
+    zero, or an unknown site or pooling.
     """
     import torch
 
     from .activations import POOLINGS, find_sites
     from .memory import in_batches
+    from .words import cut_short
 
     images, baseline = gathered(images), gathered(baseline)
     if not images:
         raise RudderError("There are no pictures to learn from: give at least one that shows the concept.")
     remarks = compared(images, baseline)
-    for sentence in remarks:
-        remark(sentence)
     images, baseline = distinct(images), distinct(baseline)
     if pooling not in POOLINGS:
         raise unknown("pooling", pooling, POOLINGS)
@@ -114,6 +114,10 @@ def learn(
     baseline_prompt = text("The baseline's prompt", baseline_prompt)
     if not names or not steps:
         raise RudderError("There are no sites or no timesteps to learn at: name at least one of each.")
+    read = [prompt, baseline_prompt] if baseline else [prompt]
+    remarks += filter(None, [cut_short(backbone, read)])
+    for sentence in remarks:
+        remark(sentence)
     total = (len(images) + len(baseline)) * (1 + draws * len(steps))
     done, means = 0, []
     for pictures, words in ((images, prompt), (baseline, baseline_prompt)):

@@ -20,8 +20,9 @@ from torch import Tensor
 from .activations import POOLINGS, capture, find_sites
 from .backbones.base import Backbone, read_as, repeated
 from .checks import text, whole
-from .errors import RudderError, unknown
+from .errors import RudderError, remark, unknown
 from .memory import in_batches
+from .words import cut_short
 
 NOISED = "noised pictures"
 ROWS_AT_ONCE = 64  # rows of one forward pass: pictures x timesteps x draws
@@ -143,7 +144,8 @@ def read(
     """Read many sites, timesteps and poolings of many pictures, every site in the same forward passes.
 
     Yields a Reading per `at_once` batches' worth of pictures, in order, so that memory stays flat however
-    many there are; None: one Reading of all. Timesteps are read in ascending order, each once.
+    many there are; None: one Reading of all. Timesteps are read in ascending order, each once. A Remark names words of
+    the prompts that the model does not read.
     """
     count = len(pictures)
     if not count:
@@ -151,6 +153,8 @@ def read(
     texts = [text("The prompt", p) for p in ([prompts] if isinstance(prompts, str) else prompts)]
     if len(texts) not in (1, count):
         raise RudderError(f"There are {len(texts)} prompts for {count} pictures: give one each, or one.")
+    if said := cut_short(backbone, texts):
+        remark(said)
     for pooling in poolings:
         if pooling not in PLANES:
             raise unknown("pooling to one number a channel", pooling, PLANES)

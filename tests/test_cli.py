@@ -163,6 +163,16 @@ def test_a_set_with_captions_is_learned_from_its_pictures_and_says_what_it_left(
     assert code == 2 and "are the same" in err
 
 
+def test_words_of_a_caption_that_are_not_read_are_named_once(rudder, home: Path):
+    """Whether pictures are given or painted from it, which says the same."""
+    words = " ".join(["cat"] * 14 + ["dog"])
+    examples = str(home / "assets" / "concepts" / "red" / "examples")
+    painted = ["--prompts", words, "--count", "2"]
+    for given in ([examples, "--prompt", words], painted):
+        code, _, err = rudder("concept", "learn", "it", *given, "--no-search", "--timestep", "100")
+        assert code == 0 and err.count("reads the first 14 tokens of a prompt, and so not “dog”") == 1, err
+
+
 def test_learn_show_steer_and_restore_with_a_vector_of_ones_own(rudder, home: Path):
     examples = str(home / "assets" / "concepts" / "red" / "examples")
     code, out, err = rudder("concept", "learn", "my own", examples, "--json")

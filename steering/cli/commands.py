@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -298,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         warnings.simplefilter("default", Remark)
-        warnings.showwarning = _shown
+        warnings.showwarning = partial(_shown, set())
         _run(arguments)
 
 
@@ -320,10 +321,12 @@ def _run(arguments: Sequence[str] | None) -> None:
     sys.exit(code)
 
 
-def _shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """A Remark as a sentence; other warnings as Python words them."""
+def _shown(said: set[str], message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """A Remark as a sentence, said once however many steps make it; other warnings as Python words them."""
     if issubclass(category, Remark):
-        say(str(message))
+        if str(message) not in said:
+            said.add(str(message))
+            say(str(message))
     else:
         say(warnings.formatwarning(message, category, *where[:2]).rstrip())
 
