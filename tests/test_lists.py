@@ -183,12 +183,23 @@ def test_a_guess_is_told(tmp_path: Path):
 
 
 WORD = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp", "Zs")), min_size=1, max_size=8)
-CELL = st.lists(st.one_of(WORD, st.sampled_from([",", ";", '"', "\t", "|", "a b", "\n", "''", "é"])), min_size=1).map(
-    lambda parts: "x" + "".join(parts) + "x"
-)
+CELL = st.lists(
+    st.one_of(WORD, st.sampled_from([",", ";", '"', "\t", "|", "a b", "\n", "\n\ufeff", "''", "é"])), min_size=1
+).map(lambda parts: "x" + "".join(parts) + "x")
 QUICK = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("l.csv", "prompt\na cat\n\ufeff\n\ufeffa dog\n"), ("l.txt", "\ufeffa cat\n\ufeffa dog\n"),
+     ("l.jsonl", '\ufeff{"prompt": "a cat"}\n\ufeff{"prompt": "a dog"}\n'),
+     ("l.json", '\ufeff[{"prompt": "a cat"}, {"prompt": "a dog"}]')],
+)  # fmt: skip
+def test_byte_order_marks_of_files_put_together_are_no_letters(tmp_path: Path, name: str, text: str):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert [row.prompt for row in rows(tmp_path / name)] == ["a cat", "a dog"]
 
 
 @QUICK

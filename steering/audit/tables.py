@@ -101,7 +101,7 @@ def lines(path: Path, notes: list[str] | None = None) -> Iterator[Line]:
                     pass
             elif (errors == "replace" and "\ufffd" in text) or UNDECODED.search(text):
                 error = f"line {number} is no {codec.upper()}: save the list as UTF-8"
-            yield number, text.removesuffix("\n").lstrip("\ufeff"), error
+            yield number, text.removesuffix("\n"), error
             number, text = number + 1, file.readline(LINE_LIMIT)
 
 
@@ -267,7 +267,11 @@ def json_records(path: Path, notes: list[str] | None = None) -> Iterator[Record]
 
 
 def _filled(source: Iterator[Line]) -> Iterator[Line]:
-    return (line for line in source if line[1].strip("\0 \t\r\f\v") or line[2])
+    """Lines with which a record may begin, without the byte order marks that files put together have in the middle."""
+    for number, text, error in source:
+        text = text.lstrip("\ufeff")
+        if text.strip("\0 \t\r\f\v") or error:
+            yield number, text, error
 
 
 def _json_lines(path: Path, notes: list[str] | None) -> Iterator[Record]:
@@ -295,7 +299,7 @@ def _json_whole(path: Path) -> list[Record] | None:
     if path.stat().st_size > JSON_LIMIT:
         return None
     try:
-        value = json.loads("\n".join(text for _, text, _ in lines(path)))
+        value = json.loads("\n".join(text for _, text, _ in lines(path)).lstrip("\ufeff"))
     except (ValueError, RecursionError):
         return None
     if _all_objects(value):
