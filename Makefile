@@ -30,7 +30,8 @@ test: $(BIN)/.dev chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
+	$(BIN)/python -m pytest tests/browser  # one at a time: a page and a Chromium keep two cores busy
 
 lint format: $(BIN)/.dev
 	$(BIN)/ruff check --fix .
