@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import datetime
 import gc
@@ -109,6 +110,29 @@ def test_a_visit_that_is_over_stops_what_it_runs(page: gr.Blocks, monkeypatch: p
         assert painting.is_set() and learning.is_set()
     with owner.run(2**52) as late:
         assert late.is_set(), "nothing begins after the end"
+
+
+def test_what_runs_is_stopped_as_soon_as_nobody_is_there(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch):
+    owner = visited(page, "left")
+    owner.vectors["v"] = vector()
+    page.state_holder.time_last_used["left"] -= datetime.timedelta(seconds=visits.GRACE + 60)  # it has run for long
+    with contextlib.ExitStack() as running:
+        kinds = [owner, owner.bench, owner.grids, owner.lab]
+        stops = [running.enter_context(kind.run(1)) for kind in kinds]
+        stops += [running.enter_context(owner.task(name)) for name in ("learn", "fill concept", "audit")]
+        with open_tab("left"):
+            monkeypatch.setattr(visits, "AWAY", 0.0)
+            look_round(page)
+            assert not any(stop.is_set() for stop in stops), "somebody is there"
+        monkeypatch.setattr(visits, "AWAY", 60.0)
+        assert look_round(page) == 0 and not any(stop.is_set() for stop in stops), "a network may be gone for a moment"
+        monkeypatch.setattr(visits, "AWAY", 0.0)
+        assert look_round(page) == 0 and all(stop.is_set() for stop in stops)
+    assert owner.vectors, "what it has stays for a while"
+    with open_tab("left"), owner.run(1) as again, owner.grids.run(1) as another:
+        look_round(page)
+        assert not again.is_set() and not another.is_set(), "it may come back"
+    page.state_holder.session_data.pop("left")
 
 
 def test_a_visit_is_young_again_with_each_request(page: gr.Blocks):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -163,6 +164,7 @@ class Guard:
 
 
 OPEN: Counter[str] = Counter()  # Gradio's session hash -> connections that a tab of it holds
+LEFT: dict[str, float] = {}  # session hash -> when the last of them ended, by time.monotonic
 
 
 @contextmanager
@@ -175,6 +177,7 @@ def open_tab(session: str) -> Iterator[None]:
         OPEN[session] -= 1
         if OPEN[session] <= 0:
             del OPEN[session]
+            LEFT[session] = time.monotonic()
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -57,6 +57,12 @@ class Berth:
 class Hangar(BaseRoute):
     """The route below ROOT. `offered`: key -> model; the first has the page at the address above, and none here.
 
+    The first is never given up, whoever is on another's page. Its address is the one that programs and MCP clients
+    know: these hold no connection between two calls by which one would see that they are there, and a call that found
+    the model gone would get the door's 503, after which they do not come again. And its page is the app that Gradio
+    launches: a ZeroGPU Space takes the weights over at that moment, once, and replicas are hired by then. So memory
+    holds the first model and those that are visited; where that is too much, the smallest is the one to offer first.
+
     `build(model, say)` gives page, studio and first paint, in a thread; `mount(page, studio, at)` makes an app of them.
 
     RudderErrors that `build` raises are shown in the page's place.

@@ -1,6 +1,8 @@
 """How visits end. Gradio forgets a closed tab's State only where a callback has returned one, and nothing else of it.
 
 So the page looks round itself: who has no connection any more, and has asked for nothing in a while, is forgotten.
+What runs for somebody is stopped as soon as the tab is closed, reloaded or on another model's page: Gradio closes a run
+at its next message alone, which may be long in coming.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from gradio import processing_utils
 from gradio.utils import LRUCache
 
 from ..errors import RudderError
-from .guard import OPEN
+from .guard import LEFT, OPEN
 from .session import Session, folders
 from .temporary import sweep
 
 log = logging.getLogger("rudder.visits")
 
-GRACE = 300.0  # seconds without a connection after which a visit is over: a network may be gone for a moment
-LOOK_EVERY = 5.0
+AWAY = 2.0  # seconds without a connection after which nobody is there to see what runs: its results are lost already
+GRACE = 300.0  # and after which a visit is over: a network may be gone for a moment
+LOOK_EVERY = 1.0
 SWEEP_EVERY = 600.0
 MOST = 1000  # visits remembered at once; of more, the one that asked for something longest ago is forgotten
 
@@ -39,16 +42,20 @@ class Messages(LRUCache[str, Any]):
 
 
 def look_round(page: gr.Blocks) -> int:
-    """End the visits that are over; how many. Those whose runs have yet to stop are told to, and end the next time."""
+    """Stop what runs for who is away, and end the visits that are over; how many. Those whose runs have yet to stop end
+    the next time."""
     holder, queue, ended = page.state_holder, page._queue, 0
-    now = datetime.datetime.now()
+    now, moment = datetime.datetime.now(), time.monotonic()
     for key, state in list(holder.session_data.items()):
         idle = (now - holder.time_last_used.get(key, now)).total_seconds()
-        if OPEN[key] or idle < GRACE:
+        away = min(idle, moment - LEFT.get(key, float("-inf")))
+        if OPEN[key] or away < min(AWAY, GRACE):
             continue
         for value in list(state.state_data.values()):
             if isinstance(value, Session):
-                value.end()
+                value.halt() if away < GRACE else value.end()
+        if away < GRACE:
+            continue
         pending = queue.pending_event_ids_session.get(key, ())
         if any(key == job.session_hash for some in queue.active_jobs for job in some or ()):
             continue
@@ -62,6 +69,9 @@ def look_round(page: gr.Blocks) -> int:
         queue.pending_event_ids_session.pop(key, None)
         queue.pending_messages_per_session.pop(key, None)
         ended += 1
+    for key, left in list(LEFT.items()):
+        if moment - left > GRACE:
+            LEFT.pop(key, None)
     return ended
 
 
