@@ -227,6 +227,8 @@ def test_the_concepts_tab_travels_in_a_link_and_goes_back(visit, app):
     one.page.go_back()
     one.page.wait_for_function("document.querySelector('#rd-seed input')?.offsetParent")
     one.page.go_forward()
+    one.page.wait_for_selector("#rd-maker", state="visible")
+    one.page.wait_for_timeout(800)  # the tab comes to rest
     one.page.go_forward()
     one.page.wait_for_selector("#rd-two-a textarea", state="visible")
     one.page.wait_for_function(filled)
