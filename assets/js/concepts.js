@@ -2,9 +2,10 @@
 window.RudderConcepts = (() => {
   const STATES = { takes: "is-good", works: "is-good", weak: "is-doubtful", cannot: "is-bad", untried: "" };
   const WAYS = { pictures: "Pictures", prompts: "Two prompts", combine: "Combine", file: "File" };
-  const MOVE = 1500; // milliseconds that the maker gets to reach the way that a link asks for
+  const MOVE = 6000; // milliseconds that the maker gets to reach the way that a link asks for
   let opened = "";
-  let redraw = () => {};
+  let redraw = () => {}, retell = () => {};
+  let there = null;         // the names of all cards
   let chosen = "pictures";  // the way to make a concept that was looked at last
   let aim = null;           // the one that is being gone to
   const held = {};          // what the address keeps: the way that is open, "" for none, and the unfolded card
@@ -120,12 +121,18 @@ window.RudderConcepts = (() => {
     const go = element.querySelector(".rd-go");
     go.addEventListener("click", () => steer(trigger, props.value.steer));
     const show = () => {
-      const { done = 0, total = 1, text = "", busy = false, steer: key } = props.value || {};
+      const { done = 0, total = 1, busy = false, steer: key, ...said } = props.value || {};
+      const text = key && there && !there.has(key) ? "" : said.text || "";  // deleted since, and perhaps taken back
       element.querySelector("p").textContent = text;
       element.querySelector(".rd-bar i").style.width = `${busy ? (100 * done) / total : 0}%`;
       element.querySelector(".rd-learning").classList.toggle("is-busy", busy);
-      go.hidden = busy || !key;
+      go.hidden = busy || !key || !text;
     };
+    document.addEventListener("rudder-renamed", ({ detail: { old, name } }) => {
+      const { text = "", steer: key } = props.value || {};
+      if (key === old) props.value = { ...props.value, text: text.replace(`“${old}”`, `“${name}”`), steer: name };
+    });
+    retell = show;
     show();
     watch("value", show);
   }
@@ -163,7 +170,7 @@ window.RudderConcepts = (() => {
       const line = make("span", "rd-tray-count");
       head.append(make("h3", "", title), line);
       if (cleared) {
-        head.append(button("rd-quiet rd-unclear", `Undo: ${cleared} back`, () => trigger("undo", { side }),
+        head.append(button("rd-quiet rd-unclear", `Bring ${cleared} back`, () => { follow = ".rd-clear"; trigger("undo", { side }); },
           `Undo: bring back the ${cleared} cleared away: ${title}`));
       }
       if (shots.length) {
@@ -337,13 +344,18 @@ window.RudderConcepts = (() => {
       const line = make("div", "rd-gone");
       const words = make("p", "", `“${name}” is deleted.`);
       words.setAttribute("role", "status");
-      line.append(words, button("rd-quiet", "Undo", () => trigger("undo"), `Undo: bring ${name} back`));
+      line.append(words, button("rd-quiet", "Undo", () => {
+        follow = ".rd-concept.is-open .rd-concept-more";
+        trigger("undo");
+      }, `Undo: bring ${name} back`));
       return line;
     }
 
     function draw() {
       const { cards: items = [], gone } = props.value || {};
       root.replaceChildren(...(gone ? [undo(gone)] : []), ...items.map(card));
+      there = new Set(items.map((item) => item.key));
+      retell();
       if (!follow || !root.querySelector(follow)) return;
       root.querySelector(follow).focus();
       follow = "";

@@ -160,13 +160,14 @@ def test_what_was_deleted_or_cleared_comes_back(visit, tmp_path):
     one.page.click("[data-key=tint] .rd-remove")
     one.page.wait_for_selector("[data-key=tint]", state="detached")
     one.page.wait_for_selector(".rd-gone:has-text('tint')")
-    assert one.page.locator("#rd-concept input[value=tint]").count() == 0
+    assert one.page.locator("#rd-concept input[value=tint]").count() == 0 and not one.page.is_visible(".rd-go")
     one.page.wait_for_function("document.activeElement.matches('.rd-gone button')"), "the keyboard is led there"
     one.page.keyboard.press("Enter")
     one.page.wait_for_selector("[data-key=tint].is-open")
     assert one.page.get_attribute("[data-key=tint] img.rd-concept-face", "src") == face
     assert one.page.is_checked("#rd-concept input[value=tint]"), "it was the chosen one"
-    assert not one.page.locator(".rd-gone").count()
+    assert not one.page.locator(".rd-gone").count() and one.page.is_visible(".rd-go")
+    one.page.wait_for_function("document.activeElement.matches('[data-key=tint] .rd-concept-more')")
 
     one.page.locator("#rd-tray-concept .rd-shot").first.click()
     shots = [shot.get_attribute("title") for shot in one.page.locator("#rd-tray-concept .rd-shot").all()]
@@ -177,7 +178,7 @@ def test_what_was_deleted_or_cleared_comes_back(visit, tmp_path):
     one.page.keyboard.press("Enter")
     one.page.wait_for_selector("#rd-tray-concept .rd-tray-count:has-text('4 pictures, 1 left out')")
     assert [shot.get_attribute("title") for shot in one.page.locator("#rd-tray-concept .rd-shot").all()] == shots
-    assert "2 back" in one.page.inner_text("#rd-tray-concept .rd-unclear"), "nor is what came in between lost"
+    assert "Bring 2 back" in one.page.inner_text("#rd-tray-concept .rd-unclear"), "nor is what came in between lost"
     one.page.locator("#rd-tray-concept .rd-shot").first.click()
     learned(one, "again")
 
@@ -197,6 +198,7 @@ def test_a_renamed_concept_is_steered_with_as_before(visit, tmp_path):
     one.page.locator(".rd-concept[data-key=tint] .rd-concept-tools input").fill("rouge")
     one.page.click(".rd-concept[data-key=tint] .rd-rename")
     one.page.wait_for_selector(".rd-concept[data-key=rouge].is-open")
+    one.page.wait_for_selector("#rd-learning p:has-text('Learned “rouge”')")
     tab(one, "Steer")
     assert one.page.is_checked("#rd-concept input[value=rouge]") and one.page.is_disabled("#rd-panel .rd-redo")
     one.slide(0.37)
