@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.browser.test_visitors import learn
+import time
+
+from tests.browser.test_grid_tab import grid, paint
+from tests.browser.test_visitors import learn, tab
 
 
 def go(visit, model: str) -> None:
@@ -34,6 +37,29 @@ def test_another_model_is_gone_to_steered_and_left(visit, tmp_path):
     go(one, "tiny-sd")
     assert one.page.locator("#rd-concept input[value=tint]").count() == 0, "a vector belongs to its model"
     assert one.page.locator("#rd-prompt-a textarea").count() == 1
+
+
+def test_what_runs_is_over_once_another_model_is_gone_to(visit):
+    """A grid is painted at a time: the next visitor's begins when this one's, of a minute and more, has ended."""
+    one, two = visit(), visit()
+    one.type("#rd-steps", "100")
+    tab(one, "Grid")
+    one.page.wait_for_selector(".rd-grid[data-ready=yes]")
+    one.page.click("#rd-grid-axis label:has-text('Windows')")
+    one.page.wait_for_function("() => document.querySelector('#rd-grid-rows textarea').value.includes(':')")
+    one.page.fill("#rd-grid-rows textarea", ", ".join(f"0.{n}:0.9" for n in range(1, 9)))
+    one.page.fill("#rd-grid-across textarea, #rd-grid-across input", "0..1 [15]")
+    one.page.wait_for_selector(".rd-grid-told:has-text('120 pictures')")
+    paint(one, wait=False)
+    one.page.wait_for_selector(".rd-grid[data-phase=running]")
+    grid(two, rows="sketch", across="0, 1")
+    go(one, "random-edm")
+    started = time.monotonic()
+    paint(two)
+    assert two.page.locator(".rd-grid td img").count() == 2
+    assert time.monotonic() - started < 20
+    cut = ("AbortError", "Connection errored out")  # what Gradio says of the answers that it was still waiting for
+    one.trouble[:] = [said for said in one.trouble if not any(words in said for words in cut)]
 
 
 def test_the_menu_on_a_phone(visit):
