@@ -15,12 +15,17 @@ from steering import clusters
 from steering.audit.results import results
 from steering.audit.scan import scan
 from steering.backbones import Backbone, load
+from steering.concepts import learn
 from steering.engines import Batch, Here, engine_for, paint, using
 from steering.errors import RudderError
 from steering.evaluation.common import pictures_of, recipe_of
+from steering.plan import Steering, Term
+from steering.recipe import Recipe, Window
 from steering.references import paint_references
 from tests.test_scan import calibration, run  # noqa: F401
 from tests.tiny import pictures
+
+words, groups = (sys.modules[f"steering.evaluation.{part}"] for part in ("words", "groups"))
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +135,17 @@ def test_painting_goes_to_the_workers(backbone, rays, tmp_path: Path, monkeypatc
     for a, b in zip(kept, far, strict=True):
         assert np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 3
     assert len(paint(backbone, job)[0]) == 40
+
+
+def test_comparisons_are_made_by_the_workers(backbone, rays):
+    recipe = Recipe(prompt="a cat", num_inference_steps=2)
+    *_, vector = learn(backbone, "it", pictures(2), timesteps=(100,), sites=["up_blocks.0.resnets.0"])
+    steering = Steering((Term(vector, 5.0),), Window(0.0, 1.0))
+    asked = words.Case(recipe, steering, "a red apple")
+    at = groups.Case(recipe, vector, {"shape": ["up_blocks.0.resnets.0"]}, "it")
+    for work, case in ((words.changed, asked), (groups.moved, at)):
+        ((given, far),) = rays.map(work, [case])
+        assert given is case and type(far) is type(work(backbone, case))
 
 
 def test_no_ray_no_cluster_no_device(rays, tiny_folder: Path, monkeypatch):

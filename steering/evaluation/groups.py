@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -11,10 +11,11 @@ from scipy.ndimage import gaussian_filter, sobel
 
 from ..backbones.base import LABELS, Backbone
 from ..concepts import learn, library, read_under
+from ..engines import engine_for
 from ..errors import RudderError
 from ..inversion import distance
 from ..plan import Steering, Term
-from ..recipe import Window
+from ..recipe import Recipe, Window
 from ..sampling import finish, sample, strip
 from ..vectors import ConceptVector
 from .common import QUIET, Report, recipe_of, share
@@ -25,6 +26,28 @@ CHANGE = 0.08  # RMS, 0..1, to which every group's pictures are brought
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the vector, tried for that change
 SIDE, COARSE = 64, 8  # px, at which pictures are compared, and of their layout
 ROUNDS, SURE = 2000, 0.95  # of the bootstrap, and the share of them in which a name must hold
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A picture to be steered with a vector at each group's sites alone; `concept` is the vector's name for people."""
+
+    recipe: Recipe
+    vector: ConceptVector
+    known: Mapping[str, Sequence[str]]
+    concept: str
+
+
+def moved(backbone: Backbone, case: Case) -> dict[str, dict[str, float]]:
+    """What steering at each group changes of a picture, by the factor that moves it nearest to CHANGE: {group: {aspect:
+    change}}."""
+    (plain,) = finish(sample(backbone, case.recipe)).images
+    row = {}
+    for label, names in case.known.items():
+        steering = Steering((Term(case.vector, 1.0),), case.recipe.window, tuple(names))
+        tried = finish(strip(backbone, case.recipe, steering, FACTORS)).images
+        row[label] = changes(plain, min(tried, key=lambda image: abs(distance(plain, image) - CHANGE)))
+    return row
 
 
 def groups(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:
@@ -46,25 +69,24 @@ def groups(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progr
         raise RudderError(f"{backbone.name} has too few groups of sites or no concepts: its names cannot be measured.")
     every, count = [name for names in known.values() for name in names], min(limit or 12, 12)
     total, done = len(shipped) * (1 + len(known) * count), 0
-    measured: list[dict[str, dict[str, float]]] = []  # a picture each: {group: {aspect: change}}
-    for place, info in enumerate(shipped):
-        prompt, other = read_under(backbone, info)
-        *_, vector = learn(backbone, info.name, list(info.examples[:24]), list(info.baseline[:24]), sites=every,
-                           prompt=prompt, baseline_prompt=other, seed=seed)  # fmt: skip
-        assert isinstance(vector, ConceptVector)
-        done += 1
-        for index in range(count):
-            recipe = replace(recipe_of(backbone), seed=seed + 80_000 + 1000 * place + index, window=Window(0.0, 1.0))
-            (plain,) = finish(sample(backbone, recipe)).images
-            row = {}
-            for label, names in known.items():
-                steering = Steering((Term(vector, 1.0),), recipe.window, tuple(names))
-                tried = finish(strip(backbone, recipe, steering, FACTORS)).images
-                nearest = min(tried, key=lambda image: abs(distance(plain, image) - CHANGE))
-                row[label] = changes(plain, nearest)
-                done += 1
-                progress(done, total, f"{info.name} at {label}")
-            measured.append(row)
+
+    def jobs() -> Iterator[Case]:
+        nonlocal done
+        for place, info in enumerate(shipped):
+            prompt, other = read_under(backbone, info)
+            *_, vector = learn(backbone, info.name, list(info.examples[:24]), list(info.baseline[:24]), sites=every,
+                               prompt=prompt, baseline_prompt=other, seed=seed)  # fmt: skip
+            assert isinstance(vector, ConceptVector)
+            done += 1
+            for index in range(count):
+                at = seed + 80_000 + 1000 * place + index
+                yield Case(replace(recipe_of(backbone), seed=at, window=Window(0.0, 1.0)), vector, known, info.name)
+
+    measured: list[dict[str, dict[str, float]]] = []  # a picture each
+    for case, row in engine_for(backbone).map(moved, jobs()):
+        measured.append(row)
+        done += len(known)
+        progress(done, total, f"{case.concept} at each group of sites")
     return {"groups": judged(measured, known) | {"change": CHANGE, "n": len(measured), "seed": seed}}
 
 

@@ -3,22 +3,41 @@ rest?"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image
 
-from ..against import rivals
+from ..against import Rival, rivals
 from ..backbones.base import Backbone
+from ..engines import engine_for
 from ..errors import RudderError
 from ..inversion import distance
 from ..plan import Steering, Term
-from ..recipe import Window
+from ..recipe import Recipe, Window
 from ..sampling import finish, sample
 from . import judge as judging
 from .common import QUIET, Report, caption, learned, recipe_of, share
 from .shape import agreement, edges
 
 WAYS = ("steering", "prompt", "embedding")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One picture to be changed both ways: steered, and as near to that as `words`, a whole prompt, come."""
+
+    recipe: Recipe
+    steering: Steering
+    words: str
+
+
+def changed(backbone: Backbone, case: Case) -> tuple[Image.Image, Image.Image, tuple[Rival, Rival]]:
+    """A case unsteered, steered, and asked for by words in both ways."""
+    plain = finish(sample(backbone, case.recipe)).images[0]
+    steered = finish(sample(backbone, case.recipe, case.steering)).images[0]
+    return plain, steered, rivals(backbone, case.recipe, case.steering, case.words, steered)
 
 
 def words(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progress: Report = QUIET) -> dict:
@@ -37,16 +56,21 @@ def words(backbone: Backbone, *, seed: int = 0, limit: int | None = None, progre
     grammar = judge.config
     pairs = [(k, b) for k in grammar["kinds"] for b in grammar["backgrounds"]]
     cases = [pairs[i] for i in rng.permutation(len(pairs))[: limit or 40]]
+    styles = [list(vectors)[place % len(vectors)] for place in range(len(cases))]
+
+    def jobs() -> Iterator[Case]:
+        for place, ((kind, ground), style) in enumerate(zip(cases, styles, strict=True)):
+            vector, advice = vectors[style], vectors[style].advice
+            recipe = replace(recipe_of(backbone), prompt=caption(grammar, kind, ground), seed=seed + 70_000 + place)
+            sites = tuple(advice["sites"]) if advice["sites"] else None
+            term, window = Term(vector, advice["strength"]), Window(*advice["window"])
+            yield Case(
+                recipe, Steering((term,), window, sites, advice["halves"]), caption(grammar, kind, ground, style)
+            )
+
     rows: list[dict] = []
-    for place, (kind, ground) in enumerate(cases):
-        style = list(vectors)[place % len(vectors)]
-        vector, advice = vectors[style], vectors[style].advice
-        recipe = replace(recipe_of(backbone), prompt=caption(grammar, kind, ground), seed=seed + 70_000 + place)
-        sites = tuple(advice["sites"]) if advice["sites"] else None
-        steering = Steering((Term(vector, advice["strength"]),), Window(*advice["window"]), sites, advice["halves"])
-        plain = finish(sample(backbone, recipe)).images[0]
-        steered = finish(sample(backbone, recipe, steering)).images[0]
-        found = rivals(backbone, recipe, steering, caption(grammar, kind, ground, style), steered)
+    for place, (_, (plain, steered, found)) in enumerate(engine_for(backbone).map(changed, jobs())):
+        (kind, ground), style = cases[place], styles[place]
         images = [plain, steered, *(one.image for one in found)]
         read = judge.read(images)
         style_index, object_index = grammar["styles"].index(style), grammar["kinds"].index(kind)
