@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.browser.test_grid_tab import grid, paint
 from tests.browser.test_visitors import learn, tab
 
@@ -54,10 +52,8 @@ def test_what_runs_is_over_once_another_model_is_gone_to(visit):
     one.page.wait_for_selector(".rd-grid[data-phase=running]")
     grid(two, rows="sketch", across="0, 1")
     go(one, "random-edm")
-    started = time.monotonic()
-    paint(two)
+    paint(two)  # which waits for less than the other grid takes
     assert two.page.locator(".rd-grid td img").count() == 2
-    assert time.monotonic() - started < 20
     cut = ("AbortError", "Connection errored out")  # what Gradio says of the answers that it was still waiting for
     one.trouble[:] = [said for said in one.trouble if not any(words in said for words in cut)]
 
