@@ -168,7 +168,10 @@ def doubts(vector: ConceptVector, alike: Sequence[tuple[str, float]] = ()) -> li
     best = measured.best(told.get("sites")) if measured else None
     if best is not None:
         at = best[1]
-        if (at.auroc or 0) < TOLD_APART:
+        if (at.auroc or 0) < TOLD_APART and vector.state in ("takes", "works"):
+            found.append(f"Only steering shows what it does: pictures left out of it are hardly told apart along it "
+                         f"({_percent(at.auroc)} right; chance: 50 %), and yet it was measured to take.")  # fmt: skip
+        elif (at.auroc or 0) < TOLD_APART:
             found.append(f"The direction is weak: of a held-out picture and one of the baseline it names the right one "
                          f"{_percent(at.auroc)} of the time (chance: 50 %), so give pictures that share one thing more "
                          "clearly.")  # fmt: skip

@@ -102,7 +102,9 @@ def test_doubts_name_the_remedy(red: ConceptVector):
     low = Quality(12, 12, {red.sites[0]: AtSite(0.6, 0.5, 0.1)})
     weak = red.replace(provenance={**red.provenance, "quality": {"images": 12, "baseline": 12,
                        "sites": {s: vars(at) for s, at in low.sites.items()}}})  # fmt: skip
-    assert "60 % of the time" in doubts(weak)[0]
+    assert "60 % of the time" in doubts(weak.replace(recommended={}))[0]
+    (said,) = doubts(weak.replace(recommended={"strength": 1.0}))
+    assert "60 % right" in said and "yet it was measured to take" in said, "its card says that it works"
     assert low.best()[0] == red.sites[0]
 
 

@@ -125,8 +125,8 @@ window.RudderStage = (() => {
       caption.querySelector("span").textContent = frame.fade ? "cross-faded" : "steered";
       caption.querySelector("b").textContent = Rudder.signed(frame.strength);
       const moved = one.node.querySelector(".rd-moved");
-      moved.replaceChildren("moved ", Object.assign(document.createElement("b"),
-        { textContent: frame.moved.toFixed(1) }), " of 255 grey levels");
+      const tag = (name, textContent) => Object.assign(document.createElement(name), { textContent });
+      moved.replaceChildren("moved ", tag("b", frame.moved.toFixed(1)), tag("i", " of 255"), " grey levels");
       one.node.querySelector(".rd-download").disabled = !frame.file;
     }
 

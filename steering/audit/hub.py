@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RudderError, shorten
+from ..images import Limits
 from . import columns
 
-MOST = 2**20 * 20  # bytes of a picture in an archive
+MOST = Limits().file_bytes  # of a picture in an archive
 _NAMED = ("id", "label")  # kinds of columns that are read beside the pictures
 _OF_HUB = "hf://"
 
